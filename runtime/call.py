@@ -1,0 +1,66 @@
+"""Who calls, and how: what a transport hands in beside the operation itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from msgspec import Struct, field
+
+
+class Scope(NamedTuple):
+    """What owns a task. Every read and write of the store names it (the store adds its deployment).
+
+    ``tenant`` comes from the principal, never from the wire; ``agent`` is the slug of the agent;
+    ``owner`` identifies the caller inside the tenant.
+    """
+
+    tenant: str
+    agent: str
+    owner: str
+
+
+class Principal(Struct, frozen=True):
+    """An authenticated caller. ``owner`` is stable for one (issuer, subject)."""
+
+    owner: str
+    tenant: str = ""
+    scheme: str = ""
+    scopes: frozenset[str] = frozenset()
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    anonymous: bool = False
+
+
+ANONYMOUS = Principal(owner="anonymous", anonymous=True)
+"""The one owner of everything while no authentication is configured."""
+
+
+class Call(Struct, kw_only=True):
+    """One request as its transport saw it; filled by the transport, read by the runtime."""
+
+    binding: str
+    """JSONRPC, HTTP+JSON or GRPC; for logs and spans."""
+    version: str = "1.0"
+    """The protocol version negotiated: 0.3, 1.0 or 1.1."""
+    agent: str = ""
+    """Slug of the agent addressed; empty is the first one."""
+    tenant: str | None = None
+    """As written on the wire (path or body). It routes; it never owns."""
+    extensions: tuple[str, ...] = ()
+    """URIs of the extensions the caller asked for."""
+    activated: tuple[str, ...] = ()
+    """Set by the runtime: what the answer says was activated."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Header fields or gRPC metadata, names in lower case, for authentication."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters, for API keys that travel there."""
+    peer: str = ""
+    """Address of the peer, after trusted proxies."""
+    certificate: bytes | None = None
+    """The peer's certificate (DER) where mutual TLS was used."""
+    traceparent: str | None = None
+    tracestate: str | None = None
+    last_event_id: int | None = None
+    """The generation a stream is resumed from (SSE ``Last-Event-ID``)."""
+    principal: Principal | None = None
+    """Set by the gate."""

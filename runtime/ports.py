@@ -1,0 +1,300 @@
+"""What the runtime needs from a store. Each sentence here is a clause of the contract suite.
+
+A store keeps, for each task, one small *header* row, its *events* (what the outside sees, numbered
+by ``generation``), its *messages* (the history), its *records* (steps, asks and all else that replay
+needs), its *segments* (events folded for reading) and its *timers*. ``sequence`` numbers every
+entry of a task, whatever its kind, without gaps.
+
+All times are seconds since the epoch (float) and always an argument: a store owns no clock. Every
+method that takes a ``Scope`` sees only what that scope owns; the deployment is a property of the
+store itself. A store holds encoded bytes, never live objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+from ..protocol.types import TaskState
+from .call import Scope
+
+
+class Kind(IntEnum):
+    """What an entry is."""
+
+    MESSAGE = 1
+    EVENT = 2
+    RECORD = 3
+
+
+class Entry(Struct, frozen=True):
+    """One line of a journal.
+
+    ``body`` is JSON: of a ``Message``, of a ``StreamResponse`` (1.0 form) or of a record.
+    ``generation`` is set on events only. ``run``, ``branch`` and ``ordinal`` name the operation of
+    the handler that wrote it (0, "" and 0: none did).
+    """
+
+    sequence: int
+    kind: Kind
+    body: bytes
+    generation: int = 0
+    run: int = 0
+    branch: str = ""
+    ordinal: int = 0
+
+
+class Header(Struct, frozen=True):
+    """The header row of a task: all that ListTasks and activation need, and nothing large."""
+
+    id: str
+    scope: Scope
+    context_id: str
+    state: TaskState
+    status: bytes
+    """JSON of the ``TaskStatus``."""
+    generation: int
+    sequence: int
+    created_at: float
+    updated_at: float
+    """When the status last changed: the sort key of ListTasks."""
+    run: int = 0
+    run_start: int = 0
+    """Sequence of the first entry of the current run."""
+    epoch: int = 1
+    node: str = ""
+    """The node that owns the actor; empty when nobody does (the task waits or is over)."""
+    folded: int = 0
+    """Events up to this generation are in segments."""
+    floor: int = 0
+    """Events up to this generation were pruned: streams cannot resume before it."""
+    metadata: bytes | None = None
+    """JSON of ``Task.metadata``."""
+    handler: str = ""
+    """Version of the handler that the current run began with."""
+    blocked: str = ""
+    """Why replay is blocked, empty when it is not."""
+    attempts: int = 0
+    """Times the current run was started."""
+
+
+class Segment(Struct, frozen=True):
+    """Events folded: JSON list of ``TaskArtifactUpdateEvent`` whose parts were joined."""
+
+    first: int
+    last: int
+    body: bytes
+
+
+class Timer(Struct, frozen=True):
+    """A durable wake-up. ``name`` is unique within its task; setting it again moves it."""
+
+    name: str
+    due_at: float
+
+
+class SendRecord(Struct, frozen=True):
+    """That a message was accepted, and what became of it.
+
+    ``key`` is a digest of everything that makes a send the same send. ``message`` is the JSON of
+    the direct Message that answered it, else ``task_id`` names the task.
+    """
+
+    key: bytes
+    message_id: str
+    created_at: float
+    task_id: str = ""
+    message: bytes | None = None
+
+
+class Append(Struct, frozen=True):
+    """Entries of one task, and the rows that must commit with them, or not at all.
+
+    ``header`` is the row as it shall be afterwards. It is written only if the row as it stands has
+    ``sequence == expected`` and ``epoch == header.epoch``; ``expected == 0`` inserts the task.
+    Without ``header`` only ``send`` is written (a direct Message).
+    """
+
+    expected: int = 0
+    header: Header | None = None
+    entries: Sequence[Entry] = ()
+    send: SendRecord | None = None
+    scope: Scope | None = None
+    """Of ``send``, when there is no header."""
+    segment: Segment | None = None
+    timers: Sequence[Timer] = ()
+    cleared: Sequence[str] = ()
+    """Names of timers to remove."""
+
+
+class Verdict(IntEnum):
+    """What became of one ``Append`` of a batch."""
+
+    COMMITTED = 1
+    LOST = 2
+    """Sequence or epoch did not match: somebody else owns the task now. Nothing was written."""
+    DUPLICATE = 3
+    """The send's key was there already. Nothing was written; ``send`` says what it became."""
+
+
+class Outcome(Struct, frozen=True):
+    verdict: Verdict
+    send: SendRecord | None = None
+
+
+COMMITTED = Outcome(Verdict.COMMITTED)
+LOST = Outcome(Verdict.LOST)
+
+
+class Snapshot(Struct, frozen=True):
+    """A task as of ``header.generation``, read in one transaction.
+
+    ``events`` are those after ``header.folded`` in order; ``messages`` the newest asked for, oldest
+    first; ``records`` those of the current run, with that run's events and messages where asked.
+    """
+
+    header: Header
+    segments: Sequence[bytes] = ()
+    events: Sequence[bytes] = ()
+    messages: Sequence[bytes] = ()
+
+
+class Loaded(Struct, frozen=True):
+    """What an actor needs to wake: the header, and every entry of its current run in order."""
+
+    header: Header
+    tail: Sequence[Entry] = ()
+    """Events after ``header.folded``, in order."""
+    entries: Sequence[Entry] = ()
+    """Entries with ``sequence >= header.run_start``, in order, bodies included."""
+
+
+class EventPage(Struct, frozen=True):
+    """Events after a cursor. ``header`` is of the same transaction."""
+
+    header: Header
+    events: Sequence[tuple[int, bytes]] = ()
+
+
+class TaskQuery(Struct, frozen=True):
+    """ListTasks. Newest ``updated_at`` first, ties by ``id`` descending."""
+
+    scope: Scope
+    limit: int
+    context_id: str | None = None
+    state: TaskState | None = None
+    updated_after: float | None = None
+    """Strictly later than this."""
+    after: tuple[float, str] | None = None
+    """(updated_at, id) of the last row of the page before."""
+
+
+class TaskPage(Struct, frozen=True):
+    headers: Sequence[Header] = ()
+    total: int = 0
+    """How many match without ``after`` and ``limit``."""
+    more: bool = False
+
+
+class TaskRef(Struct, frozen=True):
+    scope: Scope
+    id: str
+
+
+class DueTimer(Struct, frozen=True):
+    ref: TaskRef
+    timer: Timer
+
+
+class Pruned(Struct, frozen=True):
+    tasks: int = 0
+    sends: int = 0
+
+
+class Store(Protocol):
+    """Durable state of tasks. Safe to call from many children of one event loop at once."""
+
+    async def open(self, *, now: float) -> None:
+        """Make it ready: create or migrate the schema. A schema newer than known is refused."""
+
+    async def close(self) -> None:
+        """Release everything; later calls fail. Closing twice is harmless."""
+
+    async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        """Commit a batch, one outcome per append in the same order.
+
+        Each append is all or nothing and independent of the others. When this returns, what is
+        COMMITTED is durable as the store's mode promises. If it raises, what happened to the batch
+        is unknown: the caller drops its actors and reads again. Safe against cancellation: a
+        transaction that has begun is finished.
+        """
+
+    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+        """Return the record of a send with this key, if it was committed."""
+
+    async def header(self, scope: Scope, task_id: str) -> Header | None:
+        """Return the header row, ``None`` if there is no such task or it is not the scope's."""
+
+    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+        """Read what an actor needs to wake."""
+
+    async def snapshot(
+        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
+    ) -> Snapshot | None:
+        """Read a task for showing; ``history`` is how many messages (``None``: all)."""
+
+    async def events(
+        self, scope: Scope, task_id: str, *, after: int, limit: int
+    ) -> EventPage | None:
+        """Read up to ``limit`` events with ``generation > after``, in order."""
+
+    async def messages(
+        self, scope: Scope, task_id: str, *, before: int | None, limit: int
+    ) -> Sequence[tuple[int, bytes]]:
+        """Read history newest first: (sequence, JSON) with ``sequence < before``."""
+
+    async def tasks(self, query: TaskQuery) -> TaskPage:
+        """Read one page of headers. Stable under insertion: no row is seen twice or skipped
+        because others were added meanwhile."""
+
+    async def claim(
+        self, scope: Scope, task_id: str, *, node: str, epoch: int, now: float
+    ) -> Header | None:
+        """Take ownership: set ``node`` and ``epoch + 1`` where the row's epoch is ``epoch`` and its
+        node is empty, ``node`` itself, or not alive at ``now``. ``None``: somebody else won."""
+
+    async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
+        """Say that ``node`` lives until ``now + lease``. ``False`` if it had died: dead nodes never
+        come back. A node id not seen before is registered."""
+
+    async def retire(self, node: str, *, now: float) -> None:
+        """Say that ``node`` is gone: its tasks are orphans at once."""
+
+    async def orphans(self, *, now: float, limit: int) -> Sequence[TaskRef]:
+        """Tasks that are not terminal and whose node is set but not alive at ``now``."""
+
+    async def due(self, *, now: float, limit: int) -> Sequence[DueTimer]:
+        """Timers with ``due_at <= now``, earliest first. They stay until an append clears them."""
+
+    async def next_due(self) -> float | None:
+        """When the earliest timer is due."""
+
+    async def prune(self, *, tasks_before: float, sends_before: float, limit: int) -> Pruned:
+        """Delete up to ``limit`` terminal tasks (with all that is theirs) whose status last changed
+        before ``tasks_before``, and sends made before ``sends_before``."""
+
+
+class Clock(Protocol):
+    """Wall time, in seconds since the epoch."""
+
+    def now(self) -> float: ...
+
+
+__all__ = [
+    "COMMITTED", "LOST", "Append", "Clock", "DueTimer", "Entry", "EventPage", "Header", "Kind",
+    "Loaded", "Outcome", "Pruned", "Segment", "SendRecord", "Snapshot", "Store", "TaskPage",
+    "TaskQuery", "TaskRef", "Timer", "Verdict",
+]  # fmt: skip

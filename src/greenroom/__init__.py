@@ -1,0 +1,1 @@
+"""Greenroom: one async function becomes an A2A server."""
