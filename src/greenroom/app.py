@@ -1,0 +1,139 @@
+"""The composition root: agents, a store and settings in; an ASGI application or a server out.
+
+The one module that knows runtime, stores and transports at once. It imports a server or a driver
+only when one is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import anyio
+from msgspec import structs
+
+from .settings import Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from .runtime.agent import Agent
+    from .runtime.ports import Store
+    from .runtime.settings import RuntimeSettings
+    from .transports.asgi import Application
+    from .transports.settings import HttpSettings
+
+
+def asgi(
+    *agents: Agent,
+    store: str | Store = "memory://",
+    public_url: str | None = None,
+    http: HttpSettings | None = None,
+    runtime: RuntimeSettings | None = None,
+) -> Application:
+    """Return an ASGI application that serves ``agents``; the first one also at the root.
+
+    Run it with any ASGI server, which starts and stops it by the lifespan protocol. Mounted in
+    another application, whose server does not tell us: enter ``app.lifespan()`` in the host's
+    own lifespan.
+    """
+    from .runtime.runtime import Runtime
+    from .transports.asgi import Application
+    from .transports.settings import HttpSettings
+
+    http = http or HttpSettings()
+    if public_url is not None:
+        http = structs.replace(http, public_url=public_url)
+    opened = open_store(store) if isinstance(store, str) else store
+    return Application(Runtime(*agents, store=opened, settings=runtime), http)
+
+
+def serve(*agents: Agent, settings: Settings | None = None, **overrides: object) -> None:
+    """Serve ``agents`` until SIGTERM or SIGINT; does not return before.
+
+    ``overrides`` are fields of ``Settings`` (``port=8080``, ``store="memory://"``); without
+    ``settings`` the environment (``GREENROOM_…``) counts below them.
+    Raises SettingsError and ServerError, which say what to change.
+    """
+    from .logs import configure
+
+    if settings is None:
+        settings = load(environ=os.environ, overrides=overrides)
+    elif overrides:
+        raise TypeError("give either settings or single overrides, not both")
+    configure(settings.log_level, settings.log_format)
+    check(settings)
+    options: dict[str, object] = {}
+    if settings.backend == "asyncio" and settings.loop == "uvloop":
+        options["use_uvloop"] = True
+    anyio.run(run, agents, settings, backend=settings.backend, backend_options=options)
+
+
+async def run(agents: tuple[Agent, ...], settings: Settings) -> None:
+    """Serve inside a running event loop: what ``serve`` runs."""
+    from .ready import announce
+    from .transports.server import ServerSettings
+    from .transports.server import run as run_server
+
+    app = asgi(
+        *agents,
+        store=settings.store,
+        public_url=settings.public_url,
+        http=structs.replace(settings.http, drain_grace=settings.grace),
+        runtime=settings.runtime,
+    )
+    server = ServerSettings(
+        **{name: getattr(settings, name) for name in ServerSettings.__struct_fields__}
+    )
+    await run_server(app, server, announce=lambda url: announce(url, agents, settings))
+
+
+def check(settings: Settings) -> None:
+    """Raise SettingsError for settings that do not go together."""
+    scheme = urlsplit(settings.store).scheme
+    if settings.workers > 1:
+        raise SettingsError(
+            f"workers = {settings.workers} needs a store that processes can share, and {scheme} "
+            "is for one process: run one worker, or one server for each store"
+        )
+    if settings.loop == "uvloop":
+        if settings.backend == "trio":
+            raise SettingsError("loop = uvloop is for the asyncio backend; leave it out with trio")
+        _need("uvloop", "greenroom[uvloop]")
+    if settings.backend == "trio":
+        _need("trio", "greenroom[trio]")
+
+
+def _need(module: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if module not in sys.modules and find_spec(module) is None:
+        raise SettingsError(f"{module} is not installed: pip install '{extra}'")
+
+
+def open_store(url: str) -> Store:
+    """Return the store that ``url`` names; it is opened when the runtime starts.
+
+    ``memory://`` keeps nothing; ``sqlite:///greenroom.db`` is a path relative to the working
+    directory, ``sqlite:////var/lib/greenroom.db`` an absolute one; ``?durability=relaxed`` commits
+    without waiting for the disk. Raises SettingsError.
+    """
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme == "memory" and not (parts.netloc or parts.path or options):
+        from .stores.memory import MemoryStore
+
+        return MemoryStore()
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        from .stores.sqlite import SQLiteStore
+
+        durability = options.pop("durability", "strict")
+        if options or durability not in ("strict", "relaxed"):
+            raise SettingsError(
+                f"store {url!r}: the one option is durability=strict or durability=relaxed"
+            )
+        return SQLiteStore(unquote(parts.path[1:]), durability=durability)
+    raise SettingsError(
+        f"store {url!r} is not understood: write sqlite:///file.db (three slashes for a relative "
+        "path, four for an absolute one) or memory://"
+    )

@@ -1,0 +1,173 @@
+"""The command line: ``greenroom serve`` and ``greenroom send``.
+
+Exit codes of ``send``: 0 the task completed or an answer came, 1 it ended otherwise (failed,
+canceled, rejected), 2 it was asked wrongly, 3 the server cannot be reached or refused, 4 the task
+waits for input, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .settings import GROUPS, PREFIX, Settings, SettingsError, load, options
+
+EPILOG = f"""\
+Every option is also an environment variable ({PREFIX}PORT=8080) and a key of the [greenroom] table
+of a TOML file (--config); the command line wins over the environment, that over the file. Limits
+and times of HTTP and of the runtime have no flag: --set runtime.idle=30, {PREFIX}RUNTIME_IDLE=30,
+or a table [greenroom.runtime].
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parsed = _parser().parse_args(arguments)
+    command = _serve if parsed.command == "serve" else _send
+    try:
+        return command(parsed, arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="greenroom", description="Serve agents over A2A, and talk to any A2A agent."
+    )
+    parser.add_argument("--version", action="version", version=f"greenroom {version('greenroom')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_send(commands)
+    return parser
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="serve one or more agents",
+        description="Serve agents over JSON-RPC, REST and SSE, with their cards.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.add_argument(
+        "agents",
+        nargs="*",
+        metavar="MODULE:AGENT",
+        help="an agent: package.module:attribute or path/to/file.py:attribute; "
+        "the first one is also served at the root",
+    )
+    serve.add_argument("--config", metavar="FILE", help="TOML file with a [greenroom] table")
+    serve.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"any other setting, of the groups {', '.join(GROUPS)}; can be repeated",
+    )
+    for option in options():
+        if option.name == "agents":
+            continue
+        flag = "--" + option.name.replace("_", "-")
+        shown = "" if option.default is None else f" (default: {option.default})"
+        extra: dict[str, Any] = {"default": None, "help": option.description + shown}
+        if option.type is bool:
+            extra["action"] = argparse.BooleanOptionalAction
+        elif option.choices:
+            extra["choices"] = option.choices
+        else:
+            extra["metavar"] = {int: "N", float: "SECONDS"}.get(option.type, "TEXT")
+        serve.add_argument(flag, **extra)
+
+
+def _add_send(commands: Any) -> None:
+    send = commands.add_parser(
+        "send",
+        help="send a text to an agent and print what it answers",
+        description="Send a text to any A2A agent (1.0 or 0.3) and print what it answers.",
+        epilog=(__doc__ or "").partition("\n\n")[2],
+    )
+    send.add_argument("url", help="address of the agent, or of its card")
+    send.add_argument("text", help="what to say; - reads standard input")
+    send.add_argument("--stream", action="store_true", help="print the answer as it is made")
+    send.add_argument("--task", metavar="ID", help="the task that the message continues")
+    send.add_argument("--context", metavar="ID", help="the context that the message belongs to")
+    send.add_argument(
+        "--version", choices=("1.0", "0.3"), help="protocol version (default: the newest offered)"
+    )
+    send.add_argument(
+        "--header", action="append", default=[], metavar="NAME:VALUE", help="can be repeated"
+    )
+    send.add_argument(
+        "--timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="longest silence of the server (default: 300)",
+    )
+    send.add_argument("--ca", metavar="FILE", help="certificate authorities to trust (PEM)")
+
+
+def _serve(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from .app import serve
+    from .loading import LoadError, load_agents
+    from .transports.server import ServerError
+
+    try:
+        settings = _settings(parsed)
+        if settings.reload:
+            return _reload(arguments)
+        serve(*load_agents(settings.agents), settings=settings)
+    except (SettingsError, LoadError, ServerError) as error:
+        return _complain(str(error))
+    except BaseExceptionGroup as group:
+        error = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, ServerError | StoreError()):
+            return _complain(str(error))
+        raise
+    return 0
+
+
+def StoreError() -> type[Exception]:  # noqa: N802
+    """The stores' error class, imported late: ``greenroom --help`` loads no store."""
+    from .runtime.ports import StoreError as found
+
+    return found
+
+
+def _settings(parsed: argparse.Namespace) -> Settings:
+    overrides: dict[str, object] = {
+        option.name: value
+        for option in options()
+        if (value := getattr(parsed, option.name)) not in (None, [])
+    }
+    for assignment in parsed.set:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {assignment}: write NAME=VALUE")
+        overrides[name.strip()] = value.strip()
+    return load(config=parsed.config, environ=os.environ, overrides=overrides)
+
+
+def _reload(arguments: Sequence[str]) -> int:
+    from .reload import watch
+
+    return watch([*arguments, "--no-reload"], Path.cwd())
+
+
+def _send(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from .sending import send
+
+    return send(parsed)
+
+
+def _complain(text: str) -> int:
+    sys.stderr.write(f"greenroom: {text}\n")
+    return 2

@@ -1,0 +1,68 @@
+"""``greenroom serve --reload``: run the server as a child, and again when a source file changes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+INTERVAL = 0.5
+SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+def watch(arguments: Sequence[str], root: Path) -> int:
+    """Run ``greenroom`` with ``arguments``, restarting it on changes below ``root``.
+
+    Returns when a signal ends us. A child that ended by itself is started again by the next change.
+    """
+    stopping: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        stopping.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    seen = snapshot(root)
+    child = _start(arguments)
+    while not stopping:
+        time.sleep(INTERVAL)
+        now = snapshot(root)
+        if now == seen:
+            continue
+        changed = sorted(str(path) for path, _ in now.items() ^ seen.items())
+        sys.stderr.write(f"{changed[0]} changed: restarting\n")
+        seen = now
+        _end(child)
+        child = _start(arguments)
+    return _end(child)
+
+
+def snapshot(root: Path) -> dict[Path, int]:
+    """Return every Python file below ``root`` with the time of its last change."""
+    found: dict[Path, int] = {}
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in SKIPPED and name[0] != "."]
+        for name in files:
+            if name.endswith(".py"):
+                path = Path(folder, name)
+                try:
+                    found[path] = path.stat().st_mtime_ns
+                except FileNotFoundError:
+                    continue
+    return found
+
+
+def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C reaches us alone, and the child once, from us.
+    return subprocess.Popen([sys.executable, "-m", "greenroom", *arguments], start_new_session=True)
+
+
+def _end(child: subprocess.Popen[bytes]) -> int:
+    if child.poll() is None:
+        child.terminate()  # it drains and keeps its own deadline
+    return child.wait()

@@ -1,0 +1,210 @@
+"""What a server is told, and from where: defaults < TOML file < environment < command line.
+
+One Struct holds everything; its field descriptions are the help of ``greenroom serve``. A name that
+nobody knows is an error with a suggestion, wherever it was written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from .runtime.settings import RuntimeSettings
+from .transports.settings import HttpSettings
+
+PREFIX = "GREENROOM_"
+# Not settings: they name the file to read, or where variables are only passed through.
+RESERVED = frozenset({"GREENROOM_CONFIG"})
+# Kubernetes describes a service called "greenroom" with variables of these shapes.
+_ORCHESTRATOR = re.compile(r"GREENROOM_(SERVICE_(HOST|PORT\w*)|PORT_\d+_\w+)")
+
+
+class SettingsError(ValueError):
+    """A setting is unknown, or its value cannot be used; the message says what to write."""
+
+
+class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The settings of ``greenroom serve`` and ``greenroom.serve``. Times are in seconds."""
+
+    agents: Annotated[
+        tuple[str, ...], Meta(description="agents to serve: module:attribute or file.py:attribute")
+    ] = ()
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="port; 0 picks a free one")] = 8000
+    store: Annotated[
+        str, Meta(description="sqlite:///path (add ?durability=relaxed for speed) or memory://")
+    ] = "sqlite:///greenroom.db"
+    public_url: Annotated[
+        str | None, Meta(description="address to put on cards; default: taken from the request")
+    ] = None
+    certfile: Annotated[str | None, Meta(description="TLS certificate chain (PEM)")] = None
+    keyfile: Annotated[str | None, Meta(description="TLS private key (PEM)")] = None
+    http2: Annotated[bool, Meta(description="offer HTTP/2 over TLS beside HTTP/1.1")] = False
+    backend: Annotated[Literal["asyncio", "trio"], Meta(description="event loop family")] = (
+        "asyncio"
+    )
+    loop: Annotated[
+        Literal["asyncio", "uvloop"], Meta(description="loop of the asyncio backend")
+    ] = "asyncio"
+    workers: Annotated[
+        int, Meta(ge=1, description="serving processes; more than 1 needs a shared store")
+    ] = 1
+    reload: Annotated[bool, Meta(description="restart when a source file changes")] = False
+    grace: Annotated[
+        float, Meta(ge=0, description="what running handlers are given on SIGTERM")
+    ] = 10.0
+    deadline: Annotated[
+        float, Meta(gt=0, description="the process is gone this long after SIGTERM at the latest")
+    ] = 20.0
+    keep_alive: Annotated[float, Meta(gt=0, description="how long an idle connection stays")] = 75.0
+    tune_gc: Annotated[
+        bool, Meta(description="freeze and relax the garbage collector after start")
+    ] = True
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="least level logged")
+    ] = "info"
+    log_format: Annotated[
+        Literal["console", "json"], Meta(description="one JSON object a line, or plain text")
+    ] = "console"
+    http: HttpSettings = field(default_factory=HttpSettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+
+
+GROUPS: dict[str, type[Struct]] = {"http": HttpSettings, "runtime": RuntimeSettings}
+"""Nested settings: a TOML table, ``GREENROOM_HTTP_…``, ``--set http.…=…``."""
+
+# Filled from the top-level settings: ``public_url`` and ``grace``.
+_DERIVED = frozenset({"http.public_url", "http.drain_grace"})
+
+
+class Option(Struct, frozen=True):
+    """One top-level setting as the command line shows it."""
+
+    name: str
+    type: Any
+    default: Any
+    description: str
+
+    @property
+    def choices(self) -> tuple[str, ...] | None:
+        return get_args(self.type) or None if "Literal" in repr(self.type) else None
+
+
+def options() -> Iterator[Option]:
+    """Return the settings that have a flag of their own, in the order of declaration."""
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults = Settings()
+    for name in Settings.__struct_fields__:
+        if name in GROUPS:
+            continue
+        kind, meta = get_args(hints[name])
+        yield Option(name, kind, getattr(defaults, name), meta.description or "")
+
+
+def names() -> dict[str, str]:
+    """Return every environment variable and the setting it fills (``http.x`` for nested ones)."""
+    found = {PREFIX + option.name.upper(): option.name for option in options()}
+    for group, kind in GROUPS.items():
+        for name in kind.__struct_fields__:
+            if f"{group}.{name}" not in _DERIVED:
+                found[f"{PREFIX}{group.upper()}_{name.upper()}"] = f"{group}.{name}"
+    return found
+
+
+def load(
+    *,
+    config: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """Return the settings of all sources, later ones first obeyed.
+
+    ``config`` is a TOML file with a ``[greenroom]`` table (default: ``GREENROOM_CONFIG``);
+    ``overrides`` are names with values (text is converted), nested ones as ``http.name``.
+    Raises SettingsError.
+    """
+    environ = environ or {}
+    values: dict[str, Any] = {}
+    if config := config or environ.get("GREENROOM_CONFIG"):
+        _merge(values, _flatten(_read(Path(config))), f"{config}")
+    _merge(values, _from_environment(environ), "the environment")
+    _merge(values, overrides or {}, "the command line or call")
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        group, _, leaf = name.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[leaf] = value
+    try:
+        return msgspec.convert(nested, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        where = re.search(r"at `\$\.?([\w.]*)", str(error))
+        text = re.sub(r" - at `.*`", "", str(error))
+        raise SettingsError(f"setting {where[1] if where else '?'!s}: {text}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        parsed = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    table = parsed.get("greenroom")
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path} has no [greenroom] table; put the settings under one")
+    return table
+
+
+def _flatten(table: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        name = name.replace("-", "_")
+        if name in GROUPS and isinstance(value, dict):
+            flat |= {f"{name}.{leaf.replace('-', '_')}": inner for leaf, inner in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    known = names()
+    found: dict[str, str] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable in RESERVED:
+            continue
+        if _ORCHESTRATOR.fullmatch(variable) or "://" in value and variable == "GREENROOM_PORT":
+            continue
+        if variable not in known:
+            raise SettingsError(f"environment variable {variable}: {_unknown(variable, known)}")
+        found[known[variable]] = value
+    return found
+
+
+def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> None:
+    known = set(names().values())
+    for name, value in layer.items():
+        if name not in known:
+            raise SettingsError(f"setting {name!r} in {source}: {_unknown(name, known)}")
+        values[name] = _split(name, value)
+
+
+def _split(name: str, value: object) -> object:
+    """Lists are written with commas where only text can be written."""
+    group, _, leaf = name.rpartition(".")
+    kind = get_type_hints(GROUPS[group] if group else Settings)[leaf]
+    if isinstance(value, str) and getattr(kind, "__origin__", None) in (tuple, list, frozenset):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return value
+
+
+def _unknown(name: str, known: object) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)  # type: ignore[call-overload]
+    return f"there is no such setting; did you mean {close[0]}?" if close else (
+        "there is no such setting; `greenroom serve --help` lists them"
+    )
