@@ -1,7 +1,7 @@
 """What the runtime needs from a store. Each sentence here is a clause of the contract suite.
 
 A store keeps, for each task, one small *header* row, its *events* (what the outside sees, numbered
-by ``generation``), its *messages* (the history), its *records* (steps, asks and all else that replay
+by ``generation``), its *messages* (the history), its *records* (steps, asks and all else replay
 needs), its *segments* (events folded for reading) and its *timers*. ``sequence`` numbers every
 entry of a task, whatever its kind, without gaps.
 
@@ -70,7 +70,8 @@ class Header(Struct, frozen=True):
     folded: int = 0
     """Events up to this generation are in segments."""
     floor: int = 0
-    """Events up to this generation were pruned: streams cannot resume before it."""
+    """Events up to this generation were pruned: streams cannot resume before it. An append that
+    raises it deletes them."""
     metadata: bytes | None = None
     """JSON of ``Task.metadata``."""
     handler: str = ""
@@ -114,20 +115,23 @@ class Append(Struct, frozen=True):
     """Entries of one task, and the rows that must commit with them, or not at all.
 
     ``header`` is the row as it shall be afterwards. It is written only if the row as it stands has
-    ``sequence == expected`` and ``epoch == header.epoch``; ``expected == 0`` inserts the task.
-    Without ``header`` only ``send`` is written (a direct Message).
+    ``sequence == expected`` and the epoch named by ``epoch`` (0: that of ``header``; an actor that
+    wakes names the epoch it saw and writes the next one). ``expected == 0`` inserts the task.
+    Without ``header`` only ``sends`` are written (a direct Message). If the key of one of ``sends``
+    is there already, nothing is written and the verdict is DUPLICATE.
     """
 
     expected: int = 0
+    epoch: int = 0
     header: Header | None = None
     entries: Sequence[Entry] = ()
-    send: SendRecord | None = None
+    sends: Sequence[SendRecord] = ()
     scope: Scope | None = None
-    """Of ``send``, when there is no header."""
+    """Of ``sends``, when there is no header."""
     segment: Segment | None = None
     timers: Sequence[Timer] = ()
     cleared: Sequence[str] = ()
-    """Names of timers to remove."""
+    """Names of timers to remove; done before ``timers`` are set."""
 
 
 class Verdict(IntEnum):
@@ -137,7 +141,7 @@ class Verdict(IntEnum):
     LOST = 2
     """Sequence or epoch did not match: somebody else owns the task now. Nothing was written."""
     DUPLICATE = 3
-    """The send's key was there already. Nothing was written; ``send`` says what it became."""
+    """A send's key was there already. Nothing was written; ``send`` says what it became."""
 
 
 class Outcome(Struct, frozen=True):
@@ -214,6 +218,26 @@ class Pruned(Struct, frozen=True):
     sends: int = 0
 
 
+class StoreError(Exception):
+    """A store could not do what it was asked. The message says what to do about it."""
+
+
+class StoreClosedError(StoreError):
+    """It was closed, or never opened."""
+
+
+class StoreInUseError(StoreError):
+    """Another process serves from it."""
+
+
+class StoreFormatError(StoreError):
+    """What is there is not ours, or was written by a newer version."""
+
+
+class OutcomeUnknownError(StoreError):
+    """The commit failed half-way: only reading again tells whether it happened."""
+
+
 class Store(Protocol):
     """Durable state of tasks. Safe to call from many children of one event loop at once."""
 
@@ -267,8 +291,8 @@ class Store(Protocol):
         node is empty, ``node`` itself, or not alive at ``now``. ``None``: somebody else won."""
 
     async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
-        """Say that ``node`` lives until ``now + lease``. ``False`` if it had died: dead nodes never
-        come back. A node id not seen before is registered."""
+        """Say that ``node`` lives until ``now + lease``, that moment excluded. ``False`` if
+        it had died: dead nodes never come back. A node id not seen before is registered."""
 
     async def retire(self, node: str, *, now: float) -> None:
         """Say that ``node`` is gone: its tasks are orphans at once."""
@@ -284,7 +308,8 @@ class Store(Protocol):
 
     async def prune(self, *, tasks_before: float, sends_before: float, limit: int) -> Pruned:
         """Delete up to ``limit`` terminal tasks (with all that is theirs) whose status last changed
-        before ``tasks_before``, and sends made before ``sends_before``."""
+        before ``tasks_before``, oldest first, and up to ``limit`` sends made before
+        ``sends_before``. A send outlives its task: a late repeat must not do the work again."""
 
 
 class Clock(Protocol):
@@ -295,6 +320,7 @@ class Clock(Protocol):
 
 __all__ = [
     "COMMITTED", "LOST", "Append", "Clock", "DueTimer", "Entry", "EventPage", "Header", "Kind",
-    "Loaded", "Outcome", "Pruned", "Segment", "SendRecord", "Snapshot", "Store", "TaskPage",
+    "Loaded", "Outcome", "OutcomeUnknownError", "Pruned", "Segment", "SendRecord", "Snapshot",
+    "Store", "StoreClosedError", "StoreError", "StoreFormatError", "StoreInUseError", "TaskPage",
     "TaskQuery", "TaskRef", "Timer", "Verdict",
 ]  # fmt: skip

@@ -1,0 +1,393 @@
+"""The store for tests and throwaway servers: everything in this process, nothing after it.
+
+It keeps what it is given: the encoded bytes and the small frozen rows around them. Nothing here
+waits, so each method is one step of the event loop, and that is all the locking there is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Sequence
+from heapq import merge
+from itertools import islice
+from math import inf, nextafter
+from operator import attrgetter
+
+from msgspec.structs import replace
+
+from ..protocol.types import TERMINAL
+from ..runtime.call import Scope
+from ..runtime.ports import (
+    COMMITTED,
+    LOST,
+    Append,
+    DueTimer,
+    Entry,
+    EventPage,
+    Header,
+    Kind,
+    Loaded,
+    Outcome,
+    Pruned,
+    SendRecord,
+    Snapshot,
+    StoreClosedError,
+    TaskPage,
+    TaskQuery,
+    TaskRef,
+    Timer,
+    Verdict,
+)
+
+_generation = attrgetter("generation")
+_sequence = attrgetter("sequence")
+_NONE: list[Entry] = []
+"""Shared by the tasks that have no records; never changed."""
+
+
+class _Task:
+    """The rows of one task. Entries lie by kind, in order, so that every read is a slice."""
+
+    __slots__ = ("events", "header", "messages", "records", "segments", "timers")
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.events: list[Entry] = []
+        self.messages: list[Entry] = []
+        self.records = _NONE
+        self.segments: tuple[bytes, ...] = ()
+        self.timers: dict[str, float] | None = None
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            kind = entry.kind
+            if kind is Kind.EVENT:
+                self.events.append(entry)
+            elif kind is Kind.MESSAGE:
+                self.messages.append(entry)
+            elif self.records is _NONE:
+                self.records = [entry]
+            else:
+                self.records.append(entry)
+
+    def after(self, generation: int) -> list[Entry]:
+        """Events after a generation."""
+        events = self.events
+        if not events or events[0].generation > generation:
+            return events
+        return events[bisect_right(events, generation, key=_generation) :]
+
+    def since(self, sequence: int) -> list[Entry]:
+        """Entries of every kind from a sequence on."""
+        found: list[Entry] = []
+        for entries in (self.messages, self.events, self.records):
+            found += entries[bisect_left(entries, sequence, key=_sequence) :]
+        found.sort(key=_sequence)
+        return found
+
+
+class _Owned:
+    """What one scope owns."""
+
+    __slots__ = ("order", "sends", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, _Task] = {}
+        self.order: list[tuple[float, str]] = []
+        """(updated_at, id) of every task, ascending: ListTasks reads it from the end."""
+        self.sends: dict[bytes, SendRecord] = {}
+
+    def place(self, updated_at: float, task_id: str) -> None:
+        key = (updated_at, task_id)
+        if not self.order or key > self.order[-1]:
+            self.order.append(key)
+        else:
+            insort(self.order, key)
+
+    def displace(self, updated_at: float, task_id: str) -> None:
+        del self.order[bisect_left(self.order, (updated_at, task_id))]
+
+    def find(self, query: TaskQuery) -> TaskPage:
+        order, tasks = self.order, self.tasks
+        first = 0
+        if query.updated_after is not None:
+            first = bisect_left(order, (nextafter(query.updated_after, inf), ""))
+        last = len(order) if query.after is None else bisect_left(order, query.after)
+        wanted = query.limit + 1
+        if query.context_id is None and query.state is None:
+            keys = order[max(first, last - wanted) : max(first, last)]
+            found = [tasks[task_id].header for _, task_id in reversed(keys)]
+            total = len(order) - first
+        else:
+            found, total = [], 0
+            for index in range(len(order) - 1, first - 1, -1):
+                header = tasks[order[index][1]].header
+                if query.context_id is not None and header.context_id != query.context_id:
+                    continue
+                if query.state is not None and header.state is not query.state:
+                    continue
+                total += 1
+                if index < last and len(found) < wanted:
+                    found.append(header)
+        return TaskPage(found[: query.limit], total, len(found) > query.limit)
+
+
+class MemoryStore:
+    """A ``Store`` without a disk: durable as long as the process lives, so strict costs nothing."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[Scope, _Owned] = {}
+        self._nodes: dict[str, float] = {}
+        """Node id to the end of its lease; the past once it is retired."""
+        self._working: dict[str, dict[TaskRef, None]] = {}
+        """Tasks by the node that owns them."""
+        self._timers: list[tuple[float, Scope, str, str]] = []
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"MemoryStore({sum(len(owned.tasks) for owned in self._scopes.values())} tasks)"
+
+    async def open(self, *, now: float) -> None:
+        self._check()
+
+    async def close(self) -> None:
+        self._closed = True
+        self._scopes.clear()
+        self._nodes.clear()
+        self._working.clear()
+        self._timers.clear()
+
+    # --- writing --------------------------------------------------------------------------------
+
+    async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        self._check()
+        return [self._apply(append) for append in batch]
+
+    def _apply(self, append: Append) -> Outcome:
+        header = append.header
+        scope = append.scope if header is None else header.scope
+        assert scope is not None, "an append without a header names the scope of its sends"
+        owned = self._scopes.get(scope)
+        if owned is None:
+            owned = self._scopes[scope] = _Owned()
+        for send in append.sends:
+            known = owned.sends.get(send.key)
+            if known is not None:
+                return Outcome(Verdict.DUPLICATE, known)
+        if header is not None:
+            task = owned.tasks.get(header.id)
+            if append.expected == 0:
+                if task is not None:
+                    return LOST
+                task = owned.tasks[header.id] = _Task(header)
+                owned.place(header.updated_at, header.id)
+                if header.node:
+                    self._working.setdefault(header.node, {})[TaskRef(scope, header.id)] = None
+            else:
+                if task is None or task.header.sequence != append.expected:
+                    return LOST
+                if task.header.epoch != (append.epoch or header.epoch):
+                    return LOST
+                self._update(owned, task, header)
+            task.add(append.entries)
+            if append.segment is not None:
+                task.segments += (append.segment.body,)
+            if append.cleared or append.timers:
+                self._set_timers(task, append.cleared, append.timers)
+        for send in append.sends:
+            owned.sends[send.key] = send
+        return COMMITTED
+
+    def _update(self, owned: _Owned, task: _Task, header: Header) -> None:
+        old = task.header
+        task.header = header
+        if header.updated_at != old.updated_at:
+            owned.displace(old.updated_at, old.id)
+            owned.place(header.updated_at, header.id)
+        if header.node != old.node:
+            self._disown(old)
+            if header.node:
+                ref = TaskRef(header.scope, header.id)
+                self._working.setdefault(header.node, {})[ref] = None
+        if header.floor > old.floor:
+            task.events = task.after(header.floor)
+
+    def _disown(self, header: Header) -> None:
+        if header.node:
+            working = self._working[header.node]
+            del working[TaskRef(header.scope, header.id)]
+            if not working:
+                del self._working[header.node]
+
+    def _set_timers(self, task: _Task, cleared: Iterable[str], timers: Iterable[Timer]) -> None:
+        header = task.header
+        mine = task.timers or {}
+        for name in cleared:
+            self._drop_timer(header, name, mine.pop(name, None))
+        for timer in timers:
+            self._drop_timer(header, timer.name, mine.get(timer.name))
+            mine[timer.name] = timer.due_at
+            insort(self._timers, (timer.due_at, header.scope, header.id, timer.name))
+        task.timers = mine or None
+
+    def _drop_timer(self, header: Header, name: str, due_at: float | None) -> None:
+        if due_at is not None:
+            del self._timers[bisect_left(self._timers, (due_at, header.scope, header.id, name))]
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+        self._check()
+        owned = self._scopes.get(scope)
+        return None if owned is None else owned.sends.get(key)
+
+    async def header(self, scope: Scope, task_id: str) -> Header | None:
+        task = self._find(scope, task_id)
+        return None if task is None else task.header
+
+    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+        task = self._find(scope, task_id)
+        if task is None:
+            return None
+        header = task.header
+        return Loaded(header, tuple(task.after(header.folded)), task.since(header.run_start))
+
+    async def snapshot(
+        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
+    ) -> Snapshot | None:
+        task = self._find(scope, task_id)
+        if task is None:
+            return None
+        messages: Sequence[Entry] = task.messages
+        if history is not None:
+            messages = messages[max(0, len(messages) - history) :]
+        return Snapshot(
+            task.header,
+            task.segments if artifacts else (),
+            [event.body for event in task.after(task.header.folded)] if artifacts else (),
+            [message.body for message in messages],
+        )
+
+    async def events(
+        self, scope: Scope, task_id: str, *, after: int, limit: int
+    ) -> EventPage | None:
+        task = self._find(scope, task_id)
+        if task is None:
+            return None
+        events = task.after(after)
+        return EventPage(task.header, [(e.generation, e.body) for e in events[:limit]])
+
+    async def messages(
+        self, scope: Scope, task_id: str, *, before: int | None, limit: int
+    ) -> Sequence[tuple[int, bytes]]:
+        task = self._find(scope, task_id)
+        if task is None:
+            return ()
+        found = task.messages
+        end = len(found) if before is None else bisect_left(found, before, key=_sequence)
+        return [(m.sequence, m.body) for m in reversed(found[max(0, end - limit) : end])]
+
+    async def tasks(self, query: TaskQuery) -> TaskPage:
+        self._check()
+        owned = self._scopes.get(query.scope)
+        return TaskPage() if owned is None else owned.find(query)
+
+    def _find(self, scope: Scope, task_id: str) -> _Task | None:
+        self._check()
+        owned = self._scopes.get(scope)
+        return None if owned is None else owned.tasks.get(task_id)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreClosedError("the memory store was closed: its tasks are gone")
+
+    # --- ownership ------------------------------------------------------------------------------
+
+    async def claim(
+        self, scope: Scope, task_id: str, *, node: str, epoch: int, now: float
+    ) -> Header | None:
+        task = self._find(scope, task_id)
+        if task is None or task.header.epoch != epoch:
+            return None
+        owner = task.header.node
+        if owner not in ("", node) and self._alive(owner, now):
+            return None
+        header = replace(task.header, node=node, epoch=epoch + 1)
+        self._update(self._scopes[scope], task, header)
+        return header
+
+    def _alive(self, node: str, now: float) -> bool:
+        return now < self._nodes.get(node, -inf)
+
+    async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
+        self._check()
+        if node in self._nodes and not self._alive(node, now):
+            return False
+        self._nodes[node] = now + lease
+        return True
+
+    async def retire(self, node: str, *, now: float) -> None:
+        self._check()
+        self._nodes[node] = -inf
+
+    async def orphans(self, *, now: float, limit: int) -> Sequence[TaskRef]:
+        self._check()
+        found: list[TaskRef] = []
+        for node, refs in self._working.items():
+            if not self._alive(node, now):
+                found += (ref for ref in refs if not self._state_over(ref))
+        return found[:limit]
+
+    def _state_over(self, ref: TaskRef) -> bool:
+        return self._scopes[ref.scope].tasks[ref.id].header.state in TERMINAL
+
+    # --- time -----------------------------------------------------------------------------------
+
+    async def due(self, *, now: float, limit: int) -> Sequence[DueTimer]:
+        self._check()
+        found: list[DueTimer] = []
+        for due_at, scope, task_id, name in self._timers[:limit]:
+            if due_at > now:
+                break
+            found.append(DueTimer(TaskRef(scope, task_id), Timer(name, due_at)))
+        return found
+
+    async def next_due(self) -> float | None:
+        self._check()
+        return self._timers[0][0] if self._timers else None
+
+    async def prune(self, *, tasks_before: float, sends_before: float, limit: int) -> Pruned:
+        self._check()
+        oldest = merge(*(self._old(owned, tasks_before) for owned in self._scopes.values()))
+        refs = [TaskRef(scope, task_id) for _, scope, task_id in islice(oldest, limit)]
+        for ref in refs:
+            self._delete(ref)
+        sends = [
+            (owned, key)
+            for owned in self._scopes.values()
+            for key, send in owned.sends.items()
+            if send.created_at < sends_before
+        ]
+        for owned, key in sends[:limit]:
+            del owned.sends[key]
+        for scope, owned in list(self._scopes.items()):
+            if not (owned.tasks or owned.sends):
+                del self._scopes[scope]
+        return Pruned(len(refs), min(len(sends), limit))
+
+    @staticmethod
+    def _old(owned: _Owned, before: float) -> Iterable[tuple[float, Scope, str]]:
+        for updated_at, task_id in owned.order:
+            if updated_at >= before:
+                break
+            header = owned.tasks[task_id].header
+            if header.state in TERMINAL:
+                yield updated_at, header.scope, task_id
+
+    def _delete(self, ref: TaskRef) -> None:
+        owned = self._scopes[ref.scope]
+        task = owned.tasks.pop(ref.id)
+        owned.displace(task.header.updated_at, ref.id)
+        self._disown(task.header)
+        for name, due_at in (task.timers or {}).items():
+            self._drop_timer(task.header, name, due_at)
