@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from .types import StreamResponse
+from .types import StreamResponse, TaskState
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(StreamResponse)
@@ -47,6 +47,16 @@ class Frame:
         if self._json is None:
             self._json = _encoder.encode(self._response)
         return self._json
+
+    @property
+    def state(self) -> TaskState | None:
+        """The task's state after this event; ``None`` where the event does not touch it."""
+        if self._response is None and self.json.startswith(b'{"artifactUpdate"'):
+            return None
+        response = self.response
+        if response.status_update is not None:
+            return response.status_update.status.state
+        return response.task.status.state if response.task is not None else None
 
     def wire(self, form: str, encode: Callable[[Frame], bytes]) -> bytes:
         """Return this frame in the wire form called ``form``, encoding it the first time only."""

@@ -1,0 +1,48 @@
+"""Why a handler is stopped, and the exceptions that unwind it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a handler was cancelled. Only ``USER`` and ``DEADLINE`` may end a task."""
+
+    USER = "user"
+    DEADLINE = "deadline"
+    SHUTDOWN = "shutdown"
+    LEASE_LOST = "lease lost"
+    PASSIVATED = "passivated"
+
+
+class TaskCancelled(BaseException):
+    """Raised in a plain ``def`` handler at its next call to the context after a cancel."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class Stop(BaseException):
+    """Unwinds a handler whose task is over (``ctx.reject``, ``ctx.fail``)."""
+
+
+class Restart(BaseException):
+    """Unwinds a handler that begins a new run (``ctx.restart``)."""
+
+
+class StepFailed(Exception):
+    """A step raised. The same whether it happened now or is replayed.
+
+    ``type`` is the name of the exception's class, ``message`` its text.
+    """
+
+    def __init__(self, step: str, type: str, message: str) -> None:
+        super().__init__(f"step {step!r} failed: {type}: {message}")
+        self.step = step
+        self.type = type
+        self.message = message
+
+
+class Rejected(Exception):
+    """Raise it (or call ``ctx.reject``) to refuse the task: its state becomes rejected."""

@@ -1,0 +1,368 @@
+"""What a handler holds in its hands: every way in which it can listen and speak.
+
+Each call that can matter on replay is an *operation* with a place: (branch, ordinal). ``_place``
+gives the next place of the branch that the calling coroutine runs in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import msgspec
+
+from ..protocol.types import (
+    Artifact,
+    Message,
+    Part,
+    TaskState,
+)
+from . import parts
+from .actor import Op
+from .call import Principal
+from .cancel import Reason, Stop
+from .durable import DurableOperations
+from .ledger import ReplayMismatch, below, record
+from .streaming import ArtifactWriter, pump, stream
+
+if TYPE_CHECKING:
+    from .execution import Execution
+
+T = TypeVar("T")
+
+
+class Branch:
+    """One line of execution of a handler. Its operations are numbered from 1."""
+
+    __slots__ = ("busy", "context", "name", "ordinal")
+
+    def __init__(self, context: TaskContext, name: str) -> None:
+        self.context = context
+        self.name = name
+        self.ordinal = 0
+        self.busy = False
+
+
+current_branch: ContextVar[Branch | None] = ContextVar("greenroom_branch", default=None)
+
+
+class TaskContext(DurableOperations):
+    """The context of one task, for its handler.
+
+    Operations on one context must not run side by side in coroutines that Greenroom does not know:
+    use ``gather``, ``group`` or ``race``, whose branches replay the same whatever their timing.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._actor = execution.actor
+        self._ledger = execution.ledger
+        self._root = Branch(self, "")
+        self._left = False
+
+    # --- what was asked -------------------------------------------------------------------------
+
+    @property
+    def message(self) -> Message:
+        """The message that this run of the handler answers."""
+        return self._execution.message
+
+    @property
+    def text(self) -> str:
+        """Its text parts, one under the other."""
+        return self._execution.message.text
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        return self._execution.message.parts
+
+    @property
+    def files(self) -> list[Part]:
+        """Its file parts: ``raw`` (bytes) or ``url``, with ``filename`` and ``media_type``."""
+        return [part for part in self.parts if part.raw is not None or part.url is not None]
+
+    @property
+    def data(self) -> Any:
+        """The value of its first data part, or ``None``."""
+        for part in self.parts:
+            if part.data is not msgspec.UNSET:
+                return part.data
+        return None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Metadata of the request and of the message; the message's wins."""
+        call = self._execution.call
+        request = call.metadata if call is not None else None
+        return {**(request or {}), **(self.message.metadata or {})}
+
+    @property
+    def task_id(self) -> str:
+        return self._actor.id
+
+    @property
+    def context_id(self) -> str:
+        return self._actor.context_id
+
+    @property
+    def state(self) -> TaskState:
+        return self._actor.state
+
+    @property
+    def deps(self) -> Any:
+        """What the agent's lifespan yielded."""
+        return self._actor.agent.deps
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who sent the message; ``None`` after the task was resumed by another process."""
+        call = self._execution.call
+        return call.principal if call is not None else None
+
+    @property
+    def extensions(self) -> Sequence[str]:
+        """URIs of the extensions activated for the message."""
+        call = self._execution.call
+        return call.activated if call is not None else (self.message.extensions or ())
+
+    @property
+    def cancelled(self) -> Reason | None:
+        """Why the handler is being stopped, if it is."""
+        return self._execution.reason
+
+    async def history(self, limit: int | None = None) -> AsyncIterator[Message]:
+        """Iterate over the newest ``limit`` messages of the task (all without), oldest first.
+
+        The message being answered is the last. Read from the store, lazily: only what is asked for.
+        """
+        for message in await self._actor.history(limit):
+            yield message
+
+    # --- speaking -------------------------------------------------------------------------------
+
+    async def status(
+        self,
+        content: parts.Content = None,
+        state: TaskState = TaskState.WORKING,
+        *,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Say how it goes: a status event with an optional message.
+
+        Raises ``IllegalTransition`` if ``state`` cannot follow. Waits only while too much of this
+        task is still uncommitted.
+        """
+        op = self._place()
+        if self._replays(op, "a status"):
+            return
+        self._actor.set_status(state, self._execution.say(content), op, metadata)
+        await self._room()
+
+    def artifact(
+        self,
+        name: str,
+        content: parts.Content = None,
+        *,
+        artifact_id: str | None = None,
+        description: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        extensions: list[str] | None = None,
+    ) -> ArtifactWriter:
+        """Deliver an artifact: ``await ctx.artifact("report", text)`` whole, or in chunks::
+
+            async with ctx.artifact("report") as report:
+                await report.write("first chunk")
+
+        The name is its id unless ``artifact_id`` is given: delivering it again replaces it.
+        """
+        if isinstance(content, Artifact):
+            first = content
+        else:
+            first = Artifact(
+                artifact_id=artifact_id or name,
+                name=name,
+                description=description,
+                parts=[],
+                metadata=metadata,
+                extensions=extensions,
+            )
+        return ArtifactWriter(self, first, content)
+
+    async def reject(self, why: parts.Content = None) -> None:
+        """Refuse the task: it becomes rejected and the handler ends here."""
+        await self._end(TaskState.REJECTED, why)
+
+    async def fail(self, why: parts.Content = None) -> None:
+        """Fail the task with a message for the caller; the handler ends here."""
+        await self._end(TaskState.FAILED, why)
+
+    async def _end(self, state: TaskState, why: parts.Content) -> None:
+        self._actor.set_status(state, self._execution.say(why))
+        raise Stop
+
+    async def stream(
+        self,
+        name: str,
+        generator: Callable[..., AsyncGenerator[Any, None]],
+        *args: Any,
+        on_restart: str = "again",
+        **kwargs: Any,
+    ) -> Artifact:
+        """Run an async generator as a step whose chunks are streamed as the artifact ``name``.
+
+        Closed, it is never called again. Interrupted, it is called anew and its first chunk
+        replaces what was streamed; with ``on_restart="continue"`` it is called with the keyword
+        ``committed`` (the list of parts that were committed) and appends to them.
+        Returns the artifact.
+        """
+        return await stream(self, name, generator, args, kwargs, on_restart)
+
+    async def pump(self, generator: AsyncGenerator[Any, None]) -> Any:
+        """Stream what a generator handler yields. Not for handlers."""
+        return await pump(self, generator)
+
+    # --- asking ---------------------------------------------------------------------------------
+
+    @overload
+    async def ask(self, question: parts.Content) -> str: ...
+
+    @overload
+    async def ask(self, question: parts.Content, type: type[T]) -> T: ...
+
+    async def ask(self, question: parts.Content, type: Any = str) -> Any:
+        """Ask the client and wait for the answer, for a week if need be (input-required).
+
+        With ``type`` the answer is validated; one that does not fit is asked for again. The task
+        may leave memory meanwhile. ``Message`` as the type gives the message itself.
+        """
+        return await self._ask(question, type, TaskState.INPUT_REQUIRED)
+
+    async def require_auth(self, content: parts.Content) -> Message:
+        """Ask for an authorisation (auth-required) and wait for a message (section 7.6)."""
+        answer: Message = await self._ask(content, Message, TaskState.AUTH_REQUIRED)
+        return answer
+
+    async def _ask(self, question: parts.Content, type: Any, state: TaskState) -> Any:
+        branch = self._branch()
+        op = self._place()
+        name = below(op)
+        execution = self._execution
+        actor = self._actor
+        content = question
+        attempt = 0
+        while True:
+            asked, answered = Op(name, 2 * attempt + 1), Op(name, 2 * attempt + 2)
+            if self._ledger.event(asked, "a question") is None:
+                self._check()
+                if actor.open_ask is not None:
+                    raise RuntimeError(
+                        "one question is open already; wait for its answer before asking another"
+                    )
+                actor.set_status(state, execution.say(content), asked)
+                actor.open_ask = answered
+            found = self._ledger.record(answered, "answer")
+            if found is not None:
+                message = await actor.message_at(msgspec.json.decode(found.value))
+            else:
+                message = execution.pop_answer()
+                if message is None:
+                    actor.open_ask = answered
+                    message = await self._wait_answer(branch)
+            if type is Message:
+                return message
+            try:
+                return parts.answer(message.parts, type)
+            except parts.InvalidAnswer as invalid:
+                content = str(invalid)
+                attempt += 1
+
+    async def _wait_answer(self, branch: Branch) -> Message:
+        execution = self._execution
+        with _Busy(branch):
+            execution.waiting = True
+            try:
+                while (message := execution.pop_answer()) is None:
+                    self._check()
+                    execution.actor.quiet()
+                    await execution.signal.wait()
+                return message
+            finally:
+                execution.waiting = False
+
+    async def receive(self) -> Message:
+        """Return the next message that the client sent meanwhile; wait for one if there is none."""
+        branch = self._branch()
+        op = self._place()
+        actor = self._actor
+        found = self._ledger.record(op, "receive")
+        if found is not None:
+            sequence = msgspec.json.decode(found.value)
+            actor.forget_unread(sequence)
+            return await actor.message_at(sequence)
+        with _Busy(branch):
+            while not actor.inbox:
+                self._check()
+                await self._execution.signal.wait()
+        sequence, message = actor.inbox.popleft()
+        actor.record(op, record("receive", value=b"%d" % sequence))
+        return message
+
+    # --- places ---------------------------------------------------------------------------------
+
+    def _branch(self) -> Branch:
+        branch = current_branch.get()
+        return branch if branch is not None and branch.context is self else self._root
+
+    def _place(self) -> Op:
+        """The place of the operation that begins now."""
+        self._check()
+        branch = self._branch()
+        if branch.busy:
+            raise RuntimeError(
+                "two coroutines use one branch of the task's context at once; "
+                "start them with ctx.gather, ctx.group or ctx.race"
+            )
+        branch.ordinal += 1
+        return Op(branch.name, branch.ordinal)
+
+    def _replays(self, op: Op, what: str) -> bool:
+        """Whether the emission at ``op`` happened before."""
+        ledger = self._ledger
+        return bool(ledger) and ledger.event(op, what) is not None
+
+    def _check(self) -> None:
+        """Raise if this handler may not go on."""
+        if self._left or self._execution.detached:
+            raise RuntimeError("the handler of this context is over")
+
+    async def _room(self) -> None:
+        """Let the commit keep up."""
+        actor = self._actor
+        if actor.backlog >= actor.system.settings.window:
+            await actor.window()
+
+    def leave(self) -> None:
+        """The handler ended: whoever still holds the context may not use it. Not for handlers."""
+        self._left = True
+
+    def __repr__(self) -> str:
+        return f"<TaskContext {self.task_id} {self.state.name.lower()}>"
+
+
+class _Busy:
+    """Marks a branch while one of its operations waits."""
+
+    __slots__ = ("_branch",)
+
+    def __init__(self, branch: Branch) -> None:
+        self._branch = branch
+
+    def __enter__(self) -> None:
+        self._branch.busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self._branch.busy = False
+
+
+__all__ = ["Branch", "ReplayMismatch", "TaskContext", "current_branch"]

@@ -1,0 +1,251 @@
+"""Operations whose results are journaled: steps, the clock, chance, sleep."""
+
+from __future__ import annotations
+
+import inspect
+import random as stdlib_random
+import uuid as stdlib_uuid
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints, overload
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from . import parts
+from .actor import Op
+from .cancel import StepFailed
+from .ledger import below, failure, record
+from .ports import Timer
+
+if TYPE_CHECKING:
+    from .actor import Actor
+    from .context import Branch
+    from .execution import Execution
+    from .ledger import Ledger
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """When a step that raised is tried again. Times in seconds."""
+
+    attempts: int = 3
+    delay: float = 1.0
+    backoff: float = 2.0
+    max_delay: float = 60.0
+    on: tuple[type[Exception], ...] = (Exception,)
+
+    def wait(self, attempt: int) -> float:
+        """How long to wait after the ``attempt``-th failure (from 1), with jitter."""
+        full = min(self.max_delay, self.delay * self.backoff ** (attempt - 1))
+        return full * (0.5 + stdlib_random.random() / 2)
+
+
+class StepInfo(msgspec.Struct, frozen=True):
+    """Of the step that runs: what its side effects should carry."""
+
+    key: str
+    """The same at every attempt and replay of this step: an idempotency key."""
+    epoch: int
+    """Grows with every change of owner: a receiver may refuse smaller ones (fencing)."""
+    attempt: int
+
+
+_step: ContextVar[StepInfo | None] = ContextVar("greenroom_step", default=None)
+
+
+def step_info() -> StepInfo:
+    """Return the key, epoch and attempt of the step that runs; raises ``LookupError`` outside."""
+    info = _step.get()
+    if info is None:
+        raise LookupError("step_info() is for functions that run as a step (ctx.step)")
+    return info
+
+
+@lru_cache(maxsize=1024)
+def _result_type(function: Callable[..., Any]) -> Any:
+    try:
+        return get_type_hints(inspect.unwrap(function)).get("return")
+    except (NameError, TypeError):
+        return None
+
+
+class DurableOperations:
+    """The part of ``TaskContext`` that replays results."""
+
+    _actor: Actor
+    _execution: Execution
+    _ledger: Ledger
+
+    def _place(self) -> Op:
+        raise NotImplementedError
+
+    def _branch(self) -> Branch:
+        raise NotImplementedError
+
+    @overload
+    async def step(
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    @overload
+    async def step(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    async def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a function once and journal its result; replay gives the result without running it.
+
+        The result is what decoding its JSON by the function's return annotation gives, now as on
+        replay. An exception becomes ``StepFailed``. The function runs at least once; what it does
+        outside happens once where the receiver honours ``step_info().key``. Plain functions run in
+        a worker thread. For a retry policy, a time-out or a name use ``with_options``.
+        """
+        return await self._run_step(function, StepOptions(), args, kwargs)
+
+    def with_options(
+        self, *, name: str | None = None, retry: Retry | None = None, timeout: float | None = None
+    ) -> Steps:
+        """``await ctx.with_options(timeout=5, retry=Retry()).step(fn, ...)``. Seconds."""
+        return Steps(self, StepOptions(name=name, retry=retry, timeout=timeout))
+
+    async def _run_step(
+        self,
+        function: Callable[..., Any],
+        options: StepOptions,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        branch = self._branch()
+        op = self._place()
+        name = options.name or getattr(function, "__name__", type(function).__name__)
+        annotation = _result_type(function)
+        found = self._ledger.record(op, "step", name)
+        if found is not None:
+            if found.error is not None:
+                raise StepFailed(name, *found.error)
+            return parts.decode(bytes(found.value), annotation)
+        actor = self._actor
+        branch.busy = True
+        try:
+            # What happened before is durable before anything can happen outside.
+            await actor.flushed()
+            try:
+                value = await self._attempts(function, options, op, args, kwargs)
+            except StepFailed:
+                raise
+            except Exception as error:
+                told = (type(error).__name__, str(error))
+                actor.record(op, failure(name, told))
+                raise StepFailed(name, *told) from error
+            body = parts.encode(value)
+            actor.record(op, record("step", name, body))
+        finally:
+            branch.busy = False
+        return parts.decode(body, annotation)
+
+    async def _attempts(
+        self,
+        function: Callable[..., Any],
+        options: StepOptions,
+        op: Op,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        actor = self._actor
+        key = f"{actor.id}:{actor.run}:{op.branch}:{op.ordinal}"
+        attempt = 1
+        while True:
+            token = _step.set(StepInfo(key, actor.epoch, attempt))
+            try:
+                if options.timeout is None:
+                    return await self._once(function, args, kwargs)
+                with anyio.fail_after(options.timeout):
+                    return await self._once(function, args, kwargs)
+            except Exception as error:
+                retry = options.retry
+                if retry is None or attempt >= retry.attempts or not isinstance(error, retry.on):
+                    raise
+                wait = retry.wait(attempt)
+            finally:
+                _step.reset(token)
+            attempt += 1
+            await anyio.sleep(wait)
+
+    async def _once(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if inspect.iscoroutinefunction(function):
+            return await function(*args, **kwargs)
+        value = await anyio.to_thread.run_sync(
+            partial(function, *args, **kwargs),
+            abandon_on_cancel=True,
+            limiter=self._actor.system.threads,
+        )
+        return await value if inspect.isawaitable(value) else value
+
+    # --- the clock and chance -------------------------------------------------------------------
+
+    def _fact(self, kind: str, make: Callable[[], Any]) -> Any:
+        op = self._place()
+        found = self._ledger.record(op, kind)
+        if found is not None:
+            return msgspec.json.decode(found.value)
+        value = make()
+        self._actor.record(op, record(kind, value=msgspec.json.encode(value)))
+        return value
+
+    def now(self) -> datetime:
+        """The time (UTC) at which this was first asked."""
+        system = self._actor.system
+        return datetime.fromtimestamp(self._fact("now", system.now), UTC)
+
+    def uuid(self) -> stdlib_uuid.UUID:
+        """A random UUID, the same on replay."""
+        return stdlib_uuid.UUID(self._fact("uuid", self._actor.system.new_id))
+
+    def random(self) -> float:
+        """A number in [0, 1), the same on replay."""
+        value: float = self._fact("random", self._actor.system.random.random)
+        return value
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep until ``seconds`` after this was first asked, through restarts."""
+        branch = self._branch()
+        op = self._place()
+        actor = self._actor
+        found = self._ledger.record(op, "sleep")
+        timer = f"sleep{below(op)}"
+        if found is not None:
+            due: float = msgspec.json.decode(found.value)
+        else:
+            due = actor.system.now() + seconds
+            actor.record(op, record("sleep", value=msgspec.json.encode(due)))
+            actor.set_timer(Timer(timer, due))
+        branch.busy = True
+        try:
+            await anyio.sleep(max(0.0, due - actor.system.now()))
+        finally:
+            branch.busy = False
+        actor.clear_timer(timer)
+
+
+class StepOptions(msgspec.Struct, frozen=True, kw_only=True):
+    name: str | None = None
+    retry: Retry | None = None
+    timeout: float | None = None
+
+
+class Steps:
+    """``TaskContext.with_options``."""
+
+    def __init__(self, context: DurableOperations, options: StepOptions) -> None:
+        self._context = context
+        self._options = options
+
+    async def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """As ``TaskContext.step``, with the options."""
+        return await self._context._run_step(function, self._options, args, kwargs)

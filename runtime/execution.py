@@ -1,0 +1,311 @@
+"""One start of a handler: a supervised child that turns what the handler does into entries.
+
+A handler's exception fails its own task and nothing else. What it returns becomes artifacts and the
+last status in one append, so a task is never left half finished.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import secrets
+from collections.abc import Iterable
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from ..protocol.types import (
+    Artifact,
+    Message,
+    Part,
+    Role,
+    TaskArtifactUpdateEvent,
+    TaskState,
+)
+from . import parts
+from .actor import LeaseLost
+from .cancel import Reason, Rejected, Restart, Stop, TaskCancelled
+from .ledger import Ledger, ReplayMismatch
+from .ports import Entry
+from .sends import DirectReply
+from .signals import Signal
+
+if TYPE_CHECKING:
+    from .actor import Actor
+    from .context import TaskContext
+
+log = logging.getLogger("greenroom.runtime")
+
+task_id_var: ContextVar[str] = ContextVar("greenroom_task_id", default="")
+"""The task whose handler runs; for log records."""
+
+RESULT = "result"
+"""Name of the artifact that holds what a handler returned."""
+
+
+class InputRequired(msgspec.Struct, frozen=True):
+    """Return it to ask for more input; the next message calls the handler again."""
+
+    question: Any = ""
+    metadata: dict[str, Any] | None = None
+
+
+class Execution:
+    """A handler at work for one run of one task."""
+
+    __slots__ = (
+        "_answers", "_ctx", "_scope", "actor", "call", "detached", "handler", "ledger", "message",
+        "reason", "signal", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self, actor: Actor, message: Message, call: Any = None, entries: Iterable[Entry] = ()
+    ) -> None:
+        self.actor = actor
+        self.message = message
+        self.call = call
+        self.ledger = Ledger(entries)
+        self.handler = actor.agent.handler_for(message, call)
+        self.signal = Signal()
+        """Wakes a handler that waits for a message."""
+        self.reason: Reason | None = None
+        self.detached = False
+        """Left behind: it may not write any more."""
+        self.waiting = False
+        """The handler waits for a message, so the actor may rest."""
+        self._answers: list[Message | None] = []
+        self._scope: anyio.CancelScope | None = None
+        self._ctx: TaskContext | None = None
+
+    def start(self) -> None:
+        """Run it as a child of the runtime."""
+        self.actor.system.start(self.run, "handler")
+
+    # --- the actor's side -----------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """A message came."""
+        self.signal.notify()
+
+    def answered(self, message: Message | None) -> None:
+        """The answer to the open question came."""
+        self._answers.append(message)
+        self.signal.notify()
+
+    def pop_answer(self) -> Message | None:
+        return self._answers.pop(0) if self._answers else None
+
+    def cancel(self, reason: Reason) -> None:
+        """Cancel the handler; it has ``cancel_grace`` seconds to clean up."""
+        if self.reason is not None:
+            return
+        self.reason = reason
+        self.signal.notify()
+        self.actor.system.graces.add(self)
+        # A thread cannot be cancelled: it sees the reason at its next call, or is left behind.
+        if self._scope is not None and not self.handler.threaded:
+            self._scope.cancel()
+
+    def abandon(self, why: str) -> None:
+        """Stop it without waiting; nothing that it still does is written."""
+        self.detached = True
+        if self.reason is None:
+            self.reason = Reason.LEASE_LOST
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def overdue(self) -> None:
+        """The grace is over: end the task without its handler."""
+        if self.actor.execution is not self:
+            return
+        log.warning("the handler of task %s ignored its cancellation", self.actor.id)
+        self.detached = True
+        if self._scope is not None:
+            self._scope.cancel()
+        self._cancelled()
+        self.actor.execution = None
+
+    # --- the child ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        actor = self.actor
+        system = actor.system
+        system.running += 1
+        task_id_var.set(actor.id)
+        value: Any = None
+        ended = False
+        try:
+            with anyio.CancelScope() as scope:
+                self._scope = scope
+                if self.reason is not None:
+                    scope.cancel()
+                value = await self._call()
+                ended = True
+            if not self.detached:
+                if ended:
+                    self._finish(value)
+                else:
+                    self._cancelled()
+        except Exception as error:
+            self._failed(error)
+        except Stop:
+            pass
+        except TaskCancelled:
+            if not self.detached:
+                self._cancelled()
+        except Restart:
+            if not self.detached:
+                actor.restarted(self)
+        except ReplayMismatch as mismatch:
+            if not self.detached:
+                actor.block(str(mismatch))
+        finally:
+            system.ended()
+            system.graces.discard(self)
+            if self._ctx is not None:
+                self._ctx.leave()
+            if actor.execution is self:
+                actor.execution = None
+                actor.quiet()
+
+    async def _call(self) -> Any:
+        from .context import TaskContext
+
+        self._ctx = ctx = TaskContext(self)
+        handler = self.handler
+        if handler.threaded:
+            from .blocking import BlockingContext
+
+            return await anyio.to_thread.run_sync(
+                partial(handler.function, BlockingContext(ctx)),
+                abandon_on_cancel=True,
+                limiter=self.actor.system.threads,
+            )
+        made = handler.function(ctx)
+        if inspect.isasyncgen(made):
+            return await ctx.pump(made)
+        return await made
+
+    def _finish(self, value: Any) -> None:
+        """Write what the handler returned, and the end, in one append."""
+        actor = self.actor
+        if actor.state.terminal:
+            return
+        if isinstance(value, Message) and not actor.born:
+            DirectReply(actor, self._agent_message(value)).send()
+            return
+        if isinstance(value, InputRequired):
+            actor.set_status(
+                TaskState.INPUT_REQUIRED,
+                self.say(value.question),
+                metadata=value.metadata,
+            )
+            return
+        if isinstance(value, Message):
+            self._complete(self._agent_message(value))
+            return
+        if value is not None:
+            self._deliver(value)
+        self._complete(None)
+
+    def _complete(self, message: Message | None) -> None:
+        actor = self.actor
+        if not actor.born:
+            actor.birth()
+        if actor.state.interrupted:
+            actor.set_status(TaskState.WORKING)
+        actor.set_status(TaskState.COMPLETED, message)
+
+    def _deliver(self, value: Any) -> None:
+        if (
+            isinstance(value, list | tuple)
+            and value
+            and all(isinstance(item, Artifact) for item in value)
+        ):
+            for item in value:
+                self._artifact(item)
+            return
+        self._artifact(parts.artifact_of(RESULT, value))
+
+    def _artifact(self, artifact: Artifact) -> None:
+        actor = self.actor
+        actor.add_artifact(
+            TaskArtifactUpdateEvent(
+                task_id=actor.id, context_id=actor.context_id, artifact=artifact, last_chunk=True
+            )
+        )
+
+    def _agent_message(self, message: Message) -> Message:
+        changes: dict[str, Any] = {}
+        if message.context_id != self.actor.context_id:
+            changes["context_id"] = self.actor.context_id
+        if self.actor.born and message.task_id != self.actor.id:
+            changes["task_id"] = self.actor.id
+        if message.role is not Role.AGENT:
+            changes["role"] = Role.AGENT
+        return msgspec.structs.replace(message, **changes) if changes else message
+
+    def say(self, content: Any) -> Message | None:
+        """Make a message of the agent out of text, parts or data; nothing of nothing."""
+        if content is None or content == "":
+            return None
+        if isinstance(content, Message):
+            return self._agent_message(content)
+        actor = self.actor
+        return Message(
+            message_id=actor.system.new_id(),
+            role=Role.AGENT,
+            parts=parts.parts_of(content),
+            context_id=actor.context_id,
+            task_id=actor.id,
+        )
+
+    def _failed(self, error: Exception) -> None:
+        actor = self.actor
+        if self.detached or isinstance(error, LeaseLost):
+            return
+        if isinstance(error, Rejected):
+            self._end(TaskState.REJECTED, self.say(str(error)))
+            return
+        if self.reason is not None and not isinstance(error, Exception):
+            self._cancelled()
+            return
+        error_id = secrets.token_hex(6)
+        log.error(
+            "the handler of task %s failed (error id %s)",
+            actor.id,
+            error_id,
+            exc_info=error,
+            extra={"task_id": actor.id, "error_id": error_id},
+        )
+        self._end(
+            TaskState.FAILED,
+            Message(
+                message_id=actor.system.new_id(),
+                role=Role.AGENT,
+                parts=[Part(text=f"The agent failed. Error id: {error_id}")],
+                context_id=actor.context_id,
+                task_id=actor.id,
+                metadata={"errorId": error_id},
+            ),
+        )
+
+    def _cancelled(self) -> None:
+        """The handler is gone; whether its task is over depends on why."""
+        if self.reason in (Reason.USER, Reason.DEADLINE):
+            text = "Canceled by the client." if self.reason is Reason.USER else "Out of time."
+            self._end(TaskState.CANCELED, self.say(text))
+        # Otherwise the journal is as it was: the task is resumed by whoever owns it next.
+
+    def _end(self, state: TaskState, message: Message | None) -> None:
+        actor = self.actor
+        if actor.state.terminal:
+            return
+        try:
+            actor.set_status(state, message)
+        except LeaseLost:
+            log.info("task %s has a new owner; its end here is not written", actor.id)

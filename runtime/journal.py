@@ -1,0 +1,84 @@
+"""Group commit: while one batch is being committed the next one gathers. No timer.
+
+Actors say that they have something to write; when a batch starts, each is asked once for all that
+it has. So a busy task's entries leave together, and many tasks share one transaction (and one
+fsync). Nothing leaves an actor before its append was answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from .ports import Append, Outcome, Store
+from .signals import Signal
+
+log = logging.getLogger("greenroom.journal")
+
+
+class Writer(Protocol):
+    """Something that has entries to commit: an actor, or a send without a task."""
+
+    def take(self) -> Append | None:
+        """Hand over what waits; ``None`` if nothing does (any more)."""
+
+    def done(self, outcome: Outcome) -> None:
+        """What was taken was answered."""
+
+    def unknown(self, error: BaseException) -> None:
+        """The commit failed in a way that leaves open whether it happened."""
+
+
+class Journal:
+    """The one committer of a runtime."""
+
+    def __init__(self, store: Store, now: Callable[[], float]) -> None:
+        self._store = store
+        self._now = now
+        self._waiting: list[Writer] = []
+        self._signal = Signal()
+        self.commits = 0
+        self.appends = 0
+        self.failures = 0
+
+    def submit(self, writer: Writer) -> None:
+        """Have ``writer`` asked when the next batch starts; the caller asks once per batch."""
+        self._waiting.append(writer)
+        if len(self._waiting) == 1:
+            self._signal.notify()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be taken."""
+        return not self._waiting
+
+    async def run(self) -> None:
+        """Commit until cancelled."""
+        while True:
+            if not self._waiting:
+                await self._signal.wait()
+                continue
+            writers, self._waiting = self._waiting, []
+            taken: list[tuple[Writer, Append]] = []
+            for writer in writers:
+                append = writer.take()
+                if append is not None:
+                    taken.append((writer, append))
+            if not taken:
+                continue
+            self.commits += 1
+            self.appends += len(taken)
+            try:
+                outcomes = await self._store.append(
+                    [append for _, append in taken], now=self._now()
+                )
+            except Exception as error:
+                # The outcome is unknown: whoever wrote must forget what it knows and read again.
+                self.failures += 1
+                log.exception("a commit of %d appends failed", len(taken))
+                for writer, _ in taken:
+                    writer.unknown(error)
+            else:
+                for (writer, _), outcome in zip(taken, outcomes, strict=True):
+                    writer.done(outcome)

@@ -1,0 +1,270 @@
+"""Sending: SendMessage, SendStreamingMessage and CancelTask (sections 3.1.1, 3.1.2, 3.1.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from ..protocol.errors import (
+    ContentTypeNotSupportedError,
+    InvalidParamsError,
+    ResourceExhaustedError,
+    TaskNotCancelableError,
+    UnavailableError,
+)
+from ..protocol.frame import Frame
+from ..protocol.types import (
+    CancelTaskRequest,
+    Message,
+    SendMessageRequest,
+    SendMessageResponse,
+    StreamResponse,
+    Task,
+    TaskState,
+)
+from .actor import Actor, Duplicate, Wait
+from .agent import Agent
+from .call import ANONYMOUS, Call, Scope
+from .directory import Directory
+from .execution import Execution
+from .feed import Stream
+from .parts import accepts, media_types
+from .ports import Header, SendRecord
+from .reading import open_stream, shown_history, with_generation
+from .sends import send_key
+from .system import System
+
+_decode_message = msgspec.json.Decoder(Message).decode
+
+
+class Sender(msgspec.Struct):
+    """What a handler may know of who sent its message."""
+
+    principal: object
+    activated: tuple[str, ...]
+    metadata: dict[str, object] | None
+
+
+class Accepted(msgspec.Struct):
+    """A message taken in, and what its sender waits for."""
+
+    actor: Actor
+    after: int = 0
+    """The generation beyond which the answer lies."""
+    sequence: int = 1
+    """The entry that must be committed before anything is answered."""
+    fresh: bool = False
+    """It made the task."""
+    key: bytes | None = None
+
+
+class Messaging:
+    """The doors through which messages and cancellations come."""
+
+    def __init__(
+        self, system: System, directory: Directory, opened: Callable[[Stream], None]
+    ) -> None:
+        self._system = system
+        self._directory = directory
+        self._opened = opened
+        self._inflight: dict[bytes, Accepted] = {}
+        """Sends that are accepted and perhaps not committed: a repeat attaches to them."""
+
+    # --- SendMessage ----------------------------------------------------------------------------
+
+    async def send(
+        self, call: Call, agent: Agent, scope: Scope, request: SendMessageRequest
+    ) -> SendMessageResponse:
+        """Answer with the task when it ends or asks, at once if asked to, or a direct Message."""
+        configuration = request.configuration
+        immediate = configuration is not None and configuration.return_immediately
+        accepted = await self._accept(call, agent, scope, request, immediate)
+        try:
+            found = await self._answer(accepted, immediate)
+        except Duplicate as duplicate:
+            # Another node was quicker with the same send: answer with what it made of it.
+            accepted = await self._known(scope, duplicate.send)
+            found = await self._answer(accepted, immediate)
+        if isinstance(found, Message):
+            return SendMessageResponse(message=found)
+        assert isinstance(accepted, Accepted)
+        task, generation = await accepted.actor.task(shown_history(self._system, configuration))
+        return SendMessageResponse(task=with_generation(task, generation, call))
+
+    async def _answer(self, accepted: Accepted | Message, immediate: bool) -> Header | Message:
+        if isinstance(accepted, Message):
+            return accepted
+        actor = accepted.actor
+        try:
+            if immediate:
+                return await actor.accepted(accepted.sequence)
+            wait = Wait(actor)
+            self._system.waits.add(wait)
+            try:
+                return await actor.answer(accepted.after, wait)
+            finally:
+                self._system.waits.discard(wait)
+        finally:
+            if accepted.key is not None:
+                self._inflight.pop(accepted.key, None)
+
+    async def _accept(
+        self,
+        call: Call,
+        agent: Agent,
+        scope: Scope,
+        request: SendMessageRequest,
+        at_once: bool,
+    ) -> Accepted | Message:
+        """Take a message in; a repeat gets what its first send became."""
+        message = request.message
+        system = self._system
+        self._check_content(agent, message)
+        key = send_key(scope, call.principal or ANONYMOUS, message)
+        record = None
+        if key is not None:
+            known = self._inflight.get(key)
+            if known is None:
+                send = await system.store.find_send(scope, key)
+                if send is not None:
+                    return await self._known(scope, send)
+                known = self._inflight.get(key)
+            if known is not None:
+                return Accepted(known.actor, known.after, known.sequence)
+            record = SendRecord(key, message.message_id, system.now())
+        if message.task_id:
+            accepted = await self._continue(call, scope, request, record)
+        else:
+            accepted = self._begin(call, agent, scope, request, record, at_once)
+        if key is not None:
+            accepted.key = key
+            self._inflight[key] = accepted
+        return accepted
+
+    async def _continue(
+        self, call: Call, scope: Scope, request: SendMessageRequest, record: SendRecord | None
+    ) -> Accepted:
+        message = request.message
+        assert message.task_id is not None
+        actor = await self._directory.activate(scope, message.task_id)
+        if message.context_id and message.context_id != actor.context_id:
+            raise InvalidParamsError(
+                "contextId is not the one of the task; leave it out or send the task's own",
+                field="message.contextId",
+            )
+        if record is not None:
+            record = msgspec.structs.replace(record, task_id=actor.id)
+        if message.context_id != actor.context_id:
+            message = msgspec.structs.replace(message, context_id=actor.context_id)
+        configuration = request.configuration
+        expected = configuration.if_generation_match if configuration is not None else None
+        after, sequence = actor.deliver(message, record, expected, _sender(call, request))
+        return Accepted(actor, after, sequence)
+
+    def _begin(
+        self,
+        call: Call,
+        agent: Agent,
+        scope: Scope,
+        request: SendMessageRequest,
+        record: SendRecord | None,
+        at_once: bool,
+    ) -> Accepted:
+        message = request.message
+        system = self._system
+        if system.running >= system.settings.handlers:
+            raise ResourceExhaustedError(
+                "This server runs as many handlers as it allows", headers={"Retry-After": "1"}
+            )
+        actor = self._directory.create(agent, scope, message.context_id or system.new_id())
+        if record is not None:
+            record = msgspec.structs.replace(record, task_id=actor.id)
+        message = msgspec.structs.replace(message, context_id=actor.context_id, task_id=actor.id)
+        actor.begin(message, record, request.metadata)
+        execution = actor.execution = Execution(actor, message, _sender(call, request))
+        if not execution.handler.direct:
+            if at_once:
+                actor.birth()
+            else:
+                system.births.add(actor)
+        execution.start()
+        return Accepted(actor, fresh=True)
+
+    async def _known(self, scope: Scope, send: SendRecord) -> Accepted | Message:
+        if send.message is not None:
+            return _decode_message(send.message)
+        return Accepted(await self._directory.activate(scope, send.task_id), sequence=0)
+
+    def _check_content(self, agent: Agent, message: Message) -> None:
+        for media_type in media_types(message.parts):
+            if not accepts(agent.input_modes, media_type):
+                raise ContentTypeNotSupportedError(
+                    f"This agent does not take {media_type}; it takes "
+                    f"{', '.join(agent.input_modes)}",
+                    mediaType=media_type,
+                )
+
+    # --- SendStreamingMessage -------------------------------------------------------------------
+
+    async def stream(
+        self, call: Call, agent: Agent, scope: Scope, request: SendMessageRequest
+    ) -> Stream:
+        """Stream the task from where it is until it ends or asks, or one direct Message."""
+        accepted = await self._accept(call, agent, scope, request, True)
+        try:
+            found = await self._answer(accepted, True)
+        except Duplicate as duplicate:
+            accepted = await self._known(scope, duplicate.send)
+            found = await self._answer(accepted, True)
+        if isinstance(found, Message):
+            stream = Stream(
+                None, Frame(0, response=StreamResponse(message=found)), cursor=0,
+                sending=True, catchup=_nothing,
+            )  # fmt: skip
+        else:
+            assert isinstance(accepted, Accepted)
+            actor = accepted.actor
+            history = shown_history(self._system, request.configuration)
+            stream = await open_stream(
+                self._system, actor, call, history=history, sending=True,
+                first=actor.born_frame(history) if accepted.fresh else None,
+            )  # fmt: skip
+        self._opened(stream)
+        return stream
+
+    # --- CancelTask -----------------------------------------------------------------------------
+
+    async def cancel(
+        self, call: Call, agent: Agent, scope: Scope, request: CancelTaskRequest
+    ) -> Task:
+        """Cancel; the answer is the task in its end state, whoever wins the race to it."""
+        actor = await self._directory.activate(scope, request.id)
+        if actor.state.terminal:
+            raise TaskNotCancelableError(
+                f"The task is {actor.state.name.lower()} already", taskId=request.id
+            )
+        actor.cancel()
+        wait = Wait(actor)
+        self._system.waits.add(wait)
+        try:
+            header = await actor.ended(wait)
+        finally:
+            self._system.waits.discard(wait)
+        if header.state is not TaskState.CANCELED:
+            if header.state.terminal:
+                raise TaskNotCancelableError(
+                    f"The task became {header.state.name.lower()} before it could be canceled",
+                    taskId=request.id,
+                )
+            raise UnavailableError("The task's handler has not stopped yet; ask for the task.")
+        task, generation = await actor.task(None)
+        return with_generation(task, generation, call)
+
+
+async def _nothing(cursor: int) -> list[Frame]:
+    return []
+
+
+def _sender(call: Call, request: SendMessageRequest) -> Sender:
+    return Sender(call.principal, call.activated, request.metadata)

@@ -1,0 +1,76 @@
+"""Idempotent sends: what makes a send the same send, and direct replies that are remembered."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..protocol.types import Message
+from .call import Principal, Scope
+from .ports import Append, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from .actor import Actor
+
+_encode = msgspec.json.Encoder().encode
+_UUID_GRADE = re.compile(r"^[0-9A-Za-z_\-:.]{20,}$").match
+
+
+def send_key(scope: Scope, principal: Principal, message: Message) -> bytes | None:
+    """Digest of everything that makes two sends the same: owner, id, content, task and context.
+
+    ``None`` where repeats cannot be told from coincidence: between anonymous callers, who share an
+    owner, only ids that nobody picks twice by chance count.
+    """
+    if principal.anonymous and not _UUID_GRADE(message.message_id):
+        return None
+    digest = blake2b(digest_size=16)
+    digest.update("\x00".join(scope).encode())
+    digest.update(b"\x00")
+    digest.update(_encode(message))
+    return digest.digest()
+
+
+class DirectReply:
+    """A direct Message on its way out: remembered first where the send can be repeated."""
+
+    __slots__ = ("_actor", "_message")
+
+    def __init__(self, actor: Actor, message: Message) -> None:
+        self._actor = actor
+        self._message = message
+
+    def send(self) -> None:
+        if self._actor.first_send is None:
+            self._reply()
+        else:
+            self._actor.system.journal.submit(self)
+
+    def _reply(self) -> None:
+        self._actor.replied(self._message)
+
+    def take(self) -> Append | None:
+        send = self._actor.first_send
+        assert send is not None
+        return Append(
+            scope=self._actor.scope,
+            sends=(msgspec.structs.replace(send, task_id="", message=_encode(self._message)),),
+        )
+
+    def done(self, outcome: Outcome) -> None:
+        if outcome.verdict is Verdict.COMMITTED:
+            self._reply()
+        else:
+            from .actor import Duplicate
+
+            assert outcome.send is not None
+            self._actor.lose(Duplicate(outcome.send))
+
+    def unknown(self, error: BaseException) -> None:
+        self._actor.unknown(error)
+
+
+__all__ = ["DirectReply", "send_key"]

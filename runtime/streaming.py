@@ -1,0 +1,209 @@
+"""Artifacts in chunks: the writer, durable streams, and generator handlers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..protocol.types import (
+    Artifact,
+    Part,
+    StreamResponse,
+    TaskArtifactUpdateEvent,
+)
+from . import parts
+from .actor import Op
+from .fold import SEAL
+from .ledger import below, record
+from .ports import Kind
+
+if TYPE_CHECKING:
+    from .context import TaskContext
+
+_response = msgspec.json.Decoder(StreamResponse)
+
+
+class ArtifactWriter:
+    """An artifact on its way out. Await it to deliver it whole, enter it to write chunks."""
+
+    def __init__(self, context: TaskContext, artifact: Artifact, content: Any = None) -> None:
+        self._context = context
+        self._artifact = artifact
+        self._content = content
+        self._begun = False
+        self._replayed: list[Part] | None = []
+        """Parts that replay wrote again; ``None`` on new ground."""
+
+    # --- whole ----------------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, Artifact]:
+        return self._whole().__await__()
+
+    async def _whole(self) -> Artifact:
+        context = self._context
+        op = context._place()
+        artifact = self._artifact
+        if not isinstance(self._content, Artifact):
+            content = "" if self._content is None else self._content
+            artifact = msgspec.structs.replace(artifact, parts=parts.parts_of(content))
+        if not context._replays(op, "an artifact"):
+            self._emit(artifact, op, append=False, last=True)
+            await context._room()
+        return artifact
+
+    # --- in chunks ------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> ArtifactWriter:
+        return self
+
+    async def write(self, content: parts.Content) -> None:
+        """Append a chunk. Waits only while too much of this task is still uncommitted.
+
+        On replay, chunks that are the same are not sent again; the first that differs replaces
+        what was streamed of this artifact, and what follows is appended to it.
+        """
+        context = self._context
+        op = context._place()
+        chunk = parts.parts_of(content)
+        if self._replayed is not None and context._ledger:
+            entry = context._ledger.event(op, "a chunk")
+            if entry is not None:
+                self._replayed.extend(chunk)
+                event = _response.decode(entry.body).artifact_update
+                if event is not None and event.artifact.parts == chunk:
+                    self._begun = True
+                    return
+                # What the model says now is not what it said then: start the artifact over.
+                self._emit(
+                    msgspec.structs.replace(self._artifact, parts=self._replayed), op, append=False
+                )
+                self._begun = True
+                self._replayed = None
+                await context._room()
+                return
+        self._replayed = None
+        if self._begun:
+            artifact = Artifact(artifact_id=self._artifact.artifact_id, parts=chunk)
+        else:
+            artifact = msgspec.structs.replace(self._artifact, parts=chunk)
+        self._emit(artifact, op, append=self._begun)
+        self._begun = True
+        await context._room()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None or not self._begun:
+            return
+        context = self._context
+        op = context._place()
+        if not context._replays(op, "the end of an artifact"):
+            self._emit(
+                Artifact(artifact_id=self._artifact.artifact_id, parts=SEAL),
+                op, append=True, last=True,
+            )  # fmt: skip
+
+    def _emit(self, artifact: Artifact, op: Op, *, append: bool, last: bool = False) -> None:
+        actor = self._context._actor
+        actor.add_artifact(
+            TaskArtifactUpdateEvent(
+                task_id=actor.id,
+                context_id=actor.context_id,
+                artifact=artifact,
+                append=append,
+                last_chunk=last,
+            ),
+            op,
+        )
+
+
+async def stream(
+    context: TaskContext,
+    name: str,
+    generator: Callable[..., AsyncGenerator[Any, None]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    on_restart: str,
+) -> Artifact:
+    """``TaskContext.stream``."""
+    if on_restart not in ("again", "continue"):
+        raise ValueError(f"on_restart is 'again' or 'continue', not {on_restart!r}")
+    branch = context._branch()
+    op = context._place()
+    actor = context._actor
+    inner = below(op)
+    committed: list[Part] = []
+    chunks = 0
+    for entry in context._ledger.below(op):
+        chunks += 1
+        if entry.kind is Kind.EVENT:
+            event = _response.decode(entry.body).artifact_update
+            if event is not None:
+                if not event.append:
+                    committed.clear()
+                if event.artifact.parts != SEAL:
+                    committed.extend(event.artifact.parts)
+    first = Artifact(artifact_id=name, name=name, parts=committed)
+    if context._ledger.record(op, "stream", name) is not None:
+        return first
+    whole: list[Part] = []
+    begun = False
+    if chunks and on_restart == "continue":
+        kwargs = {**kwargs, "committed": list(committed)}
+        whole = list(committed)
+        begun = True
+    await actor.flushed()
+    branch.busy = True
+    try:
+        async with aclosing(generator(*args, **kwargs)) as produced:
+            async for content in produced:
+                chunk = parts.parts_of(content)
+                chunks += 1
+                artifact = (
+                    Artifact(artifact_id=name, parts=chunk)
+                    if begun
+                    else Artifact(artifact_id=name, name=name, parts=chunk)
+                )
+                actor.add_artifact(
+                    TaskArtifactUpdateEvent(
+                        task_id=actor.id, context_id=actor.context_id,
+                        artifact=artifact, append=begun,
+                    ),
+                    Op(inner, chunks),
+                )  # fmt: skip
+                begun = True
+                whole.extend(chunk)
+                await context._room()
+    finally:
+        branch.busy = False
+    if begun:
+        actor.add_artifact(
+            TaskArtifactUpdateEvent(
+                task_id=actor.id, context_id=actor.context_id,
+                artifact=Artifact(artifact_id=name, parts=SEAL), append=True, last_chunk=True,
+            ),
+            Op(inner, chunks + 1),
+        )  # fmt: skip
+    actor.record(op, record("stream", name))
+    return msgspec.structs.replace(first, parts=whole)
+
+
+async def pump(context: TaskContext, generator: AsyncGenerator[Any, None]) -> Any:
+    """Stream what a generator handler yields: chunks of one artifact, or whole artifacts.
+
+    An ``InputRequired`` that it yields ends the turn.
+    """
+    from .execution import RESULT, InputRequired
+
+    async with aclosing(generator) as produced:
+        writer = ArtifactWriter(context, Artifact(artifact_id=RESULT, name=RESULT, parts=[]))
+        async with writer:
+            async for item in produced:
+                if isinstance(item, InputRequired):
+                    return item
+                if isinstance(item, Artifact):
+                    await context.artifact(item.name or item.artifact_id, item)
+                else:
+                    await writer.write(item)
+    return None

@@ -1,0 +1,113 @@
+"""What every actor of one runtime shares: store, journal, clock, time-outs, children."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .journal import Journal
+from .ports import Clock, Store
+from .settings import RuntimeSettings
+from .signals import Signal
+from .ticker import Lane, Ticker
+
+if TYPE_CHECKING:
+    from .actor import Actor, Wait
+    from .execution import Execution
+
+log = logging.getLogger("greenroom.runtime")
+
+
+class System:
+    """The surroundings of the actors of one runtime on one node."""
+
+    def __init__(self, store: Store, settings: RuntimeSettings, clock: Clock) -> None:
+        self.store = store
+        self.settings = settings
+        self.clock = clock
+        self.node = secrets.token_hex(8)
+        """Random per start: a dead node never comes back."""
+        self.journal = Journal(store, clock.now)
+        self.ticker = Ticker()
+        self.births: Lane[Actor] = self.ticker.lane(settings.birth_delay, _birth)
+        self.waits: Lane[Wait] = self.ticker.lane(settings.blocking_wait, _expire)
+        self.polls: Lane[Wait] = self.ticker.lane(settings.long_poll_wait, _expire)
+        self.graces: Lane[Execution] = self.ticker.lane(settings.cancel_grace, _overdue)
+        self.idle: Lane[Actor] = self.ticker.lane(settings.idle, _rest)
+        self.children: TaskGroup | None = None
+        self.actors: dict[str, Actor] = {}
+        """The directory: task id to the actor that is awake."""
+        self.running = 0
+        """Handlers that run now."""
+        self._quiet = Signal()
+        self.draining = False
+        self.random = random.Random()
+        self._threads: anyio.CapacityLimiter | None = None
+        self._stamp = (0, "")
+
+    def now(self) -> float:
+        """Wall time in seconds since the epoch."""
+        return self.clock.now()
+
+    def timestamp(self) -> str:
+        """The present as the wire writes it: RFC 3339, UTC, milliseconds (section 5.6.1)."""
+        millis = int(self.clock.now() * 1000)
+        second, rest = divmod(millis, 1000)
+        if second != self._stamp[0]:
+            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._stamp = (second, text)
+        return f"{self._stamp[1]}.{rest:03d}Z"
+
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """Bounds the worker threads of plain functions."""
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(self.settings.threads)
+        return self._threads
+
+    def ended(self) -> None:
+        """A handler ended."""
+        self.running -= 1
+        if not self.running:
+            self._quiet.notify()
+
+    async def until_quiet(self) -> None:
+        """Wait until no handler runs."""
+        while self.running:
+            await self._quiet.wait()
+
+    def rename(self) -> None:
+        """Take a new node id: the old one is dead for good."""
+        self.node = secrets.token_hex(8)
+
+    def new_id(self) -> str:
+        return str(uuid.uuid4())
+
+    def start(self, child: Callable[[], Awaitable[None]], name: str) -> None:
+        """Run a child under the runtime's root, never under a request. It must not raise."""
+        assert self.children is not None, "the runtime is not running: use `async with runtime:`"
+        self.children.start_soon(child, name=name)
+
+
+def _birth(actor: Actor) -> None:
+    actor.birth()
+
+
+def _overdue(execution: Execution) -> None:
+    execution.overdue()
+
+
+def _rest(actor: Actor) -> None:
+    actor.idle_over()
+
+
+def _expire(wait: Wait) -> None:
+    wait.expire()
