@@ -1,0 +1,133 @@
+"""Parts of 0.3 and of 1.0, and what one can say that the other cannot.
+
+1.0 parts say more; what 0.3 has no member for travels in the part's metadata, and is taken out of
+it again on the way back:
+
+- ``data`` that is not an object is sent as ``{"value": …}`` with ``data_part_compat: true`` (the
+  convention of the official SDK's own compatibility layer);
+- ``filename`` and ``mediaType`` of text and data parts go into an object ``part_compat``, but for
+  a media type that such a part has anyway.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+from typing import Any
+
+from msgspec import UNSET
+
+from .. import types as t
+from ..errors import InvalidParamsError
+from . import types as w
+
+VALUE = "data_part_compat"
+EXTRAS = "part_compat"
+_KINDS = {None, "text", "file", "data"}
+
+
+def read(found: w.Part, where: str, index: int) -> t.Part:
+    """Return the 1.0 part; ``where`` and ``index`` name it in errors."""
+    text, file, data, kind = found.text, found.file, found.data, found.kind
+    if (text is not None) + (file is not None) + (data is not None) != 1 or kind not in _KINDS:
+        raise InvalidParamsError(
+            "A part has a kind (text, file or data) and the one member of that name",
+            field=f"{where}[{index}]",
+        )
+    if kind is not None and getattr(found, kind) is None:
+        raise InvalidParamsError(
+            f"A part of kind {kind!r} needs the member {kind!r}", field=f"{where}[{index}].{kind}"
+        )
+    metadata = found.metadata
+    if file is not None:
+        return _read_file(file, metadata, f"{where}[{index}].file")
+    filename = media_type = None
+    value: Any = UNSET
+    if data is not None:
+        # Proto: DataPart is a message with one member of the same name.
+        proto = kind is None and len(data) == 1 and isinstance(data.get("data"), dict)
+        value = data["data"] if proto else data
+    if metadata is not None and (VALUE in metadata or EXTRAS in metadata):
+        metadata = dict(metadata)
+        if data is not None and metadata.get(VALUE) is True and value.keys() == {"value"}:
+            del metadata[VALUE]
+            value = value["value"]
+        extras = metadata.get(EXTRAS)
+        if isinstance(extras, dict):
+            del metadata[EXTRAS]
+            filename = _text(extras.get("filename"))
+            media_type = _text(extras.get("mediaType"))
+        metadata = metadata or None
+    return t.Part(
+        text=text, data=value, metadata=metadata, filename=filename, media_type=media_type
+    )
+
+
+def _read_file(file: w.File, metadata: dict[str, t.JSON] | None, where: str) -> t.Part:
+    raw = file.raw if file.raw is not None else file.data
+    if file.file_with_bytes is not None:
+        raw = _unwrap(file.file_with_bytes)
+    uri = file.uri if file.uri is not None else file.file_with_uri
+    if (raw is None) == (uri is None):
+        raise InvalidParamsError("A file has either bytes or a uri", field=where)
+    return t.Part(
+        raw=raw,
+        url=uri,
+        metadata=metadata,
+        filename=file.name or None,
+        media_type=file.mime_type or None,
+    )
+
+
+def _unwrap(raw: bytes) -> bytes:
+    """Return the content of ``fileWithBytes``.
+
+    The Python SDKs put base64 text into the bytes field, the JavaScript ones the bytes.
+    """
+    try:
+        return b64decode(raw, validate=True)
+    except (binascii.Error, ValueError):
+        return raw
+
+
+def _text(value: t.JSON) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def write(part: t.Part, proto: bool) -> w.Part:
+    """Return the 0.3 part."""
+    metadata = part.metadata
+    if part.text is not None:
+        if part.filename or part.media_type:
+            metadata = _with_extras(part, "text/plain")
+        return w.Part(kind=None if proto else "text", text=part.text, metadata=metadata)
+    if part.data is not UNSET:
+        if part.filename or part.media_type:
+            metadata = _with_extras(part, "application/json")
+        data = part.data
+        if not isinstance(data, dict):
+            data = {"value": data}
+            metadata = {**(metadata or {}), VALUE: True}
+        if proto:
+            return w.Part(data={"data": data}, metadata=metadata)
+        return w.Part(kind="data", data=data, metadata=metadata)
+    if proto:
+        raw = None if part.raw is None else b64encode(part.raw)
+        file = w.File(
+            file_with_bytes=raw,
+            file_with_uri=part.url,
+            name=part.filename,
+            mime_type=part.media_type,
+        )
+        return w.Part(file=file, metadata=metadata)
+    file = w.File(raw=part.raw, uri=part.url, name=part.filename, mime_type=part.media_type)
+    return w.Part(kind="file", file=file, metadata=metadata)
+
+
+def _with_extras(part: t.Part, usual: str) -> dict[str, t.JSON] | None:
+    extras = {}
+    if part.filename:
+        extras["filename"] = part.filename
+    if part.media_type and part.media_type != usual:
+        extras["mediaType"] = part.media_type
+    return {**(part.metadata or {}), EXTRAS: extras} if extras else part.metadata
