@@ -17,4 +17,4 @@ async def measure(options: Options) -> list[Table]:
         return per_request(sample, cpu)
 
     rows = await race(CONTENDERS, job, options.rounds)
-    return [Table("no-op ASGI application, 16 connections", rows, "cpu µs")]
+    return [Table("no-op ASGI application, 16 connections", rows, ("cpu µs",))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import wire
-from .race import Figures, Options, Table, loaded, per_request, race
+from .race import COMPARED, Figures, Options, Table, loaded, per_request, race
 from .server import Contender, Server
 from .tasks import start
 
@@ -30,4 +30,4 @@ async def measure(options: Options) -> list[Table]:
         return per_request(sample, cpu)
 
     rows = await race(options.invited(CONTENDERS), job, options.rounds)
-    return [Table("GetTask of a finished task, 16 connections", rows, "cpu µs")]
+    return [Table("GetTask of a finished task, 16 connections", rows, COMPARED)]

@@ -35,8 +35,8 @@ async def measure(options: Options) -> list[Table]:
                 sizes = CHUNK_SIZES[:2] if slow else CHUNK_SIZES
                 chunks[server.contender.name] = await _chunks(server, sizes, 1 if slow else TASKS)
     return [
-        Table("a turn on a task with n messages, cpu µs", turns, f"{SIZES[0]}"),
-        Table("one more chunk on a task with n chunks, cpu µs", chunks, f"{CHUNK_SIZES[0]}"),
+        Table("a turn on a task with n messages, cpu µs", turns, (f"{SIZES[0]}",)),
+        Table("one more chunk on a task with n chunks, cpu µs", chunks, (f"{CHUNK_SIZES[0]}",)),
     ]
 
 

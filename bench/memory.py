@@ -24,7 +24,9 @@ async def measure(options: Options) -> list[Table]:
         with Server(Contender(peer, "ask", server_name)) as server:
             waiting = await _waiting(server)
         rows[server.contender.name] = {"kB/idle stream": streams, "kB/waiting task": waiting}
-    return [Table("resident memory of what only waits", rows, "kB/idle stream")]
+    return [
+        Table("resident memory of what only waits", rows, ("kB/idle stream", "kB/waiting task"))
+    ]
 
 
 async def _open(server: Server) -> Connection:

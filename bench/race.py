@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .load import Sample, hammer
 from .server import Contender, Server
 
 Figures = Mapping[str, float]
+COMPARED = ("cpu µs", "req/s", "p99 ms")  # what `per_request` is judged by
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,7 @@ class Table:
 
     title: str
     rows: dict[str, dict[str, float]]
-    lower_is_better: str  # the column whose ratio is shown: first row over this row
-    notes: list[str] = field(default_factory=list)
+    compared: tuple[str, ...]  # columns shown as "so many times better than the first row" too
 
 
 async def race(

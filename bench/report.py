@@ -23,6 +23,7 @@ _PACKAGES = (
     "msgspec",
     "anyio",
 )
+_HIGHER_IS_BETTER = {"req/s", "events/cpu s"}
 _VERSIONS = (
     "import json, platform, sys; from importlib.metadata import PackageNotFoundError, version\n"
     "found = {'python': platform.python_version()}\n"
@@ -63,19 +64,24 @@ def machine() -> dict[str, Any]:
 
 def text(table: Table) -> str:
     """Markdown: one line per contender, its figures, and how many times better than the first."""
-    columns = list(next(iter(table.rows.values())))
     first = next(iter(table.rows.values()))
+    heads = [*first, *(f"× {column}" for column in table.compared)]
     lines = [
         f"### {table.title}",
         "",
-        "| |" + "".join(f" {column} |" for column in columns) + " times better |",
-        "| --- |" + " ---: |" * (len(columns) + 1),
+        "| |" + "".join(f" {head} |" for head in heads),
+        "| --- |" + " ---: |" * len(heads),
     ]
     for name, figures in table.rows.items():
-        cells = "".join(f" {_number(figures.get(column))} |" for column in columns)
-        ratio = first[table.lower_is_better] / figures[table.lower_is_better]
-        lines.append(f"| {name} |{cells} {ratio:.2f} |")
-    return "\n".join([*lines, "", *table.notes])
+        cells = [_number(figures.get(column)) for column in first]
+        cells += [_times(column, first[column], figures[column]) for column in table.compared]
+        lines.append(f"| {name} |" + "".join(f" {cell} |" for cell in cells))
+    return "\n".join([*lines, ""])
+
+
+def _times(column: str, first: float, figure: float) -> str:
+    ratio = figure / first if column in _HIGHER_IS_BETTER else first / figure
+    return f"{ratio:.2f}"
 
 
 def _number(value: float | None) -> str:

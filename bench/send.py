@@ -6,7 +6,7 @@ fasta2a answers without waiting for the work, which its CPU time includes all th
 from __future__ import annotations
 
 from . import wire
-from .race import Figures, Options, Table, loaded, per_request, race
+from .race import COMPARED, Figures, Options, Table, loaded, per_request, race
 from .server import Contender, Server
 
 
@@ -32,6 +32,12 @@ async def measure(options: Options) -> list[Table]:
             sample, cpu = await loaded(server, request, expect=answer, seconds=options.seconds)
             return per_request(sample, cpu)
 
-        rows = await race(options.invited(contenders), job, options.rounds)
-        tables.append(Table(f"blocking send of a {agent}, 16 connections", rows, "cpu µs"))
+        contenders = options.invited(contenders)
+        rows = await race(contenders, job, options.rounds)
+        for contender in contenders:
+            floor = rows.get(f"noop on {contender.server}")
+            if floor is not None:
+                figures = rows[contender.name]
+                figures["over no-op µs"] = figures["cpu µs"] - floor["cpu µs"]
+        tables.append(Table(f"blocking send of a {agent}, 16 connections", rows, COMPARED))
     return tables

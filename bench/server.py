@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -64,9 +66,12 @@ class Server:
         for line in self._process.stdout:
             if found := _ADDRESS.search(line):
                 self.port = int(found[1])
-                return self
+                if self._answers():
+                    return self
+                break
+        said = self.stderr()
         self.__exit__(None, None, None)
-        raise RuntimeError(f"{self.contender.name} did not start: {errors.read_text()[-2000:]}")
+        raise RuntimeError(f"{self.contender.name} did not start: {said}")
 
     def __exit__(
         self,
@@ -81,6 +86,18 @@ class Server:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._scratch.cleanup()
+
+    def _answers(self) -> bool:
+        for _ in range(500):
+            if self._process.poll() is not None:
+                return False
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return True
+        return False
 
     def stderr(self) -> str:
         return Path(self._scratch.name, "stderr.txt").read_text(errors="replace")[-2000:]

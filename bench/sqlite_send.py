@@ -6,7 +6,7 @@ The SDK on its memory store runs along: disk against memory is a ratio of its ow
 from __future__ import annotations
 
 from . import wire
-from .race import Figures, Options, Table, loaded, per_request, race
+from .race import COMPARED, Figures, Options, Table, loaded, per_request, race
 from .server import Contender, Server
 
 CONTENDERS = [
@@ -25,4 +25,4 @@ async def measure(options: Options) -> list[Table]:
         return per_request(sample, cpu)
 
     rows = await race(options.invited(CONTENDERS), job, options.rounds)
-    return [Table("blocking send of a task on SQLite, strict, 16 connections", rows, "cpu µs")]
+    return [Table("blocking send of a task on SQLite, strict, 16 connections", rows, COMPARED)]

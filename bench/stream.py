@@ -38,5 +38,5 @@ async def measure(options: Options) -> list[Table]:
             }
 
         rows = await race(options.invited(contenders), job, options.rounds)
-        tables.append(Table(f"stream of 100 chunks, {agent}", rows, "cpu µs/event"))
+        tables.append(Table(f"stream of 100 chunks, {agent}", rows, ("events/cpu s", "p99 ms")))
     return tables

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from contextlib import asynccontextmanager
 
 from a2a.helpers import new_task_from_user_message, new_text_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor
@@ -75,8 +76,12 @@ def task_store(url: str):
     from sqlalchemy import event
     from sqlalchemy.ext.asyncio import create_async_engine
 
+    # One connection: several wait for each other's locks, a fifth fewer requests/s, p99 five times
     engine = create_async_engine(
-        url.replace("sqlite:", "sqlite+aiosqlite:"), connect_args={"timeout": 60}
+        url.replace("sqlite:", "sqlite+aiosqlite:"),
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=600,
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -104,13 +109,19 @@ def make_app(options: argparse.Namespace) -> Starlette:
             )
         ],
     )
+    store = task_store(options.store)
     handler = DefaultRequestHandler(
-        agent_executor=Executor(options.agent),
-        task_store=task_store(options.store),
-        agent_card=card,
+        agent_executor=Executor(options.agent), task_store=store, agent_card=card
     )
+
+    @asynccontextmanager
+    async def lifespan(app):
+        if hasattr(store, "initialize"):  # or the first requests race to create the table
+            await store.initialize()
+        yield
+
     routes = [*create_agent_card_routes(card), *create_jsonrpc_routes(handler, "/")]
-    return Starlette(routes=routes)
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 if __name__ == "__main__":

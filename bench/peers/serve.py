@@ -12,13 +12,22 @@ from typing import Any
 from . import AGENTS
 
 
-def main(make_app: Callable[[argparse.Namespace], Any]) -> None:
-    """Serve `make_app(options)` until killed; the first line printed names the address."""
+def main(
+    make_app: Callable[[argparse.Namespace], Any],
+    bundled: Callable[[argparse.Namespace], None] | None = None,
+) -> None:
+    """Serve `make_app(options)` until killed; the first line printed names the address.
+
+    `bundled` is the peer's own way to serve itself, where it has one.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--agent", choices=AGENTS, default="task")
     parser.add_argument("--server", choices=("uvicorn", "hypercorn"), default="uvicorn")
     parser.add_argument("--store", default="memory://", help="memory:// or sqlite:///path")
     options = parser.parse_args()
+    if bundled is not None:
+        bundled(options)
+        return
 
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
