@@ -1,1 +1,59 @@
-"""Greenroom: one async function becomes an A2A server."""
+"""Greenroom: one async function becomes an A2A server.
+
+``Agent`` and ``TaskContext`` are what you write with, ``serve`` and ``asgi`` what you run;
+``greenroom.testing`` serves an agent to your tests without a socket.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .app import asgi, open_store, serve
+from .protocol.errors import A2AError
+from .protocol.types import AgentCard, Artifact, Message, Part, Role, Task, TaskState, TaskStatus
+from .protocol.types import AgentSkill as Skill
+from .runtime.agent import Agent
+from .runtime.context import TaskContext
+from .runtime.execution import InputRequired
+from .runtime.runtime import Runtime
+from .runtime.settings import RuntimeSettings
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .stores.memory import MemoryStore
+    from .stores.sqlite import SQLiteStore
+
+__all__ = [
+    "A2AError",
+    "Agent",
+    "AgentCard",
+    "Artifact",
+    "InputRequired",
+    "MemoryStore",
+    "Message",
+    "Part",
+    "Role",
+    "Runtime",
+    "RuntimeSettings",
+    "SQLiteStore",
+    "Settings",
+    "Skill",
+    "Task",
+    "TaskContext",
+    "TaskState",
+    "TaskStatus",
+    "asgi",
+    "open_store",
+    "serve",
+]
+
+_STORES = {"MemoryStore": "memory", "SQLiteStore": "sqlite"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a store, and with it its driver, when it is first asked for."""
+    if name not in _STORES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".stores.{_STORES[name]}", __name__), name)

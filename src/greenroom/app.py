@@ -45,7 +45,7 @@ def asgi(
     if public_url is not None:
         http = structs.replace(http, public_url=public_url)
     opened = open_store(store) if isinstance(store, str) else store
-    return Application(Runtime(*agents, store=opened, settings=runtime), http)
+    return Application(Runtime(agents, store=opened, settings=runtime), http)
 
 
 def serve(*agents: Agent, settings: Settings | None = None, **overrides: object) -> None:

@@ -1,0 +1,271 @@
+"""Test an agent as its clients see it, without a socket and without waiting.
+
+    async with served(agent) as client:
+        task = await client.send("hello")
+
+Everything but HTTP is real: the runtime, its journal, a store in memory. ``run`` and
+``virtual_time`` give tests a clock that jumps to the next timer whenever nothing else can happen;
+use it where handlers wait for time only, not for threads, files or the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeVar
+
+import anyio
+
+from .protocol import operations as ops
+from .protocol.types import (
+    AgentCard,
+    CancelTaskRequest,
+    GetTaskRequest,
+    ListTasksRequest,
+    Message,
+    Part,
+    Role,
+    SendMessageConfiguration,
+    SendMessageRequest,
+    StreamResponse,
+    SubscribeToTaskRequest,
+    Task,
+)
+from .runtime.agent import Agent
+from .runtime.call import Call
+from .runtime.parts import Content, parts_of
+from .runtime.ports import Clock, Store
+from .runtime.runtime import Runtime
+from .runtime.settings import RuntimeSettings
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def served(
+    *agents: Agent,
+    store: Store | None = None,
+    settings: RuntimeSettings | None = None,
+    clock: Clock | None = None,
+) -> AsyncGenerator[LocalClient, None]:
+    """Run ``agents`` in this process and yield a client of the first.
+
+    Without ``store`` nothing is kept; give the same store twice to test what a restart does.
+    """
+    if store is None:
+        from .stores.memory import MemoryStore
+
+        store = MemoryStore()
+    runtime = Runtime(agents, store=store, settings=settings, clock=clock or LoopClock())
+    async with runtime:
+        yield LocalClient(runtime)
+
+
+class LocalClient:
+    """A client of one agent in the same process; errors come as ``A2AError``.
+
+    Wherever a task is meant, a ``Task`` or its id will do. Content is text, bytes, a ``Part``, a
+    list of parts, or any value that becomes JSON.
+    """
+
+    def __init__(self, runtime: Runtime, agent: str = "") -> None:
+        self.runtime = runtime
+        self._agent = agent
+
+    def of(self, agent: Agent | str) -> LocalClient:
+        """Return a client of another agent of the same server."""
+        return LocalClient(self.runtime, agent if isinstance(agent, str) else agent.slug)
+
+    @property
+    def card(self) -> AgentCard:
+        """The agent's card, without interfaces: it is served at no address."""
+        return self.runtime.card(self._agent, [])
+
+    async def send(
+        self,
+        content: Content | Message,
+        *,
+        task: Task | str | None = None,
+        context: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        wait: bool = True,
+    ) -> Task | Message:
+        """Send a message; return the task when it is over or asks, or the direct reply.
+
+        With ``wait=False`` the task comes as soon as it exists.
+        """
+        request = _request(content, task, context, metadata, wait)
+        answer = await self.runtime.dispatch(self._call(), ops.SEND, request)
+        found: Task | Message | None = answer.task or answer.message
+        assert found is not None
+        return found
+
+    async def reply(self, task: Task | str, content: Content | Message) -> Task:
+        """Answer what the task asked; return the task as ``send`` does."""
+        answer = await self.send(content, task=task)
+        assert isinstance(answer, Task)
+        return answer
+
+    async def stream(
+        self,
+        content: Content | Message,
+        *,
+        task: Task | str | None = None,
+        context: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> AsyncGenerator[StreamResponse, None]:
+        """Send a message and yield what the task says, up to its end or its question."""
+        request = _request(content, task, context, metadata, True)
+        async with aclosing(self._events(ops.STREAM, request)) as events:
+            async for event in events:
+                yield event
+
+    async def subscribe(
+        self, task: Task | str, *, after: int | None = None
+    ) -> AsyncGenerator[StreamResponse, None]:
+        """Yield the task, then what it says; ``after`` resumes behind that generation."""
+        request = SubscribeToTaskRequest(id=_id(task))
+        async with aclosing(self._events(ops.SUBSCRIBE, request, after)) as events:
+            async for event in events:
+                yield event
+
+    async def wait(self, task: Task | str) -> Task:
+        """Return the task when it is over or asks, however long that takes."""
+        found = await self.get(task)
+        if not (found.status.state.terminal or found.status.state.interrupted):
+            async with aclosing(self.subscribe(found)) as events:
+                async for event in events:
+                    status = event.status_update or event.task
+                    if status and (status.status.state.terminal or status.status.state.interrupted):
+                        break
+            found = await self.get(task)
+        return found
+
+    async def get(self, task: Task | str, *, history: int | None = None) -> Task:
+        """Return the task with its newest ``history`` messages (all without)."""
+        request = GetTaskRequest(id=_id(task), history_length=history)
+        found: Task = await self.runtime.dispatch(self._call(), ops.GET_TASK, request)
+        return found
+
+    async def list(self, context: str | None = None) -> Sequence[Task]:
+        """Return the newest tasks, of one context or of all."""
+        request = ListTasksRequest(context_id=context, page_size=100)
+        found = await self.runtime.dispatch(self._call(), ops.LIST_TASKS, request)
+        tasks: Sequence[Task] = found.tasks
+        return tasks
+
+    async def cancel(self, task: Task | str) -> Task:
+        """Cancel the task and return it."""
+        request = CancelTaskRequest(id=_id(task))
+        found: Task = await self.runtime.dispatch(self._call(), ops.CANCEL, request)
+        return found
+
+    def _call(self, after: int | None = None) -> Call:
+        return Call(binding="LOCAL", version="1.1", agent=self._agent, last_event_id=after)
+
+    async def _events(
+        self, operation: ops.Operation, request: Any, after: int | None = None
+    ) -> AsyncGenerator[StreamResponse, None]:
+        stream = await self.runtime.dispatch(self._call(after), operation, request)
+        try:
+            while (frames := await stream.next()) is not None:
+                for frame in frames:
+                    yield frame.response
+        finally:
+            stream.close()
+
+
+def _id(task: Task | str) -> str:
+    return task if isinstance(task, str) else task.id
+
+
+def _request(
+    content: Content | Message,
+    task: Task | str | None,
+    context: str | None,
+    metadata: dict[str, Any] | None,
+    wait: bool,
+) -> SendMessageRequest:
+    if isinstance(content, Message):
+        message = content
+    else:
+        parts: list[Part] = parts_of(content)
+        message = Message(
+            message_id=str(uuid.uuid4()),
+            role=Role.USER,
+            parts=parts,
+            task_id=None if task is None else _id(task),
+            context_id=context,
+        )
+    configuration = SendMessageConfiguration(return_immediately=not wait)
+    return SendMessageRequest(message=message, configuration=configuration, metadata=metadata)
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+class LoopClock:
+    """Wall time that moves with the event loop's own clock, so that virtual time moves both."""
+
+    def __init__(self, start: float | None = None) -> None:
+        self._start = time.time() if start is None else start
+        self._origin: float | None = None
+
+    def now(self) -> float:
+        current = anyio.current_time()
+        if self._origin is None:
+            self._origin = current
+        return self._start + current - self._origin
+
+
+def run(
+    test: Callable[..., Awaitable[T]], *args: object, backend: str = "asyncio", virtual: bool = True
+) -> T:
+    """Run an async function to its end, in virtual time unless told otherwise."""
+    name, options = virtual_time(backend) if virtual else (backend, {})
+    return anyio.run(test, *args, backend=name, backend_options=dict(options))
+
+
+def virtual_time(backend: str = "asyncio") -> tuple[str, Mapping[str, Any]]:
+    """Return what an ``anyio_backend`` fixture returns: the backend (asyncio or trio) and options.
+
+    Under it ``await anyio.sleep(3600)`` takes no time.
+    """
+    if backend == "trio":
+        import trio.testing
+
+        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """When nothing is ready, time moves to the next timer."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        super().__init__(_Jumping(self))
+
+    def time(self) -> float:
+        return self._now
+
+    def jump(self, seconds: float) -> None:
+        self._now += seconds
+
+
+class _Jumping(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
+    def __init__(self, loop: VirtualTimeLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:  # no timer at all: something real, such as a thread, is waited for
+            return super().select(None)
+        self._loop.jump(timeout)
+        return ready

@@ -1,0 +1,269 @@
+"""A peer agent over HTTP: its card, and requests in the version and binding that it speaks."""
+
+from __future__ import annotations
+
+import itertools
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import msgspec
+
+from ..protocol import json, sse
+from ..protocol.cards import parse_card
+from ..protocol.codec import HTTP_JSON, JSONRPC
+from ..protocol.errors import ERRORS, A2AError, InternalError, InvalidAgentResponseError
+from ..protocol.operations import Operation
+from ..protocol.types import AgentCard, AgentInterface
+from ..protocol.v03 import V03, V03_REST
+from ..protocol.version import HEADER, V03 as VERSION_03, V10
+from .http_client import HttpError, Limits, Response, request
+
+WELL_KNOWN = ("/.well-known/agent-card.json", "/.well-known/agent.json")
+BINDINGS = (JSONRPC, HTTP_JSON)
+_BY_CODE = {error.code: error for error in ERRORS}
+_BY_REASON = {error.reason: error for error in ERRORS if error.reason}
+_BY_STATUS = {error.http: error for error in reversed(ERRORS)}
+
+
+class PeerError(Exception):
+    """The address has no agent that we can talk to; the message says what was found."""
+
+
+class Peer:
+    """An agent somewhere: made by ``connect``, then ``call`` and ``events``."""
+
+    def __init__(
+        self,
+        card: AgentCard,
+        interface: AgentInterface,
+        *,
+        headers: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.card = card
+        self.interface = interface
+        self.version = VERSION_03 if _legacy(interface) else V10
+        self._binding = interface.protocol_binding
+        self._legacy = V03_REST if self._binding == HTTP_JSON else V03
+        self._headers = dict(headers or {})
+        self._limits = limits
+        self._tls = tls
+        self._ids = itertools.count(1)
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        version: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> Peer:
+        """Fetch the card of the agent at ``url`` (its address, or that of the card) and choose.
+
+        ``version`` (1.0 or 0.3) refuses the other; without it the newest is taken, JSON-RPC before
+        REST. Raises PeerError and HttpError.
+        """
+        card = await _fetch_card(url, version, headers or {}, limits, tls)
+        interface = choose(card, version)
+        return cls(card, interface, headers=headers, limits=limits, tls=tls)
+
+    async def call(self, operation: Operation, asked: Any) -> Any:
+        """Return the answer of a unary operation as its response Struct.
+
+        Raises the peer's error as an ``A2AError``, and HttpError.
+        """
+        method, url, headers, body = self._request(operation, asked)
+        async with self._open(method, url, headers, body) as response:
+            answer = await response.read()
+            if self._binding == JSONRPC:
+                return self._result(operation, _envelope(answer, response.status))
+            if response.status >= 400:
+                raise _rest_error(answer, response.status)
+            return self._result(operation, answer)
+
+    async def events(self, operation: Operation, asked: Any) -> AsyncGenerator[Any, None]:
+        """Yield the ``StreamResponse`` of a streaming operation as they come; close it when done."""
+        method, url, headers, body = self._request(operation, asked)
+        headers["Accept"] = "text/event-stream"
+        async with self._open(method, url, headers, body) as response:
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                answer = await response.read()
+                if self._binding == JSONRPC:
+                    _envelope(answer, response.status)  # an error is an ordinary answer
+                elif response.status >= 400:
+                    raise _rest_error(answer, response.status)
+                raise InvalidAgentResponseError("The agent answered a stream without events")
+            decoder = sse.Decoder()
+            async for chunk in response.chunks():
+                decoder.receive_data(chunk)
+                while (event := decoder.next_event()) is not None:
+                    if event.data:
+                        yield self._event(operation, event.data)
+
+    def _open(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Any:
+        return request(method, url, headers=headers, body=body, limits=self._limits, tls=self._tls)
+
+    def _event(self, operation: Operation, data: bytes) -> Any:
+        if self._binding == JSONRPC:
+            data = _envelope(data, 200)
+        elif data.lstrip().startswith(b'{"error"'):
+            raise _rest_error(data, 200)
+        return self._result(operation, data)
+
+    # --- what is written and read ---------------------------------------------------------------
+
+    def _request(
+        self, operation: Operation, asked: Any
+    ) -> tuple[str, str, dict[str, str], bytes]:
+        if self.interface.tenant and not asked.tenant:
+            asked = msgspec.structs.replace(asked, tenant=self.interface.tenant)
+        legacy = self.version == VERSION_03
+        body = self._legacy.request(operation, asked) if legacy else json.encode(asked)
+        headers = {**self._headers, HEADER: self.version, "Accept": "application/json"}
+        url = self.interface.url
+        if self._binding == JSONRPC:
+            name = operation.method_03 if legacy else operation.name
+            if name is None:
+                raise PeerError(f"A2A 0.3 has no {operation.name} over JSON-RPC")
+            headers["Content-Type"] = "application/json"
+            start = msgspec.json.encode({"jsonrpc": "2.0", "id": next(self._ids), "method": name})
+            return "POST", url, headers, start[:-1] + b',"params":' + body + b"}"
+        headers["Content-Type"] = "application/json" if legacy else "application/a2a+json"
+        method, path = (operation.rest_03 if legacy else operation.rest)[0]
+        for field in operation.request.__struct_fields__:
+            if "{" + field + "}" in path:
+                path = path.replace("{" + field + "}", quote(getattr(asked, field), safe=""))
+        prefix = "/v1" if legacy and not urlsplit(url).path.rstrip("/").endswith("/v1") else ""
+        if self.interface.tenant and not legacy:
+            prefix = "/" + quote(self.interface.tenant, safe="")
+        return method, url.rstrip("/") + prefix + path, headers, body if operation.body else b""
+
+    def _result(self, operation: Operation, body: bytes | msgspec.Raw) -> Any:
+        if self.version == VERSION_03:
+            return self._legacy.response(operation, bytes(body))
+        try:
+            return json.decode(bytes(body), operation.response)  # type: ignore[type-var]
+        except A2AError as error:
+            raise InvalidAgentResponseError(f"The agent's answer is not A2A 1.0: {error}") from error
+
+
+# --- cards --------------------------------------------------------------------------------------
+
+
+async def _fetch_card(
+    url: str,
+    version: str | None,
+    headers: Mapping[str, str],
+    limits: Limits | None,
+    tls: ssl.SSLContext | None,
+) -> AgentCard:
+    tried: list[str] = []
+    for address in card_addresses(url):
+        # Without A2A-Version: clients of every version ask so, and get every interface there is.
+        async with request(
+            "GET",
+            address,
+            headers={**headers, "Accept": "application/json"},
+            limits=limits,
+            tls=tls,
+        ) as response:
+            body = await response.read()
+            if response.status == 200:
+                try:
+                    return parse_card(body)
+                except A2AError as error:
+                    raise PeerError(f"{address} is not an agent card: {error}") from error
+            tried.append(f"{address} ({response.status})")
+    raise PeerError(f"no agent card at {' nor at '.join(tried)}")
+
+
+def card_addresses(url: str) -> list[str]:
+    """Where the card of the agent at ``url`` may be: below it, then at the root of its server."""
+    parts = urlsplit(url)
+    if parts.path.endswith(".json"):
+        return [url]
+    base = parts.path.rstrip("/")
+    folders = dict.fromkeys([base, base.removesuffix("/a2a"), ""])
+    return [
+        urlunsplit((parts.scheme, parts.netloc, folder + path, "", ""))
+        for folder in folders
+        for path in WELL_KNOWN
+    ]
+
+
+def choose(card: AgentCard, version: str | None = None) -> AgentInterface:
+    """Return the interface to talk to; raises PeerError naming what the card offers instead."""
+    usable = [
+        interface
+        for interface in card.supported_interfaces
+        if interface.protocol_binding in BINDINGS
+        and (version is None or _legacy(interface) == version.startswith("0."))
+    ]
+    if not usable:
+        offered = ", ".join(
+            f"{one.protocol_binding} {one.protocol_version}" for one in card.supported_interfaces
+        )
+        wanted = f"A2A {version} " if version else ""
+        raise PeerError(
+            f"{card.name!r} does not offer {wanted}over JSON-RPC or REST; it offers {offered or '-'}"
+        )
+    # Stable: the card's own order decides among equals (section 8.3).
+    return min(usable, key=lambda one: (_legacy(one), BINDINGS.index(one.protocol_binding)))
+
+
+def _legacy(interface: AgentInterface) -> bool:
+    return interface.protocol_version.startswith("0.")
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+class _Envelope(msgspec.Struct):
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: dict[str, Any] | None = None
+
+
+def _envelope(body: bytes, status: int) -> bytes:
+    """Return the result inside a JSON-RPC response, or raise the error inside."""
+    try:
+        envelope = msgspec.json.decode(body, type=_Envelope)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise HttpError(f"status {status}, and a body that is not JSON-RPC") from None
+    if envelope.error is not None:
+        raise _error(envelope.error.get("code"), envelope.error)
+    if envelope.result is msgspec.UNSET:
+        raise HttpError(f"status {status}, and a JSON-RPC body with neither result nor error")
+    return bytes(envelope.result)
+
+
+def _rest_error(body: bytes, status: int) -> Exception:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        return HttpError(f"status {status}, and a body that is not an A2A error")
+    error = found.get("error", found)  # 0.3 has it bare
+    if not isinstance(error, dict):
+        return HttpError(f"status {status}: {str(error)[:200]}")
+    code = error.get("code")
+    if isinstance(code, int) and code < 0:
+        return _error(code, error)
+    return _error(None, error, _BY_STATUS.get(status))
+
+
+def _error(code: Any, found: dict[str, Any], kind: type[A2AError] | None = None) -> A2AError:
+    details = found.get("data", found.get("details"))
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and detail.get("reason") in _BY_REASON:
+            kind = _BY_REASON[detail["reason"]]
+    kind = kind or (_BY_CODE.get(code) if isinstance(code, int) else None) or InternalError
+    return kind(str(found.get("message") or "")[:2000])
+
+
+__all__ = ["HttpError", "Limits", "Peer", "PeerError", "Response", "card_addresses", "choose"]
