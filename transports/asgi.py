@@ -1,0 +1,206 @@
+"""The ASGI application: every HTTP binding of every agent of one runtime, without a framework."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ..protocol.codec import HTTP_JSON, codec_for
+from ..protocol.errors import A2AError, InvalidRequestError
+from ..protocol.version import V10
+from ..runtime.runtime import Runtime
+from . import metrics as prometheus
+from .body import discard
+from .cards import Cards
+from .cors import Cors
+from .exchange import JSON, ClientGone, Exchange, Receive, Scope, Send, answer_headers
+from .faults import MethodNotAllowedError, PathNotFoundError, headers_of, told
+from .jsonrpc import JsonRpc
+from .metrics import Metrics
+from .places import Places, path_of, raw_path_of
+from .proxies import Proxies
+from .rest import Rest
+from .settings import HttpSettings
+from .sse import Streams, Writer
+
+log = logging.getLogger("greenroom.transports")
+
+_READ = frozenset({"GET", "HEAD"})
+_POST = frozenset({"POST"})
+_PLAIN = b"text/plain; charset=utf-8"
+
+
+class Application:
+    """An ASGI 3 application over a runtime. It runs the runtime: from its own lifespan, or, when
+    mounted in a host whose lifespan does not reach it, inside ``async with app.lifespan():``.
+    """
+
+    def __init__(self, runtime: Runtime, settings: HttpSettings | None = None) -> None:
+        self.runtime = runtime
+        self.settings = settings or HttpSettings()
+        self.metrics = Metrics()
+        self.streams = Streams(
+            lambda child, name: runtime.system.start(child, name),
+            retry=self.settings.retry,
+            write_timeout=self.settings.write_timeout,
+        )
+        self.places = Places(runtime.agents)
+        self._proxies = Proxies(self.settings.trusted_proxies)
+        self._cors = Cors(self.settings)
+        self._cards = Cards(runtime.card, max_age=self.settings.card_max_age, modified=time.time())
+        self._rpc = JsonRpc(runtime, self.metrics)
+        self._rest = Rest(runtime, self.metrics)
+        self._plain = {
+            "/health": self._health,
+            "/ready": self._ready,
+            "/metrics": self._metrics,
+        }
+
+    # --- lifetime -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Run the runtime for as long as the block lasts, unless it runs already."""
+        if self.runtime.ready:
+            yield
+            return
+        async with self.runtime:
+            yield
+            await self.runtime.drain(self.settings.drain_grace)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        started = False
+        try:
+            async with self.lifespan():
+                started = True
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except Exception as error:
+            log.exception("the application could not %s", "stop cleanly" if started else "start")
+            stage = "shutdown" if started else "startup"
+            await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+    # --- requests -------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            # A stream may live for hours: nothing of its request is kept in a frame meanwhile.
+            writer = await self._request(scope, receive, send)
+            if writer is not None:
+                await self.streams.run(writer, receive)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            raise RuntimeError(f"Greenroom does not know ASGI scopes of type {scope['type']!r}")
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> Writer | None:
+        exchange = Exchange(scope, receive, send, self.settings)
+        exchange.peer = self._proxies.peer(exchange)
+        if self._cors.enabled:
+            self._cors.apply(exchange)
+        path = path_of(scope)
+        try:
+            agent = self.places.rpc.get(path)
+            if agent is not None and exchange.method == "POST":
+                return await self._rpc.serve(exchange, agent)
+            return await self._other(exchange, path, agent)
+        except ClientGone:
+            return None
+
+    async def _other(self, exchange: Exchange, path: str, agent: str | None) -> Writer | None:
+        """Everything but a JSON-RPC request."""
+        try:
+            exchange.path = raw_path_of(exchange.scope)
+            if exchange.method == "OPTIONS":
+                await discard(exchange)
+                await self._options(exchange, path)
+            elif agent is not None:
+                raise MethodNotAllowedError(
+                    "This is the JSON-RPC address: POST to it. The agent's card is at "
+                    "/.well-known/agent-card.json",
+                    _POST,
+                )
+            elif (card := self.places.cards.get(path)) is not None:
+                await self._read_only(exchange)
+                await self._card(exchange, *card)
+            elif (plain := self._plain.get(path)) is not None:
+                await self._read_only(exchange)
+                await plain(exchange)
+            else:
+                place = self.places.below(exchange.path)
+                if place is None:
+                    raise PathNotFoundError(
+                        f"There is no such agent here; there are: {', '.join(self.places.slugs)}"
+                    )
+                return await self._rest.serve(exchange, *place)
+        except ClientGone:
+            raise
+        except Exception as caught:
+            await discard(exchange)
+            await self._fail(exchange, told(caught))
+        return None
+
+    async def _read_only(self, exchange: Exchange) -> None:
+        if exchange.method not in _READ:
+            raise MethodNotAllowedError("This can only be read", _READ)
+        await discard(exchange)
+
+    async def _fail(self, exchange: Exchange, error: A2AError) -> None:
+        codec = codec_for(V10, HTTP_JSON)
+        await exchange.reply(
+            error.http, [*answer_headers(V10), *headers_of(error)], codec.status(error)
+        )
+
+    async def _options(self, exchange: Exchange, path: str) -> None:
+        headers = self._cors.preflight(exchange) if self._cors.enabled else None
+        if headers is None:
+            headers = [(b"allow", ", ".join(sorted(self._allowed(exchange, path))).encode())]
+        await exchange.reply(204, headers)
+
+    def _allowed(self, exchange: Exchange, path: str) -> set[str]:
+        found = {"OPTIONS"}
+        if path in self.places.rpc:
+            found |= _POST
+        elif path in self.places.cards or path in self._plain:
+            found |= _READ
+        elif (place := self.places.below(exchange.path)) is not None:
+            found.update(self._rest.allowed(place[1]))
+        if len(found) == 1:
+            raise PathNotFoundError
+        return found
+
+    # --- what is no binding ---------------------------------------------------------------------
+
+    async def _card(self, exchange: Exchange, agent: str, prefix: str) -> None:
+        base = self.settings.public_url or self._proxies.base_url(exchange)
+        if base is None:
+            raise InvalidRequestError("The Host header is missing or is no host")
+        rpc = self.places.rpc_path(prefix)
+        await self._cards.reply(exchange, agent, base.rstrip("/") + prefix, rpc)
+
+    async def _health(self, exchange: Exchange) -> None:
+        await exchange.reply(200, [(b"content-type", JSON)], b'{"status":"ok"}')
+
+    async def _ready(self, exchange: Exchange) -> None:
+        ready = self.runtime.ready
+        await exchange.reply(
+            200 if ready else 503,
+            [(b"content-type", JSON), (b"cache-control", b"no-store")],
+            b'{"status":"ready"}' if ready else b'{"status":"not ready"}',
+        )
+
+    async def _metrics(self, exchange: Exchange) -> None:
+        own = {
+            "http_streams_open": len(self.streams.open),
+            "http_streams_dropped_total": self.streams.dropped,
+        }
+        body = self.metrics.render(self.runtime.statistics(), own)
+        await exchange.reply(200, [(b"content-type", prometheus.CONTENT_TYPE)], body)

@@ -1,0 +1,91 @@
+"""The JSON-RPC binding over HTTP (section 9)."""
+
+from __future__ import annotations
+
+from ..protocol import jsonrpc
+from ..protocol.codec import JSONRPC, Codec, codec_for
+from ..protocol.errors import A2AError, RefusedError, VersionNotSupportedError
+from ..protocol.version import V10
+from ..runtime.runtime import Runtime
+from . import sse
+from .body import check_content_type, read
+from .exchange import ClientGone, Exchange, answer_headers
+from .faults import headers_of, told
+from .metrics import Metrics
+
+_HOLE = b"\0"  # JSON cannot hold it, so it marks the place of the payload
+
+
+class JsonRpc:
+    """Answers the requests POSTed to an agent's JSON-RPC address."""
+
+    def __init__(self, runtime: Runtime, metrics: Metrics) -> None:
+        self._dispatch = runtime.dispatch
+        self._counts = metrics.requests
+
+    async def serve(self, exchange: Exchange, agent: str) -> sse.Writer | None:
+        """Answer one request, or return the writer of its stream."""
+        id_, name, notification = jsonrpc.NO_ID, "", False
+        codec: Codec | None = None
+        try:
+            body = await read(exchange)
+            check_content_type(exchange, body)
+            request = jsonrpc.parse(body)
+            id_, notification = request.id, request.notification
+            version = exchange.version
+            codec = codec_for(version)
+            operation = jsonrpc.operation(request, version)
+            name = operation.name
+            params = codec.decode(operation, request.params)
+            call = exchange.call(JSONRPC, version, agent, params.tenant)
+            result = await self._dispatch(call, operation, params)
+            if not operation.streaming:
+                payload = codec.encode(operation, result)
+            elif notification:
+                result.close()
+            else:
+                self._counts[JSONRPC, name, "ok"] += 1
+                headers = sse.response_headers(exchange, version, call)
+                head, _, tail = jsonrpc.result(id_, _HOLE).partition(_HOLE)
+                return sse.Writer(result, exchange.send, codec.frame, headers, head, tail)
+        except ClientGone:
+            raise
+        except Exception as caught:
+            error = told(caught)
+            self._counts[JSONRPC, name, type(error).__name__] += 1
+            await self._fail(exchange, error, id_, codec, notification)
+            return None
+        self._counts[JSONRPC, name, "ok"] += 1
+        if notification:
+            await exchange.reply(204, [])
+        else:
+            await exchange.reply(200, answer_headers(version, call), jsonrpc.result(id_, payload))
+        return None
+
+    async def _fail(
+        self,
+        exchange: Exchange,
+        error: A2AError,
+        id_: bytes,
+        codec: Codec | None,
+        notification: bool,
+    ) -> None:
+        refused = isinstance(error, RefusedError)
+        if notification and not refused:
+            await exchange.reply(204, [])  # JSON-RPC 2.0: notifications are never answered
+            return
+        if codec is None:
+            codec = _codec_of_last_resort(exchange)
+        # Errors travel in a 200 (section 9.5), but what the gate refuses is refused to HTTP.
+        await exchange.reply(
+            error.http if refused else 200,
+            [*answer_headers(codec.version), *headers_of(error)],
+            jsonrpc.error(id_, codec, error),
+        )
+
+
+def _codec_of_last_resort(exchange: Exchange) -> Codec:
+    try:
+        return codec_for(exchange.version)
+    except VersionNotSupportedError:
+        return codec_for(V10)

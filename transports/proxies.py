@@ -1,0 +1,109 @@
+"""Who really calls, and by which address: forwarding headers, believed only from trusted peers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from .exchange import Exchange
+
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"(?::[0-9]{1,5})?"
+)
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){0,8}/?")
+_PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"([^"]*)"|([^;,"\s]*))\s*(?:[;]|$)')
+
+
+class Proxies:
+    """Reads ``X-Forwarded-*`` and ``Forwarded`` (RFC 7239) of peers that are trusted."""
+
+    def __init__(self, trusted: Sequence[str] = ()) -> None:
+        """``trusted`` as in ``HttpSettings.trusted_proxies``; ValueError names a wrong entry."""
+        self._any = "*" in trusted
+        self._unix = self._any or "unix" in trusted
+        self._networks: list[IPv4Network | IPv6Network] = [
+            ip_network(entry, strict=False) for entry in trusted if entry not in ("*", "unix")
+        ]
+        self._none = not trusted
+
+    def trusts(self, address: str) -> bool:
+        """Whether forwarding headers from ``address`` (empty: a Unix socket) are believed."""
+        if not address:
+            return self._unix
+        if self._any:
+            return True
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
+
+    def peer(self, exchange: Exchange) -> str:
+        """Return the address of the caller, after trusted proxies; empty if there is none."""
+        client = exchange.scope.get("client")
+        nearest: str = client[0] if client else ""
+        if self._none or not self.trusts(nearest):
+            return nearest
+        # From the right: each entry was written by the hop after it, so the first one that is not
+        # a trusted proxy is as far as the word of trusted ones goes.
+        for hop in reversed(_hops(exchange)):
+            nearest = hop
+            if not self.trusts(hop):
+                break
+        return nearest
+
+    def base_url(self, exchange: Exchange) -> str | None:
+        """Return scheme, host and prefix that the caller used; ``None``: its Host is no host."""
+        scope = exchange.scope
+        client = scope.get("client")
+        scheme: str = scope.get("scheme", "http")
+        host = exchange.fields.get(b"host", b"").decode("latin-1")
+        prefix: str = scope.get("root_path", "")
+        if not self._none and self.trusts(client[0] if client else ""):
+            last = _forwarded(exchange)[-1:]
+            told = last[0] if last else {}
+            scheme = told.get("proto") or _last(exchange, b"x-forwarded-proto") or scheme
+            host = told.get("host") or _last(exchange, b"x-forwarded-host") or host
+            before = _last(exchange, b"x-forwarded-prefix").rstrip("/")
+            if before and _PREFIX.fullmatch(before) and not prefix.startswith(before):
+                prefix = before + prefix
+        if not host:
+            server = scope.get("server")
+            host = f"{server[0]}:{server[1]}" if server and server[1] else ""
+        if scheme not in ("http", "https") or not _HOST.fullmatch(host):
+            return None
+        return f"{scheme}://{host}{prefix.rstrip('/')}"
+
+
+def _last(exchange: Exchange, name: bytes) -> str:
+    """The value that the nearest proxy wrote."""
+    return exchange.fields.get(name, b"").decode("latin-1").rpartition(",")[2].strip()
+
+
+def _hops(exchange: Exchange) -> list[str]:
+    found = [_address(pairs["for"]) for pairs in _forwarded(exchange) if "for" in pairs]
+    if not found:
+        raw = exchange.fields.get(b"x-forwarded-for", b"").decode("latin-1")
+        found = [_address(entry.strip()) for entry in raw.split(",")]
+    return [hop for hop in found if hop]
+
+
+def _address(entry: str) -> str:
+    """Strip the port; what is not an address (``unknown``, ``_hidden``) is left as it is."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
+
+
+def _forwarded(exchange: Exchange) -> list[dict[str, str]]:
+    raw = exchange.fields.get(b"forwarded")
+    if raw is None:
+        return []
+    # A comma inside quotes does not separate; no value that we read may hold one.
+    elements = raw.decode("latin-1").split(",")
+    return [
+        {name.lower(): quoted or plain for name, quoted, plain in _PAIR.findall(element)}
+        for element in elements
+    ]
