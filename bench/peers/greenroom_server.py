@@ -11,10 +11,18 @@ import uuid
 import anyio
 import anyio.lowlevel
 
-from greenroom import Agent, InputRequired, TaskContext, asgi, serve
-from greenroom.protocol.types import Message, Part, Role
-from greenroom.runtime.settings import RuntimeSettings
-from greenroom.settings import Settings
+from greenroom import (
+    Agent,
+    InputRequired,
+    Message,
+    Part,
+    Role,
+    RuntimeSettings,
+    Settings,
+    TaskContext,
+    asgi,
+    serve,
+)
 
 from . import CHUNK, CHUNKS
 from .serve import main

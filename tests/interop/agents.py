@@ -6,8 +6,8 @@ import uuid
 
 import anyio
 
-from greenroom import Agent, TaskContext
-from greenroom.protocol.types import AgentExtension, AgentSkill, Message, Part, Role
+from greenroom import Agent, Message, Part, Role, Skill, TaskContext
+from greenroom.protocol.types import AgentExtension
 
 MODES = ["text/plain", "application/json", "image/png"]
 
@@ -15,7 +15,7 @@ desk = Agent(
     "Interop",
     description="Does what its message says.",
     version="1.2.3",
-    skills=[AgentSkill(id="do", name="Do", description="Does what it is told.", tags=["test"])],
+    skills=[Skill(id="do", name="Do", description="Does what it is told.", tags=["test"])],
     input_modes=MODES,
     output_modes=MODES,
 )
