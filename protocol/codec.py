@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from msgspec import structs
 
 from . import json
-from .errors import A2AError, details
+from .errors import A2AError, InvalidParamsError, details
 from .frame import Frame
 from .operations import Operation
-from .validation import check
+from .types import ListTasksResponse, SendMessageResponse, Task, Wire
+from .validation import check, violations
 from .version import V03, V10, V11
+
+T = TypeVar("T", bound=Wire)
 
 JSONRPC = "JSONRPC"
 HTTP_JSON = "HTTP+JSON"
@@ -28,7 +33,7 @@ class Codec(Protocol):
         """0.3, 1.0 or 1.1."""
 
     def decode(
-        self, operation: Operation, body: bytes | memoryview, path: Mapping[str, str] = NOTHING
+        self, operation: Operation, body: json.Body, path: Mapping[str, str] = NOTHING
     ) -> Any:
         """Return the validated request (``operation.request``) that ``body`` holds.
 
@@ -46,25 +51,45 @@ class Codec(Protocol):
     def error(self, error: A2AError) -> dict[str, Any]:
         """Return the JSON-RPC error object, with the code this version has for the error."""
 
+    def status(self, error: A2AError) -> bytes:
+        """Return the HTTP+JSON error body; its status is ``error.http``."""
+
 
 class V1:
-    """A2A 1.0 is the model itself; 1.1 adds the generations."""
+    """A2A 1.0 is the model itself; 1.1 adds the generations.
 
-    def __init__(self, version: str = V10) -> None:
+    The inputs of 1.1 (``currentGeneration``, ``ifGenerationMatch``) are honoured under 1.0 too:
+    the 1.1 draft (section 3.2.7) sends them so. ``generation`` is written under 1.1 only.
+    """
+
+    def __init__(self, version: str) -> None:
         self.version = version
 
     def decode(
-        self, operation: Operation, body: bytes | memoryview, path: Mapping[str, str] = NOTHING
+        self, operation: Operation, body: json.Body, path: Mapping[str, str] = NOTHING
     ) -> Any:
-        request = json.decode(body, operation.request, path)
+        request: Any = json.strict(body, operation.request)
+        if request is not None:
+            if path:
+                request = with_path(request, path)
+            if not violations(request):
+                return request
+        # Whatever looks wrong gets a second, lenient look: it may be right, or be told better.
+        request = with_path(json.lenient(body, operation.request), path)
         check(request)
         return request
 
     def encode(self, operation: Operation, response: Any) -> bytes:
-        return b"{}" if response is None else json.encode(response)
+        if response is None:
+            return b"{}"  # google.protobuf.Empty
+        return json.encode(response if self.version == V11 else _without_generation(response))
 
     def frame(self, frame: Frame) -> bytes:
-        return frame.json
+        # The generation is spliced in, for the event is encoded once, without it. Every event but
+        # a direct message (generation 0) is one object in the one member of StreamResponse.
+        if self.version != V11 or not frame.generation:
+            return frame.json
+        return frame.wire(V11, _with_generation)
 
     def error(self, error: A2AError) -> dict[str, Any]:
         found: dict[str, Any] = {"code": error.code, "message": error.message}
@@ -72,8 +97,53 @@ class V1:
             found["data"] = data
         return found
 
+    def status(self, error: A2AError) -> bytes:
+        # AIP-193 (section 11.6)
+        found: dict[str, Any] = {
+            "code": error.http,
+            "status": error.grpc,
+            "message": error.message,
+        }
+        if data := details(error):
+            found["details"] = data
+        return json.encode({"error": found})
 
-_V1 = {V10: V1(V10), V11: V1(V11)}
+
+def with_path(request: T, path: Mapping[str, str]) -> T:
+    """Return ``request`` with the fields of ``path`` set.
+
+    Raises InvalidParamsError where it says otherwise itself.
+    """
+    changes = {}
+    for name, value in path.items():
+        there = getattr(request, name)
+        if there and there != value:
+            label = request.__struct_encode_fields__[request.__struct_fields__.index(name)]
+            raise InvalidParamsError.of([(label, "in the body is not the one in the path")])
+        if there != value:
+            changes[name] = value
+    return structs.replace(request, **changes) if changes else request
+
+
+def _with_generation(frame: Frame) -> bytes:
+    return b'%b,"generation":%d}}' % (frame.json[:-2], frame.generation)
+
+
+def _without_generation(response: Any) -> Any:
+    """Return ``response`` as 1.0 knows it; the very object where there is nothing to leave out."""
+    if isinstance(response, Task):
+        return structs.replace(response, generation=0) if response.generation else response
+    if isinstance(response, SendMessageResponse):
+        task = response.task
+        if task is not None and task.generation:
+            return SendMessageResponse(task=structs.replace(task, generation=0))
+    elif isinstance(response, ListTasksResponse) and any(t.generation for t in response.tasks):
+        tasks = [_without_generation(task) for task in response.tasks]
+        return structs.replace(response, tasks=tasks)
+    return response
+
+
+_V1: dict[str, Codec] = {V10: V1(V10), V11: V1(V11)}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Every error that may cross the wire, and the one table of its codes (sections 3.3.2, 5.4, 9.5, 11.6).
+"""Every error that may cross the wire, and the one table of its codes (sections 3.3.2 and 5.4).
 
 Raise the class; the binding looks its numbers up here. ``message`` is safe to show to the caller.
 """
@@ -24,7 +24,7 @@ class A2AError(Exception):
     default: ClassVar[str] = "Internal error"
 
     def __init__(self, message: str = "", **metadata: str) -> None:
-        """``metadata`` goes to the caller in ``ErrorInfo.metadata`` (camelCase keys, text values)."""
+        """``metadata`` goes to the caller in ``ErrorInfo.metadata`` (camelCase keys)."""
         self.message = message or self.default
         self.metadata = metadata
         super().__init__(self.message)
@@ -58,6 +58,14 @@ class InvalidParamsError(A2AError):
     def __init__(self, message: str = "", *, field: str = "", **metadata: str) -> None:
         super().__init__(message, **metadata)
         self.violations: list[tuple[str, str]] = [(field, self.message)] if field else []
+
+    @classmethod
+    def of(cls, violations: list[tuple[str, str]]) -> InvalidParamsError:
+        """Return the error that tells all of ``violations``; an empty path is the whole object."""
+        path, text = violations[0]
+        error = cls(f"{cls.default}: {path} {text}" if path else f"{cls.default}: {text}")
+        error.violations = [violation for violation in violations if violation[0]]
+        return error
 
 
 class TaskNotFoundError(A2AError):

@@ -1,30 +1,319 @@
-"""ProtoJSON in and out of the Structs of ``types``: strict and fast first, lenient when needed."""
+"""ProtoJSON in and out of Structs: a strict, fast way first, the lenient way only when needed.
+
+``strict`` takes what every ordinary peer sends. ``lenient`` takes all that ProtoJSON allows beside
+it (snake_case names, ``null`` for absent, numbers as strings, integral floats, enum numbers,
+url-safe or unpadded base64), fills what is missing with the proto default, and names every fault
+with its path. Contents of ``Part.data``, ``metadata`` and ``params`` are the user's own JSON and
+never touched.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from .errors import InvalidParamsError, ParseError
+from .types import Part
 
 T = TypeVar("T")
+Body = bytes | bytearray | memoryview
+
+MAX_DEPTH = 100
+"""How deep arrays and objects may be nested, as in the protobuf parsers."""
 
 _encode = msgspec.json.Encoder().encode
-
-
-def decode(body: bytes | memoryview, type_: type[T], extra: Mapping[str, str] | None = None) -> T:
-    """Return the object of ``type_`` that ``body`` holds; ``extra`` are fields from elsewhere."""
-    try:
-        plain: Any = msgspec.json.decode(body)
-        return msgspec.convert({**plain, **(extra or {})}, type_)
-    except msgspec.ValidationError as error:
-        raise InvalidParamsError(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ParseError(str(error)) from None
+_decode_plain = msgspec.json.Decoder().decode
+_INT64 = range(-(2**63), 2**63)
+_MANY = 20  # faults told about one body
+_DROP = object()  # a value that means "absent"
 
 
 def encode(value: Any) -> bytes:
     """Return the JSON of a Struct or plain value."""
     return _encode(value)
+
+
+def decode(body: Body, type_: type[T]) -> T:
+    """Return the ``type_`` that ``body`` holds, as leniently as ProtoJSON.
+
+    Raises ParseError where it is no JSON, InvalidParamsError where it is no ``type_``.
+    """
+    found = strict(body, type_)
+    return lenient(body, type_) if found is None else found
+
+
+def strict(body: Body, type_: type[T]) -> T | None:
+    """Return the ``type_`` that ``body`` holds, or ``None`` where that takes ``lenient``.
+
+    Raises ParseError where it is no JSON.
+    """
+    text = body if isinstance(body, bytes) else bytes(body)
+    guard(text)
+    shape = _shape(type_)
+    if b'""' in text or (_snake(text) and any(name in text for name in shape.snake_names)):
+        return None
+    try:
+        found: T = shape.decode(text)
+        return found
+    except msgspec.ValidationError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+
+
+def lenient(body: Body, type_: type[T]) -> T:
+    """Return the ``type_`` that ``body`` holds; errors as of ``decode``."""
+    return read(plain(body), type_)
+
+
+def plain(body: Body) -> Any:
+    """Return the plain JSON value that ``body`` holds, or raise ParseError."""
+    text = body if isinstance(body, bytes) else bytes(body)
+    guard(text)
+    try:
+        return _decode_plain(text)
+    except msgspec.ValidationError as error:  # a number that no JSON reader could hold
+        message, _, path = str(error).partition(" - at `$")
+        raise InvalidParamsError.of([(path.rstrip("`").lstrip("."), message)]) from None
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+
+
+def read(value: Any, type_: type[T]) -> T:
+    """Return the ``type_`` that a plain JSON value describes, or raise InvalidParamsError."""
+    reader = _Reader()
+    found: T = reader.read(_shape(type_).schema, value, "")
+    if reader.faults:
+        raise InvalidParamsError.of(reader.faults)
+    return found
+
+
+def guard(body: bytes) -> None:
+    """Raise ParseError for what a JSON reader must never see: bad UTF-8 and deep nesting."""
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise _not_json(error) from None
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+        raise ParseError(f"Invalid JSON payload: nested deeper than {MAX_DEPTH} levels")
+
+
+def _not_json(error: Exception) -> ParseError:
+    if isinstance(error, UnicodeDecodeError):
+        return ParseError("Invalid JSON payload: not UTF-8")
+    if isinstance(error, RecursionError):
+        return ParseError(f"Invalid JSON payload: nested deeper than {MAX_DEPTH} levels")
+    text = str(error).removeprefix("JSON is malformed: ")
+    return ParseError(f"Invalid JSON payload: {text[:1].lower()}{text[1:]}")
+
+
+# A string, or what is left of the body where one does not end: so the search is linear.
+_STRING = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)')
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _depth(body: bytes) -> int:
+    depth = deepest = 0
+    for char in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
+        if char in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+    return deepest
+
+
+# --- what is known about a type, found once ------------------------------------------------------
+
+_snake = re.compile(rb"_[a-z]").search
+
+
+class _Shape:
+    """A type's decoder, its schema, and its proto names that are not also the JSON names."""
+
+    __slots__ = ("decode", "schema", "snake_names")
+
+    def __init__(self, type_: Any) -> None:
+        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(type_).decode
+        self.schema = inspect.type_info(type_)
+        names = sorted(set(_names(self.schema, set())))
+        self.snake_names = tuple(b'"%b"' % name.encode() for name in names)
+
+
+_shapes: dict[Any, _Shape] = {}
+
+
+def _shape(type_: Any) -> _Shape:
+    found = _shapes.get(type_)
+    if found is None:
+        found = _shapes[type_] = _Shape(type_)
+    return found
+
+
+def _names(node: inspect.Type, seen: set[type]) -> Iterator[str]:
+    if isinstance(node, inspect.UnionType):
+        for member in node.types:
+            yield from _names(member, seen)
+    elif isinstance(node, inspect.ListType):
+        yield from _names(node.item_type, seen)
+    elif isinstance(node, inspect.DictType):
+        yield from _names(node.value_type, seen)
+    elif isinstance(node, inspect.StructType) and node.cls not in seen:
+        seen.add(node.cls)
+        for field in node.fields:
+            if field.name != field.encode_name:
+                yield field.name
+            yield from _names(field.type, seen)
+
+
+# --- the lenient way -----------------------------------------------------------------------------
+
+
+class _Reader:
+    """Reads one plain value by the schema of its type, and gathers what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.faults: list[tuple[str, str]] = []
+
+    def fault(self, path: str, text: str) -> Any:
+        if len(self.faults) < _MANY:
+            self.faults.append((path, text))
+        return None
+
+    def read(self, node: inspect.Type, value: Any, path: str) -> Any:
+        if isinstance(node, inspect.UnionType):  # X | None: absence was settled before
+            node = next(t for t in node.types if not isinstance(t, inspect.NoneType))
+        found = _READ.get(type(node))
+        # Any is the user's own JSON
+        return found(self, node, value, path) if found is not None else value
+
+    def struct_(self, node: inspect.StructType, value: Any, path: str) -> Any:
+        if not isinstance(value, dict):
+            return self.fault(path, f"must be an object, not {_kind(value)}")
+        found: dict[str, Any] = {}
+        for field in node.fields:
+            raw = value.get(field.encode_name, _DROP)
+            if raw is _DROP:
+                raw = value.get(field.name, _DROP)
+            here = f"{path}.{field.encode_name}" if path else field.encode_name
+            if raw is None:
+                absent = not isinstance(field.type, inspect.AnyType)
+            elif raw == "":  # in a oneof it is a value, elsewhere the same as absent
+                absent = not field.required and field.name not in getattr(node.cls, "ONEOF", ())
+            else:
+                absent = raw is _DROP
+            if not absent:
+                got = self.read(field.type, raw, here)
+                if field.required or not _unspecified(got):
+                    found[field.name] = got
+            elif field.required:
+                found[field.name] = self.missing(field.type, here)
+        if node.cls is Part and found.get("data", _DROP) is None and _has_content(found):
+            del found["data"]  # null beside another member is how some say "absent"
+        return node.cls(**found)
+
+    def missing(self, node: inspect.Type, path: str) -> Any:
+        """Return the proto default of a required field, as an absent one reads in ProtoJSON."""
+        if isinstance(node, inspect.StructType):
+            return self.fault(path, "is required")
+        if isinstance(node, inspect.EnumType):
+            return next(iter(node.cls))
+        default: Any = _DEFAULTS[type(node)]()
+        return default
+
+    def list_(self, node: inspect.ListType, value: Any, path: str) -> Any:
+        if not isinstance(value, list):
+            return self.fault(path, f"must be an array, not {_kind(value)}")
+        return [self.read(node.item_type, v, f"{path}[{i}]") for i, v in enumerate(value)]
+
+    def dict_(self, node: inspect.DictType, value: Any, path: str) -> Any:
+        if not isinstance(value, dict):
+            return self.fault(path, f"must be an object, not {_kind(value)}")
+        if isinstance(node.value_type, inspect.AnyType):
+            return value
+        return {k: self.read(node.value_type, v, f"{path}.{k}") for k, v in value.items()}
+
+    def str_(self, node: inspect.StrType, value: Any, path: str) -> Any:
+        if isinstance(value, str):
+            return value
+        return self.fault(path, f"must be a string, not {_kind(value)}")
+
+    def bool_(self, node: inspect.BoolType, value: Any, path: str) -> Any:
+        if isinstance(value, bool):
+            return value
+        return self.fault(path, f"must be true or false, not {_kind(value)}")
+
+    def int_(self, node: inspect.IntType, value: Any, path: str) -> Any:
+        number = value
+        if isinstance(number, str) and _NUMBER.fullmatch(number):
+            number = int(number) if _DIGITS.fullmatch(number) else float(number)
+        if isinstance(number, float) and number.is_integer():
+            number = int(number)
+        if isinstance(number, bool) or not isinstance(number, int):
+            return self.fault(path, f"must be an integer, not {_kind(value)}")
+        if number not in _INT64:
+            return self.fault(path, "is out of range: it must fit 64 bits")
+        return number
+
+    def bytes_(self, node: inspect.BytesType, value: Any, path: str) -> Any:
+        if not isinstance(value, str):
+            return self.fault(path, f"must be base64 in a string, not {_kind(value)}")
+        text = value.rstrip("=").replace("-", "+").replace("_", "/")
+        try:
+            return b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError:
+            return self.fault(path, "is no valid base64")
+
+    def enum_(self, node: inspect.EnumType, value: Any, path: str) -> Any:
+        # The members stand in the order of their proto numbers, from 0.
+        members = list(node.cls)
+        if isinstance(value, str):
+            if (found := next((m for m in members if m.value == value), None)) is not None:
+                return found
+        elif not isinstance(value, bool) and value in range(len(members)):
+            return members[int(value)]
+        names = ", ".join(member.value for member in members[1:])
+        return self.fault(path, f"has no value {str(value)[:64]!r}; it is one of {names}")
+
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
+_DIGITS = re.compile(r"-?[0-9]+")
+_READ: dict[type, Callable[[_Reader, Any, Any, str], Any]] = {
+    inspect.StructType: _Reader.struct_,
+    inspect.ListType: _Reader.list_,
+    inspect.DictType: _Reader.dict_,
+    inspect.StrType: _Reader.str_,
+    inspect.BoolType: _Reader.bool_,
+    inspect.IntType: _Reader.int_,
+    inspect.BytesType: _Reader.bytes_,
+    inspect.EnumType: _Reader.enum_,
+}
+_DEFAULTS: dict[type, Callable[[], Any]] = {
+    inspect.StrType: str,
+    inspect.ListType: list,
+    inspect.DictType: dict,
+    inspect.IntType: int,
+    inspect.BoolType: bool,
+    inspect.BytesType: bytes,
+}
+_KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
+
+
+def _unspecified(value: Any) -> bool:
+    """Whether this is an enum's zero, which is the same as absent where absence is allowed."""
+    return isinstance(value, Enum) and value is next(iter(type(value)))
+
+
+def _has_content(fields: dict[str, Any]) -> bool:
+    return any(fields.get(name) is not None for name in ("text", "raw", "url"))
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else _KINDS.get(type(value), "a number")

@@ -1,4 +1,4 @@
-"""The one table of operations (section 5.3): every binding derives its methods and routes from it."""
+"""The one table of operations (section 5.3): methods and routes of every binding follow from it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 One Struct per message, one field per field, named as in the proto file; the JSON names are the
 camelCase ones of section 5.5. This is the one inner model: other versions and bindings are codecs
 at the edge. Absent and ``null`` are the same (``None``) except for ``Part.data``, where ``null`` is
-a value. Timestamps are RFC 3339 text in UTC with a ``Z`` (section 5.6.1), kept as they were written.
+a value. Timestamps are RFC 3339 text in UTC with a ``Z`` (section 5.6.1), kept as they were sent.
 
 The file is long because the specification is; it holds no logic but small conveniences.
 """
@@ -11,7 +11,7 @@ The file is long because the specification is; it holds no logic but small conve
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, dataclass_transform
 
 from msgspec import UNSET, Struct, UnsetType, field
 
@@ -19,6 +19,8 @@ JSON = Any
 """A JSON value: None, bool, int, float, str, list or dict with str keys."""
 
 
+# Type checkers do not inherit the options of a Struct; so they are told that they do.
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 class Wire(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True):
     """Base of every protocol object: immutable, camelCase on the wire, defaults omitted."""
 
@@ -66,6 +68,8 @@ class Role(StrEnum):
 
 class Part(Wire):
     """Section 4.1.6: exactly one of ``text``, ``raw`` (bytes), ``url`` and ``data``."""
+
+    ONEOF: ClassVar = ("text", "raw", "url", "data")
 
     text: str | None = None
     raw: bytes | None = None

@@ -1,0 +1,256 @@
+"""HTTP+JSON (section 11): which path is which operation, and requests that travel in the URL.
+
+Routes follow from ``operations``: those of 1.0 at ``/…`` and ``/{tenant}/…``, those of 0.3 and 0.2
+below ``/v1/…``. Paths come as they were sent, percent-encoded: a verb such as ``:cancel`` counts
+only where its colon was written plainly, so an id may hold colons and slashes, encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+from urllib.parse import unquote, unquote_plus
+
+from msgspec import inspect
+
+from . import json
+from .codec import Codec
+from .errors import A2AError, InvalidParamsError, VersionNotSupportedError
+from .operations import OPERATIONS, Operation
+from .types import TaskState, Wire
+from .validation import check
+from .version import HEADER, V03, V10, negotiate
+
+RESERVED = frozenset(
+    {
+        "a2a", "card", "console", "docs", "extendedAgentCard", "health", "jwks", "metrics",
+        "ready", "tasks", "v1",
+    }
+)  # fmt: skip
+"""First words of paths that mean something already."""
+MAX_QUERY = 16_384
+"""Characters of a query; longer ones are no request of ours."""
+
+
+class Match(NamedTuple):
+    """What a path means. ``family`` is 1.0 or 0.3; ``params`` are fields of the request."""
+
+    operation: Operation
+    family: str
+    params: dict[str, str]
+
+    @property
+    def tenant(self) -> str | None:
+        return self.params.get("tenant")
+
+
+def match(method: str, path: str) -> Match | None:
+    """Return what ``method`` on a (percent-encoded) ``path`` asks for, or ``None``.
+
+    ``None`` is a 405 where ``allowed(path)`` names methods, else a 404.
+    """
+    found = _STATIC.get((method, path))
+    if found is not None:
+        return found
+    where = _find(path)
+    if where is None:
+        return None
+    route, family, params = where
+    operation = route.methods.get(method)
+    return None if operation is None else Match(operation, family, params)
+
+
+def allowed(path: str) -> tuple[str, ...]:
+    """Return the methods that ``path`` takes, for ``Allow``; empty where there is nothing."""
+    where = _find(path)
+    return () if where is None else tuple(sorted(where[0].methods))
+
+
+def reserved(tenant: str) -> bool:
+    """Whether a word cannot be a tenant, for its paths would mean something else."""
+    return tenant in RESERVED or tenant.startswith((".", "message:"))
+
+
+def version(found: Match, asked: str | None) -> str:
+    """Return the version to serve: what was asked for, if the path exists there.
+
+    Raises VersionNotSupportedError, telling what to send, where it does not.
+    """
+    negotiated = negotiate(asked)
+    if (negotiated == V03) == (found.family == V03):
+        return negotiated
+    advice = (
+        f"send the header {HEADER}: {V10}" if found.family == V10 else "leave out /v1 in the path"
+    )
+    raise VersionNotSupportedError(
+        f"This path is of A2A {found.family}, and the request is one of {negotiated}: {advice}"
+    )
+
+
+def request(codec: Codec, found: Match, query: str = "", body: json.Body = b"") -> Any:
+    """Return the validated request of a match; ``query`` without its question mark.
+
+    Raises ParseError and InvalidParamsError.
+    """
+    operation = found.operation
+    if operation.body:
+        return codec.decode(operation, body if len(body) else b"{}", found.params)
+    if query:
+        plain = _plain(operation.request, query, legacy=found.family == V03)
+        decoded = json.read({**plain, **found.params}, operation.request)
+    else:
+        decoded = operation.request(**found.params)
+    check(decoded)
+    return decoded
+
+
+def error(codec: Codec, fault: A2AError) -> bytes:
+    """Return the body that tells ``fault``; its status is ``fault.http``."""
+    return codec.status(fault)
+
+
+def parameters(query: str) -> Iterator[tuple[str, str]]:
+    """Yield the names and values of a query, decoded, in their order."""
+    if len(query) > MAX_QUERY:
+        raise InvalidParamsError(f"The query is longer than {MAX_QUERY} characters")
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if name:
+            yield _unquote_plus(name), _unquote_plus(value)
+
+
+# --- routes --------------------------------------------------------------------------------------
+
+
+class _Route(NamedTuple):
+    segments: tuple[str, ...]
+    """Literal words, and ``{name}`` for what varies; the verb apart."""
+    verb: str
+    methods: dict[str, Operation]
+
+    def params(self, segments: list[str]) -> dict[str, str] | None:
+        found: dict[str, str] = {}
+        for word, segment in zip(self.segments, segments, strict=True):
+            if word[0] != "{":
+                if word != segment:
+                    return None
+                continue
+            value = segment.removesuffix(self.verb)
+            if not value or (self.verb and value == segment):
+                return None
+            if "%" in value:
+                try:
+                    value = unquote(value, errors="strict")
+                except UnicodeDecodeError:
+                    return None
+            found[word[1:-1]] = value
+        return found
+
+
+def _routes(legacy: bool) -> dict[int, list[_Route]]:
+    """Return the routes of a family by their number of segments, those with verbs first."""
+    by_path: dict[str, _Route] = {}
+    for operation in OPERATIONS:
+        for method, path in operation.rest_03 if legacy else operation.rest:
+            # A colon after a variable is a verb, elsewhere it belongs to the word.
+            plain, brace, verb = path.rpartition("}:")
+            segments = (f"{plain}}}" if brace else path)[1:].split("/")
+            verb = f":{verb}" if brace else ""
+            route = by_path.setdefault(path, _Route(tuple(segments), verb, {}))
+            route.methods[method] = operation
+    found: dict[int, list[_Route]] = {}
+    for route in sorted(by_path.values(), key=lambda route: not route.verb):
+        found.setdefault(len(route.segments), []).append(route)
+    return found
+
+
+_ROUTES = {V10: _routes(False), V03: _routes(True)}
+_STATIC = {
+    (method, prefix + path): Match(operation, family, {})
+    for operation in OPERATIONS
+    for family, prefix, routes in (
+        (V10, "", operation.rest),
+        (V03, "/v1", operation.rest_03),
+    )
+    for method, path in routes
+    if "{" not in path
+}
+
+
+def _find(path: str) -> tuple[_Route, str, dict[str, str]] | None:
+    segments = path.split("/")[1:]
+    if len(segments) > 1 and not segments[-1]:
+        segments.pop()
+    if not segments:
+        return None
+    if segments[0] == "v1":
+        return _among(V03, segments[1:])
+    found = _among(V10, segments)
+    if found is None and len(segments) > 1:
+        try:
+            tenant = unquote(segments[0], errors="strict")
+        except UnicodeDecodeError:
+            return None
+        if tenant and not reserved(tenant):
+            found = _among(V10, segments[1:])
+            if found is not None:
+                found[2]["tenant"] = tenant
+    return found
+
+
+def _among(family: str, segments: list[str]) -> tuple[_Route, str, dict[str, str]] | None:
+    for route in _ROUTES[family].get(len(segments), ()):
+        params = route.params(segments)
+        if params is not None:
+            return route, family, params
+    return None
+
+
+# --- queries -------------------------------------------------------------------------------------
+
+
+def _plain(type_: type[Wire], query: str, *, legacy: bool) -> dict[str, Any]:
+    """Return the plain JSON that a query stands for; names nobody knows are left out."""
+    fields = _fields(type_)
+    found: dict[str, Any] = {}
+    for name, value in parameters(query):
+        field = fields.get(name)
+        if field is None:
+            continue
+        key, kind = field
+        if kind is inspect.ListType:
+            found.setdefault(key, []).extend(item for item in value.split(",") if item)
+        elif kind is inspect.BoolType:
+            found[key] = {"true": True, "false": False}.get(value.lower(), value)
+        elif kind is inspect.EnumType and legacy and value.islower():
+            # 0.3 writes `input-required` where the proto says TASK_STATE_INPUT_REQUIRED
+            state = f"TASK_STATE_{value.upper().replace('-', '_')}"
+            found[key] = state if state in TaskState.__members__.values() else value
+        else:
+            found[key] = value
+    return found
+
+
+@cache
+def _fields(type_: type[Wire]) -> dict[str, tuple[str, type]]:
+    """Return name in a query (camelCase and proto name) -> (field, kind of its type)."""
+    schema = inspect.type_info(type_)
+    assert isinstance(schema, inspect.StructType)
+    found: dict[str, tuple[str, type]] = {}
+    for field in schema.fields:
+        node = field.type
+        if isinstance(node, inspect.UnionType):
+            node = next(t for t in node.types if not isinstance(t, inspect.NoneType))
+        if not isinstance(node, inspect.StructType | inspect.DictType):
+            found[field.name] = found[field.encode_name] = (field.name, type(node))
+    return found
+
+
+def _unquote_plus(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
+    try:
+        return unquote_plus(text, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidParamsError("The query is not UTF-8") from None
