@@ -33,6 +33,7 @@ from .ledger import Ledger, ReplayMismatch
 from .ports import Entry
 from .sends import DirectReply
 from .signals import Signal
+from .supervisor import Child
 
 if TYPE_CHECKING:
     from .actor import Actor
@@ -58,8 +59,18 @@ class Execution:
     """A handler at work for one run of one task."""
 
     __slots__ = (
-        "_answers", "_ctx", "_scope", "actor", "call", "detached", "handler", "ledger", "message",
-        "reason", "signal", "waiting",
+        "_answers",
+        "_child",
+        "_ctx",
+        "actor",
+        "call",
+        "detached",
+        "handler",
+        "ledger",
+        "message",
+        "reason",
+        "signal",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -78,12 +89,12 @@ class Execution:
         self.waiting = False
         """The handler waits for a message, so the actor may rest."""
         self._answers: list[Message | None] = []
-        self._scope: anyio.CancelScope | None = None
+        self._child: Child | None = None
         self._ctx: TaskContext | None = None
 
     def start(self) -> None:
         """Run it as a child of the runtime."""
-        self.actor.system.start(self.run, "handler")
+        self._child = self.actor.system.start(self.run, "handler")
 
     # --- the actor's side -----------------------------------------------------------------------
 
@@ -107,16 +118,16 @@ class Execution:
         self.signal.notify()
         self.actor.system.graces.add(self)
         # A thread cannot be cancelled: it sees the reason at its next call, or is left behind.
-        if self._scope is not None and not self.handler.threaded:
-            self._scope.cancel()
+        if self._child is not None and not self.handler.threaded:
+            self._child.cancel()
 
     def abandon(self, why: str) -> None:
         """Stop it without waiting; nothing that it still does is written."""
         self.detached = True
         if self.reason is None:
             self.reason = Reason.LEASE_LOST
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._child is not None:
+            self._child.cancel()
 
     def overdue(self) -> None:
         """The grace is over: end the task without its handler."""
@@ -124,8 +135,8 @@ class Execution:
             return
         log.warning("the handler of task %s ignored its cancellation", self.actor.id)
         self.detached = True
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._child is not None:
+            self._child.cancel()
         self._cancelled()
         self.actor.execution = None
 
@@ -136,20 +147,15 @@ class Execution:
         system = actor.system
         system.running += 1
         task_id_var.set(actor.id)
-        value: Any = None
-        ended = False
         try:
-            with anyio.CancelScope() as scope:
-                self._scope = scope
-                if self.reason is not None:
-                    scope.cancel()
-                value = await self._call()
-                ended = True
+            value = await self._call()
             if not self.detached:
-                if ended:
-                    self._finish(value)
-                else:
-                    self._cancelled()
+                self._finish(value)
+        except anyio.get_cancelled_exc_class():
+            # Not ours, if nobody gave a reason: the whole runtime is going down.
+            if not self.detached and self.reason is not None:
+                self._cancelled()
+            raise
         except Exception as error:
             self._failed(error)
         except Stop:

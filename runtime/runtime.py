@@ -30,6 +30,7 @@ from .messaging import Messaging
 from .ports import Clock, Store
 from .reading import Reading
 from .settings import RuntimeSettings
+from .supervisor import supervisor
 from .system import System
 
 log = logging.getLogger("greenroom.runtime")
@@ -112,11 +113,13 @@ class Runtime:
             stack.push_async_callback(_shielded, self._retire)
             for agent in self.agents.values():
                 await stack.enter_async_context(agent.running())
-            self.system.children = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(self.system.children.cancel_scope.cancel)
-            self.system.children.start_soon(self.system.journal.run, name="journal")
-            self.system.children.start_soon(self.system.ticker.run, name="ticker")
-            self.system.children.start_soon(self._heartbeats, name="heartbeats")
+            root = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(root.cancel_scope.cancel)
+            self.system.supervisor = supervisor(root)
+            root.start_soon(self.system.supervisor.run, name="supervisor")
+            root.start_soon(self.system.journal.run, name="journal")
+            root.start_soon(self.system.ticker.run, name="ticker")
+            root.start_soon(self._heartbeats, name="heartbeats")
             self.ready = True
             self._exit = stack.pop_all()
         return self

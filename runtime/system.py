@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import secrets
-import uuid
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import TaskGroup
 
 from .journal import Journal
 from .ports import Clock, Store
 from .settings import RuntimeSettings
 from .signals import Signal
+from .supervisor import Body, Child, Supervisor
 from .ticker import Lane, Ticker
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class System:
         self.polls: Lane[Wait] = self.ticker.lane(settings.long_poll_wait, _expire)
         self.graces: Lane[Execution] = self.ticker.lane(settings.cancel_grace, _overdue)
         self.idle: Lane[Actor] = self.ticker.lane(settings.idle, _rest)
-        self.children: TaskGroup | None = None
+        self.supervisor: Supervisor | None = None
         self.actors: dict[str, Actor] = {}
         """The directory: task id to the actor that is awake."""
         self.running = 0
@@ -52,6 +51,7 @@ class System:
         self.random = random.Random()
         self._threads: anyio.CapacityLimiter | None = None
         self._stamp = (0, "")
+        self._millis = (0, "")
 
     def now(self) -> float:
         """Wall time in seconds since the epoch."""
@@ -60,11 +60,15 @@ class System:
     def timestamp(self) -> str:
         """The present as the wire writes it: RFC 3339, UTC, milliseconds (section 5.6.1)."""
         millis = int(self.clock.now() * 1000)
+        if millis == self._millis[0]:
+            return self._millis[1]
         second, rest = divmod(millis, 1000)
         if second != self._stamp[0]:
             text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             self._stamp = (second, text)
-        return f"{self._stamp[1]}.{rest:03d}Z"
+        stamp = f"{self._stamp[1]}.{rest:03d}Z"
+        self._millis = (millis, stamp)
+        return stamp
 
     @property
     def threads(self) -> anyio.CapacityLimiter:
@@ -89,12 +93,17 @@ class System:
         self.node = secrets.token_hex(8)
 
     def new_id(self) -> str:
-        return str(uuid.uuid4())
+        """A random UUID (version 4)."""
+        digits = os.urandom(16).hex()
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return (
+            f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+        )
 
-    def start(self, child: Callable[[], Awaitable[None]], name: str) -> None:
-        """Run a child under the runtime's root, never under a request. It must not raise."""
-        assert self.children is not None, "the runtime is not running: use `async with runtime:`"
-        self.children.start_soon(child, name=name)
+    def start(self, body: Body, name: str) -> Child:
+        """Run a child under the runtime's root, never under a request."""
+        assert self.supervisor is not None, "the runtime is not running: use `async with runtime:`"
+        return self.supervisor.start(body, name)
 
 
 def _birth(actor: Actor) -> None:

@@ -6,6 +6,7 @@ removing cost a dict operation, and ten thousand waits cost no timer of the even
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -31,7 +32,7 @@ class Lane(Generic[T]):
     def add(self, item: T) -> None:
         """Start the time-out of ``item``, anew if it runs already."""
         self._items.pop(item, None)
-        at = anyio.current_time() + self.delay
+        at = self._ticker.time() + self.delay
         self._items[item] = at
         self._ticker.expect(at)
 
@@ -53,6 +54,14 @@ class Lane(Generic[T]):
         return _NEVER
 
 
+def loop_time() -> Callable[[], float]:
+    """The running event loop's clock as a plain function, looked up once."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:
+        return anyio.current_time
+
+
 class Ticker:
     """The child that lets lanes expire."""
 
@@ -60,6 +69,7 @@ class Ticker:
         self._lanes: list[Lane] = []  # type: ignore[type-arg]
         self._until = -_NEVER
         self._signal = Signal()
+        self.time: Callable[[], float] = anyio.current_time
 
     def lane(self, delay: float, due: Callable[[T], None]) -> Lane[T]:
         """Make a lane; ``due`` is called in the ticker's child and must neither block nor raise."""
@@ -75,8 +85,9 @@ class Ticker:
 
     async def run(self) -> None:
         """Run until cancelled."""
+        self.time = loop_time()
         while True:
-            now = anyio.current_time()
+            now = self.time()
             self._until = min((lane.expire(now) for lane in self._lanes), default=_NEVER)
             if self._until == _NEVER:
                 await self._signal.wait()

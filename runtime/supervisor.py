@@ -1,0 +1,108 @@
+"""The root under which every handler runs, never under a request.
+
+A child is started, may be cancelled, and is awaited at the end: nothing outlives the supervisor. On
+asyncio a child is a plain task that the supervisor holds: a quarter of what a task group asks for
+one, and a cancellation that is delivered *once*, so that a handler may clean up with ``await`` as
+asyncio's users expect. On trio it is a child of a nursery, with trio's own cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import anyio
+import sniffio
+from anyio.abc import TaskGroup
+
+log = logging.getLogger("greenroom.supervisor")
+
+Body = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Child(Protocol):
+    """A running child."""
+
+    def cancel(self) -> object:
+        """Cancel it; it may take its time. Calling it again insists."""
+
+
+class Supervisor(Protocol):
+    """Starts children and holds them."""
+
+    def start(self, body: Body, name: str) -> Child:
+        """Run ``body``. What it raises is logged and harms nobody else."""
+
+    async def run(self) -> None:
+        """Hold the children until cancelled, then cancel them and wait for their end."""
+
+
+class AsyncioSupervisor:
+    """Children as asyncio tasks."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._children: set[asyncio.Task[None]] = set()
+
+    def start(self, body: Body, name: str) -> Child:
+        child = self._loop.create_task(body(), name=name)
+        self._children.add(child)
+        child.add_done_callback(self._done)
+        return child
+
+    def _done(self, child: asyncio.Task[None]) -> None:
+        self._children.discard(child)
+        if not child.cancelled() and (error := child.exception()) is not None:
+            log.error("a child ended with an error that it should have handled", exc_info=error)
+
+    async def run(self) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                while self._children:
+                    for child in self._children:
+                        child.cancel()
+                    await asyncio.wait(self._children, timeout=1.0)
+
+
+class NurseryChild:
+    """A child of an anyio task group, in a scope of its own."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        with self._scope:
+            try:
+                await self._body()
+            except Exception:
+                log.exception("a child ended with an error that it should have handled")
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+
+class NurserySupervisor:
+    """Children in a task group: what trio has."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+
+    def start(self, body: Body, name: str) -> Child:
+        child = NurseryChild(body)
+        self._group.start_soon(child.run, name=name)
+        return child
+
+    async def run(self) -> None:
+        await anyio.sleep_forever()
+
+
+def supervisor(group: TaskGroup) -> Supervisor:
+    """Make the supervisor for the event loop that runs; ``group`` is the runtime's root."""
+    if sniffio.current_async_library() == "asyncio":
+        return AsyncioSupervisor()
+    return NurserySupervisor(group)
