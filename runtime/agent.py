@@ -37,7 +37,7 @@ class Handler(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Handler:
-        target = function if inspect.isroutine(function) else function.__call__
+        target: Any = function if inspect.isroutine(function) else type(function).__call__
         awaitable = inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
         try:
             returns = get_type_hints(target).get("return")

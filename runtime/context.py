@@ -18,12 +18,13 @@ from ..protocol.types import (
     Part,
     TaskState,
 )
-from . import parts
+from . import parts as content_parts
 from .actor import Op
 from .call import Principal
 from .cancel import Reason, Stop
 from .durable import DurableOperations
 from .ledger import ReplayMismatch, below, record
+from .parts import Content, InvalidAnswer
 from .streaming import ArtifactWriter, pump, stream
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class TaskContext(DurableOperations):
 
     async def status(
         self,
-        content: parts.Content = None,
+        content: Content = None,
         state: TaskState = TaskState.WORKING,
         *,
         metadata: dict[str, Any] | None = None,
@@ -162,7 +163,7 @@ class TaskContext(DurableOperations):
     def artifact(
         self,
         name: str,
-        content: parts.Content = None,
+        content: Content = None,
         *,
         artifact_id: str | None = None,
         description: str | None = None,
@@ -189,15 +190,15 @@ class TaskContext(DurableOperations):
             )
         return ArtifactWriter(self, first, content)
 
-    async def reject(self, why: parts.Content = None) -> None:
+    async def reject(self, why: Content = None) -> None:
         """Refuse the task: it becomes rejected and the handler ends here."""
         await self._end(TaskState.REJECTED, why)
 
-    async def fail(self, why: parts.Content = None) -> None:
+    async def fail(self, why: Content = None) -> None:
         """Fail the task with a message for the caller; the handler ends here."""
         await self._end(TaskState.FAILED, why)
 
-    async def _end(self, state: TaskState, why: parts.Content) -> None:
+    async def _end(self, state: TaskState, why: Content) -> None:
         self._actor.set_status(state, self._execution.say(why))
         raise Stop
 
@@ -225,12 +226,12 @@ class TaskContext(DurableOperations):
     # --- asking ---------------------------------------------------------------------------------
 
     @overload
-    async def ask(self, question: parts.Content) -> str: ...
+    async def ask(self, question: Content) -> str: ...
 
     @overload
-    async def ask(self, question: parts.Content, type: type[T]) -> T: ...
+    async def ask(self, question: Content, type: type[T]) -> T: ...
 
-    async def ask(self, question: parts.Content, type: Any = str) -> Any:
+    async def ask(self, question: Content, type: Any = str) -> Any:
         """Ask the client and wait for the answer, for a week if need be (input-required).
 
         With ``type`` the answer is validated; one that does not fit is asked for again. The task
@@ -238,12 +239,12 @@ class TaskContext(DurableOperations):
         """
         return await self._ask(question, type, TaskState.INPUT_REQUIRED)
 
-    async def require_auth(self, content: parts.Content) -> Message:
+    async def require_auth(self, content: Content) -> Message:
         """Ask for an authorisation (auth-required) and wait for a message (section 7.6)."""
         answer: Message = await self._ask(content, Message, TaskState.AUTH_REQUIRED)
         return answer
 
-    async def _ask(self, question: parts.Content, type: Any, state: TaskState) -> Any:
+    async def _ask(self, question: Content, type: Any, state: TaskState) -> Any:
         branch = self._branch()
         op = self._place()
         name = below(op)
@@ -272,8 +273,8 @@ class TaskContext(DurableOperations):
             if type is Message:
                 return message
             try:
-                return parts.answer(message.parts, type)
-            except parts.InvalidAnswer as invalid:
+                return content_parts.answer(message.parts, type)
+            except InvalidAnswer as invalid:
                 content = str(invalid)
                 attempt += 1
 

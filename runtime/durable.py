@@ -121,7 +121,7 @@ class DurableOperations:
     ) -> Any:
         branch = self._branch()
         op = self._place()
-        name = options.name or getattr(function, "__name__", type(function).__name__)
+        name: str = options.name or getattr(function, "__name__", type(function).__name__)
         annotation = _result_type(function)
         found = self._ledger.record(op, "step", name)
         if found is not None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.to_thread
@@ -193,7 +193,7 @@ class Execution:
             )
         made = handler.function(ctx)
         if inspect.isasyncgen(made):
-            return await ctx.pump(made)
+            return await ctx.pump(cast("AsyncGenerator[Any, None]", made))
         return await made
 
     def _finish(self, value: Any) -> None:
