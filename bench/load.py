@@ -120,6 +120,7 @@ async def hammer(
     latencies: list[float] = []
     events = writes = 0
     clock = time.perf_counter
+    opened = [await Connection.open(port) for _ in range(connections)]
     start = clock()
     deadline = start + seconds
 
@@ -134,13 +135,14 @@ async def hammer(
                 events += answer.events
                 writes += answer.writes
 
-    opened = [await Connection.open(port) for _ in range(connections)]
     try:
         await asyncio.gather(*(one(connection) for connection in opened))
     finally:
         for connection in opened:
             connection.close()
     elapsed = clock() - start
+    if not latencies:
+        raise RuntimeError("not one request was sent in time: the machine is too busy to measure")
     latencies.sort()
     return Sample(
         len(latencies),
