@@ -15,6 +15,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 from msgspec import UNSET, Struct, UnsetType, field
 
+_List = list  # one proto field is called "list" and hides the builtin in its class
 JSON = Any
 """A JSON value: None, bool, int, float, str, list or dict with str keys."""
 
@@ -200,7 +201,7 @@ class TaskPushNotificationConfig(Wire):
 
 
 class StringList(Wire):
-    list: list[str] = field(default_factory=list)
+    list: _List[str] = field(default_factory=lambda: [])
 
 
 class SecurityRequirement(Wire):

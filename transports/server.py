@@ -50,6 +50,12 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     backlog: int = 2048
 
 
+class Drainable(Protocol):
+    """What must let go before connections are closed."""
+
+    async def drain(self, grace: float) -> None: ...
+
+
 class Servable(Protocol):
     """The ASGI application: served between the two ends of its lifespan, drained in between."""
 
@@ -57,7 +63,8 @@ class Servable(Protocol):
 
     def lifespan(self) -> AbstractAsyncContextManager[Any]: ...
 
-    async def drain(self, grace: float) -> None: ...
+    @property
+    def runtime(self) -> Drainable: ...
 
 
 class ServerError(Exception):
@@ -115,11 +122,18 @@ async def run(
             closing = anyio.Event()
             async with anyio.create_task_group() as serving:
                 serving.start_soon(_drain, app, settings, stopping, closing, serving)
+                serving.start_soon(_serve_connections, app, config, closing, serving)
                 announce(url)
-                await _hypercorn(_without_lifespan(app), config, closing.wait)
-                serving.cancel_scope.cancel()
         signals.cancel_scope.cancel()
     log.info("stopped", extra={"event": "stopped"})
+
+
+async def _serve_connections(
+    app: Servable, config: Config, closing: anyio.Event, serving: anyio.abc.TaskGroup
+) -> None:
+    """In a child of its own: what hypercorn runs in is left with a native cancellation pending."""
+    await _hypercorn(_without_lifespan(app), config, closing.wait)
+    serving.cancel_scope.cancel()
 
 
 async def _drain(
@@ -130,7 +144,7 @@ async def _drain(
     serving: anyio.abc.TaskGroup,
 ) -> None:
     await stopping.asked.wait()
-    await app.drain(min(settings.grace, settings.deadline))
+    await app.runtime.drain(min(settings.grace, settings.deadline))
     closing.set()
     # Without this a client that never reads its stream would hold us (Python 3.12 and later).
     serving.cancel_scope.deadline = anyio.current_time() + CLOSE_GRACE

@@ -64,6 +64,7 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
         float, Meta(gt=0, description="the process is gone this long after SIGTERM at the latest")
     ] = 20.0
     keep_alive: Annotated[float, Meta(gt=0, description="how long an idle connection stays")] = 75.0
+    backlog: Annotated[int, Meta(ge=1, description="connections that may wait to be taken")] = 2048
     tune_gc: Annotated[
         bool, Meta(description="freeze and relax the garbage collector after start")
     ] = True

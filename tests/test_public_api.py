@@ -1,0 +1,48 @@
+"""What `import greenroom` gives, and what it does not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import greenroom
+
+HEAVY = {
+    "hypercorn", "h11", "h2", "wsproto", "aiosqlite", "sqlite3", "trio", "uvloop", "ssl",
+    "greenroom.transports.asgi", "greenroom.transports.server", "greenroom.transports.client",
+    "greenroom.stores.sqlite", "greenroom.stores.memory", "greenroom.cli", "greenroom.testing",
+}  # fmt: skip
+
+
+def loaded_after(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(' '.join(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    return set(result.stdout.decode().split())
+
+
+def test_import_loads_no_server_and_no_driver() -> None:
+    assert not HEAVY & loaded_after("import greenroom")
+
+
+def test_an_application_on_memory_loads_no_driver_and_no_server() -> None:
+    code = "import greenroom; a = greenroom.Agent('A'); a.handler(print); greenroom.asgi(a)"
+    assert not {"hypercorn", "h11", "aiosqlite", "sqlite3"} & loaded_after(code)
+
+
+@pytest.mark.parametrize("name", greenroom.__all__)
+def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
+    found = getattr(greenroom, name)
+    assert found.__doc__
+
+
+def test_public_names_are_sorted_and_complete() -> None:
+    assert greenroom.__all__ == sorted(greenroom.__all__)
+    for expected in ("Agent", "TaskContext", "InputRequired", "Runtime", "serve", "asgi"):
+        assert expected in greenroom.__all__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Agnet'"):
+        greenroom.Agnet  # noqa: B018
