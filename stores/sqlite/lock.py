@@ -1,0 +1,47 @@
+"""One serving process per file: an advisory lock that the kernel releases when its holder dies.
+
+It lies on a file beside the database, because SQLite's own locks on the database are dropped when
+any descriptor of it is closed. The file stays when the lock goes: removing it would be a race.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ...runtime.ports import StoreInUseError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # far from the text, which stays readable
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class FileLock:
+    """Held from construction to ``release``; raises ``StoreInUseError`` if another holds it."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _lock(self._descriptor)
+        except OSError:
+            holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
+            os.close(self._descriptor)
+            raise StoreInUseError(
+                f"{path.removesuffix('.lock')} is served by another process"
+                f"{f' (pid {holder})' if holder else ''}: stop it first, or give this one a file "
+                "of its own"
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        os.write(self._descriptor, str(os.getpid()).encode())
+
+    def release(self) -> None:
+        os.close(self._descriptor)

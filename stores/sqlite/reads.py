@@ -1,0 +1,241 @@
+"""What a reading connection does. Every method is one read transaction and runs on its thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ...runtime.call import Scope
+from ...runtime.ports import (
+    DueTimer,
+    Entry,
+    EventPage,
+    Header,
+    Kind,
+    Loaded,
+    SendRecord,
+    Snapshot,
+    TaskPage,
+    TaskQuery,
+    TaskRef,
+    Timer,
+)
+from .rows import Row
+from .schema import OVER, SHIFT, STATE_NUMBERS, STATES
+
+_SCOPE = """(SELECT id FROM scope
+WHERE deployment = ? AND tenant = ? AND agent = ? AND owner = ?)"""
+_COLUMNS = """number, id, context_id, state, status, generation, sequence, created_at, updated_at,
+run, run_start, epoch, node, folded, floor, metadata, handler, blocked, attempts"""
+HEADER = f"SELECT {_COLUMNS} FROM task WHERE scope = {_SCOPE} AND id = ?"
+"""Parameters: deployment, the scope, id of the task. See ``header_of``."""
+_LAST = (1 << SHIFT) - 1
+
+
+def header_of(scope: Scope, row: Row) -> Header:
+    """Make a header of a row of ``HEADER``."""
+    _, task_id, context_id, state, *rest = row
+    return Header(task_id, scope, context_id, STATES[state], *rest)
+
+
+@contextmanager
+def _reading(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("COMMIT")
+
+
+class Reads:
+    """The reading half of the store. ``deployment`` is the number that stands for it."""
+
+    def __init__(self, deployment: int) -> None:
+        self._deployment = deployment
+
+    def find_send(self, db: sqlite3.Connection, scope: Scope, key: bytes) -> SendRecord | None:
+        row = db.execute(
+            "SELECT key, message_id, created_at, task_id, message FROM send "
+            f"WHERE scope = {_SCOPE} AND key = ?",
+            (self._deployment, *scope, key),
+        ).fetchone()
+        return None if row is None else SendRecord(*row)
+
+    def header(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Header | None:
+        row = self._find(db, scope, task_id)
+        return None if row is None else header_of(scope, row)
+
+    def load(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Loaded | None:
+        with _reading(db):
+            row = self._find(db, scope, task_id)
+            if row is None:
+                return None
+            header = header_of(scope, row)
+            number: int = row[0]
+            tail = [_event(event) for event in self._events(db, number, header.folded)]
+            entries = list(_run_events(db, number, header.run_start))
+            first = (number << SHIFT) + header.run_start
+            for table, kind in (("message", Kind.MESSAGE), ("record", Kind.RECORD)):
+                entries += (
+                    Entry(key & _LAST, kind, body, 0, *place)
+                    for key, body, *place in db.execute(
+                        f"SELECT key, body, run, branch, ordinal FROM {table} "
+                        "WHERE key BETWEEN ? AND ?",
+                        (first, (number << SHIFT) + _LAST),
+                    )
+                )
+        entries.sort(key=lambda entry: entry.sequence)
+        return Loaded(header, tail, entries)
+
+    def snapshot(
+        self,
+        db: sqlite3.Connection,
+        scope: Scope,
+        task_id: str,
+        history: int | None,
+        artifacts: bool,
+    ) -> Snapshot | None:
+        with _reading(db):
+            row = self._find(db, scope, task_id)
+            if row is None:
+                return None
+            header = header_of(scope, row)
+            number: int = row[0]
+            segments: list[bytes] = []
+            events: list[bytes] = []
+            if artifacts:
+                if header.folded > 1:
+                    segments = [
+                        body
+                        for (body,) in db.execute(
+                            "SELECT body FROM segment WHERE key BETWEEN ? AND ? ORDER BY key",
+                            (number << SHIFT, (number << SHIFT) + _LAST),
+                        )
+                    ]
+                events = [event[1] for event in self._events(db, number, header.folded)]
+            messages = [
+                body for _, body in self._messages(db, number, None, history)
+            ] if history != 0 else []  # fmt: skip
+        messages.reverse()
+        return Snapshot(header, segments, events, messages)
+
+    def events(
+        self, db: sqlite3.Connection, scope: Scope, task_id: str, after: int, limit: int
+    ) -> EventPage | None:
+        with _reading(db):
+            row = self._find(db, scope, task_id)
+            if row is None:
+                return None
+            found = [
+                (key & _LAST, body) for key, body, *_ in self._events(db, row[0], after, limit)
+            ]
+        return EventPage(header_of(scope, row), found)
+
+    def messages(
+        self, db: sqlite3.Connection, scope: Scope, task_id: str, before: int | None, limit: int
+    ) -> Sequence[tuple[int, bytes]]:
+        with _reading(db):
+            row = self._find(db, scope, task_id)
+            return [] if row is None else self._messages(db, row[0], before, limit)
+
+    def tasks(self, db: sqlite3.Connection, query: TaskQuery) -> TaskPage:
+        where = f"scope = {_SCOPE}"
+        values: list[object] = [self._deployment, *query.scope]
+        for condition, value in (
+            ("context_id = ?", query.context_id),
+            ("state = ?", None if query.state is None else STATE_NUMBERS[query.state]),
+            ("updated_at > ?", query.updated_after),
+        ):
+            if value is not None:
+                where += f" AND {condition}"
+                values.append(value)
+        with _reading(db):
+            (total,) = db.execute(f"SELECT count(*) FROM task WHERE {where}", values).fetchone()
+            if query.after is not None:
+                where += " AND (updated_at, id) < (?, ?)"
+                values += query.after
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM task WHERE {where} "
+                "ORDER BY updated_at DESC, id DESC LIMIT ?",
+                (*values, query.limit + 1),
+            ).fetchall()
+        headers = [header_of(query.scope, row) for row in rows[: query.limit]]
+        return TaskPage(headers, total, len(rows) > query.limit)
+
+    def orphans(self, db: sqlite3.Connection, now: float, limit: int) -> Sequence[TaskRef]:
+        return [
+            TaskRef(Scope(*scope), task_id)
+            for task_id, *scope in db.execute(
+                "SELECT task.id, tenant, agent, owner FROM task JOIN scope ON scope.id = scope "
+                f"WHERE node <> '' AND task.deployment = ? AND NOT {OVER} AND node NOT IN "
+                "(SELECT id FROM node WHERE deployment = ? AND until > ?) LIMIT ?",
+                (self._deployment, self._deployment, now, limit),
+            )
+        ]
+
+    def due(self, db: sqlite3.Connection, now: float, limit: int) -> Sequence[DueTimer]:
+        return [
+            DueTimer(TaskRef(Scope(*scope), task_id), Timer(name, due_at))
+            for name, due_at, task_id, *scope in db.execute(
+                "SELECT timer.name, due_at, task.id, tenant, agent, owner FROM timer "
+                "JOIN task ON task.number = timer.task JOIN scope ON scope.id = task.scope "
+                "WHERE timer.deployment = ? AND due_at <= ? ORDER BY due_at LIMIT ?",
+                (self._deployment, now, limit),
+            )
+        ]
+
+    def next_due(self, db: sqlite3.Connection) -> float | None:
+        (found,) = db.execute(
+            "SELECT min(due_at) FROM timer WHERE deployment = ?", (self._deployment,)
+        ).fetchone()
+        return None if found is None else float(found)
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def _find(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Row | None:
+        row: Row | None = db.execute(HEADER, (self._deployment, *scope, task_id)).fetchone()
+        return row
+
+    @staticmethod
+    def _events(db: sqlite3.Connection, number: int, after: int, limit: int = -1) -> list[Row]:
+        """(key, body, sequence, run, branch, ordinal) of events with a generation after one."""
+        first = number << SHIFT
+        return db.execute(
+            "SELECT key, body, sequence, run, branch, ordinal FROM event "
+            "WHERE key > ? AND key <= ? ORDER BY key LIMIT ?",
+            (first + min(max(after, 0), _LAST), first + _LAST, limit),
+        ).fetchall()
+
+    @staticmethod
+    def _messages(
+        db: sqlite3.Connection, number: int, before: int | None, limit: int | None
+    ) -> list[tuple[int, bytes]]:
+        first = number << SHIFT
+        end = _LAST + 1 if before is None else min(max(before, 0), _LAST + 1)
+        return [
+            (key & _LAST, body)
+            for key, body in db.execute(
+                "SELECT key, body FROM message WHERE key >= ? AND key < ? "
+                "ORDER BY key DESC LIMIT ?",
+                (first, first + end, -1 if limit is None else limit),
+            )
+        ]
+
+
+def _event(row: Row) -> Entry:
+    key, body, sequence, *place = row
+    return Entry(sequence, Kind.EVENT, body, key & _LAST, *place)
+
+
+def _run_events(db: sqlite3.Connection, number: int, run_start: int) -> Iterator[Entry]:
+    """Events of the current run, newest first: their sequence has no index, but falls with them."""
+    for row in db.execute(
+        "SELECT key, body, sequence, run, branch, ordinal FROM event "
+        "WHERE key BETWEEN ? AND ? ORDER BY key DESC",
+        (number << SHIFT, (number << SHIFT) + _LAST),
+    ):
+        entry = _event(row)
+        if entry.sequence < run_start:
+            return
+        yield entry

@@ -1,0 +1,241 @@
+"""``SQLiteStore``: the port, laid over one writing thread and a few reading ones."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Concatenate, Literal, ParamSpec, TypeVar
+
+from ...runtime.call import Scope
+from ...runtime.ports import (
+    Append,
+    DueTimer,
+    EventPage,
+    Header,
+    Loaded,
+    Outcome,
+    Pruned,
+    SendRecord,
+    Snapshot,
+    StoreClosedError,
+    StoreError,
+    StoreFormatError,
+    TaskPage,
+    TaskQuery,
+    TaskRef,
+)
+from . import schema
+from .lock import FileLock
+from .reads import Reads
+from .worker import Workers
+from .writes import Writes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Durability = Literal["strict", "relaxed"]
+_SYNCHRONOUS = {"strict": "FULL", "relaxed": "NORMAL"}
+_BUSY_TIMEOUT = 5.0
+"""Seconds that a command-line tool may hold the write lock."""
+_CHECKPOINT_PAGES = 4000
+"""Pages of the log before they are moved to the database: a page that is written often is moved
+once. The log grows to about 16 MB."""
+_CACHE_KIB = 16 * 1024
+
+
+class SQLiteStore:
+    """Tasks in one SQLite file (WAL).
+
+    ``durability``: "strict" (default) fsyncs before an append returns; "relaxed" does not, and a
+    power cut (never a crash of the process) can lose the last moments. ``exclusive=False`` opens an
+    existing file beside the process that serves from it, for tools; it does not migrate.
+    ``readers`` is how many reads run at once. Not for network file systems.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "strict",
+        deployment: str = "default",
+        exclusive: bool = True,
+        readers: int = 2,
+    ) -> None:
+        name = os.fspath(path)
+        if not name or name.startswith((":memory:", "file:")):
+            raise ValueError(
+                f"SQLiteStore needs the path of a file, not {name!r}; "
+                "use MemoryStore (memory://) to keep nothing"
+            )
+        if durability not in _SYNCHRONOUS:
+            raise ValueError(f"durability is 'strict' or 'relaxed', not {durability!r}")
+        if sqlite3.sqlite_version_info < (3, 35):
+            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or later is needed")
+        self.path = os.path.realpath(name)
+        self.durability = durability
+        self._exclusive = exclusive
+        self._readers = readers
+        self._writes = Writes(deployment)
+        self._lock: FileLock | None = None
+        self._opened: tuple[Workers, Workers, Reads] | None = None
+
+    def __repr__(self) -> str:
+        return f"SQLiteStore({self.path!r}, durability={self.durability!r})"
+
+    async def open(self, *, now: float) -> None:
+        if self._opened is not None:
+            raise StoreError(f"{self!r} is open already")
+        self._reserve()
+        writer = Workers(self._connect_writer, 1, "writer")
+        try:
+            reads = Reads(await writer.run(self._prepare, shield=True))
+        except BaseException:
+            await writer.close()
+            self._unlock()
+            raise
+        self._opened = writer, Workers(self._connect_reader, self._readers, "reader"), reads
+
+    async def close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            writer, readers, _ = opened
+            # The writer last: the last connection to go empties the log into the database.
+            await readers.close()
+            await writer.close()
+            self._unlock()
+
+    def _reserve(self) -> None:
+        path = Path(self.path)
+        if not path.parent.is_dir():
+            raise StoreError(f"{path.parent} is not a directory: create it first")
+        if self._exclusive:
+            self._lock = FileLock(f"{path}.lock")
+        elif not path.exists():
+            raise StoreError(f"{path} does not exist: is the path right?")
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    # --- connections ----------------------------------------------------------------------------
+
+    def _prepare(self, db: sqlite3.Connection) -> int:
+        if self._exclusive:
+            schema.migrate(db, self.path)
+        elif (version := schema.check(db, self.path)) != len(schema.MIGRATIONS):
+            raise StoreFormatError(
+                f"{self.path} has schema {version} of {len(schema.MIGRATIONS)}: start the server "
+                "on it once, which migrates it"
+            )
+        return self._writes.enlist(db)
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        db = self._connect("rw" if not self._exclusive else "rwc")
+        try:
+            schema.check(db, self.path)  # before anything is written to a file that is not ours
+            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise StoreError(f"the file system of {self.path} does not support SQLite's WAL")
+            db.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self.durability]}")
+            db.execute("PRAGMA fullfsync = ON")  # where fsync alone does not reach the disk
+            db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        return self._connect("ro")
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{Path(self.path).as_uri()}?mode={mode}",
+            uri=True,
+            timeout=_BUSY_TIMEOUT,
+            isolation_level=None,
+            cached_statements=256,
+        )
+
+    # --- hops -----------------------------------------------------------------------------------
+
+    def _open(self) -> tuple[Workers, Workers, Reads]:
+        if self._opened is None:
+            raise StoreClosedError(f"{self!r} is not open")
+        return self._opened
+
+    async def _write(
+        self,
+        job: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        writer, _, _ = self._open()
+        return await writer.run(lambda db: job(db, *args, **kwargs), shield=True)
+
+    async def _read(
+        self,
+        job: Callable[Concatenate[Reads, sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        _, readers, reads = self._open()
+        return await readers.run(lambda db: job(reads, db, *args, **kwargs))
+
+    # --- the port -------------------------------------------------------------------------------
+
+    async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        return await self._write(self._writes.append, batch)
+
+    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+        return await self._read(Reads.find_send, scope, key)
+
+    async def header(self, scope: Scope, task_id: str) -> Header | None:
+        return await self._read(Reads.header, scope, task_id)
+
+    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+        return await self._read(Reads.load, scope, task_id)
+
+    async def snapshot(
+        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
+    ) -> Snapshot | None:
+        return await self._read(Reads.snapshot, scope, task_id, history, artifacts)
+
+    async def events(
+        self, scope: Scope, task_id: str, *, after: int, limit: int
+    ) -> EventPage | None:
+        return await self._read(Reads.events, scope, task_id, after, limit)
+
+    async def messages(
+        self, scope: Scope, task_id: str, *, before: int | None, limit: int
+    ) -> Sequence[tuple[int, bytes]]:
+        return await self._read(Reads.messages, scope, task_id, before, limit)
+
+    async def tasks(self, query: TaskQuery) -> TaskPage:
+        return await self._read(Reads.tasks, query)
+
+    async def claim(
+        self, scope: Scope, task_id: str, *, node: str, epoch: int, now: float
+    ) -> Header | None:
+        return await self._write(self._writes.claim, scope, task_id, node, epoch, now)
+
+    async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
+        return await self._write(self._writes.heartbeat, node, now, lease)
+
+    async def retire(self, node: str, *, now: float) -> None:
+        await self._write(self._writes.retire, node)
+
+    async def orphans(self, *, now: float, limit: int) -> Sequence[TaskRef]:
+        return await self._read(Reads.orphans, now, limit)
+
+    async def due(self, *, now: float, limit: int) -> Sequence[DueTimer]:
+        return await self._read(Reads.due, now, limit)
+
+    async def next_due(self) -> float | None:
+        return await self._read(Reads.next_due)
+
+    async def prune(self, *, tasks_before: float, sends_before: float, limit: int) -> Pruned:
+        return await self._write(self._writes.prune, tasks_before, sends_before, limit)
