@@ -31,6 +31,8 @@ from ..protocol.errors import (
 from ..protocol.frame import Frame
 from ..protocol.types import (
     Message,
+    Part,
+    Role,
     StreamResponse,
     Task,
     TaskArtifactUpdateEvent,
@@ -58,6 +60,7 @@ from .system import System
 
 if TYPE_CHECKING:
     from .agent import Agent
+    from .cancel import Reason
     from .execution import Execution
 
 log = logging.getLogger("greenroom.actor")
@@ -65,6 +68,8 @@ log = logging.getLogger("greenroom.actor")
 _encode = msgspec.json.Encoder().encode
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_status = msgspec.json.Decoder(TaskStatus).decode
+_UNBLOCK_EVERY = 30.0
+"""Seconds between looks at whether a blocked task has a handler again that fits."""
 _MESSAGES_KEPT = 32
 """Messages of a young task kept in memory; a task with more reads its history from the store."""
 
@@ -145,6 +150,7 @@ class Actor:
         "id",
         "inbox",
         "open_ask",
+        "parked",
         "readers",
         "reply",
         "run",
@@ -178,6 +184,7 @@ class Actor:
         self.floor = 0
         self.handler = ""
         self.blocked = ""
+        self.parked = False
         self.attempts = 0
         self.execution: Execution | None = None
         self.inbox: deque[tuple[int, Message]] = deque()
@@ -237,6 +244,8 @@ class Actor:
         self._add_message(message)
         if send is not None:
             self._sends.append(send)
+        if self.agent.deadline is not None:
+            self.set_timer(Timer("deadline", self.created_at + self.agent.deadline))
         if self.execution is not None:
             self.set_status(TaskState.WORKING)
 
@@ -356,13 +365,13 @@ class Actor:
         from .ledger import Ledger
 
         entries, self.entries = self.entries, ()
-        first = next(entry for entry in entries if entry.kind is Kind.MESSAGE)
+        message, state = Ledger.start(entries)
         # The message just delivered is in the inbox already; the others were never read.
         self.inbox.extendleft(
             (entry.sequence, _decode_message(entry.body))
             for entry in reversed(Ledger.unread(entries))
         )
-        self.execution = Execution(self, _decode_message(first.body), sender, entries)
+        self.execution = Execution(self, message, sender, entries, state)
         self.execution.start()
 
     def set_status(
@@ -412,14 +421,12 @@ class Actor:
         self._cleared.append(name)
         self._dirty()
 
-    def cancel(self) -> None:
-        """Cancel for the user: through the handler if one runs, else at once."""
-        from .cancel import Reason
-
+    def cancel(self, reason: Reason) -> None:
+        """Cancel: through the handler if one runs, else at once."""
         if self.execution is not None:
-            self.execution.cancel(Reason.USER)
+            self.execution.cancel(reason)
         else:
-            self.set_status(TaskState.CANCELED)
+            self.set_status(TaskState.CANCELED, self.say(f"Canceled: {reason.value}."))
 
     def block(self, why: str) -> None:
         """Replay cannot go on: visible, not terminal, tried again with a new version."""
@@ -428,19 +435,55 @@ class Actor:
             self.set_status(TaskState.FAILED)
             return
         log.error("task %s is blocked: %s", self.id, why)
-        self.blocked = why
-        self.record(ROOT, b'{"kind":"blocked"}')
+        self.blocked = f"{self.agent.version} {self.system.node} {why}"
+        self.set_status(
+            TaskState.WORKING,
+            self.say(f"Blocked: {why}"),
+            metadata={"greenroom/blocked": why},
+        )
+        self.set_timer(Timer("unblock", self.system.now() + _UNBLOCK_EVERY))
 
-    def restarted(self, execution: Execution) -> None:
+    def timer_due(self, timer: Timer) -> None:
+        """A durable timer of this task is due."""
+        if self._lost is not None or self.state.terminal:
+            return
+        self.clear_timer(timer.name)
+        if timer.name == "deadline":
+            from .cancel import Reason
+
+            self.cancel(Reason.DEADLINE)
+        elif timer.name == "unblock" and self.blocked:
+            self.set_timer(Timer("unblock", self.system.now() + _UNBLOCK_EVERY))
+        # A sleep or a time-out needs nothing more than that its task is awake: it is by now.
+
+    def say(self, text: str) -> Message:
+        """A message of the agent to the client."""
+        return Message(
+            message_id=self.system.new_id(),
+            role=Role.AGENT,
+            parts=[Part(text=text)],
+            context_id=self.context_id,
+            task_id=self.id,
+        )
+
+    def restarted(self, execution: Execution, state: bytes = b"null") -> None:
         """``ctx.restart``: a new run of the same handler on the same message."""
         from .execution import Execution
 
+        self.begin_run(execution.message, state)
+        self.execution = Execution(
+            self, execution.message, execution.call, state=msgspec.json.decode(state)
+        )
+        self.execution.start()
+
+    def begin_run(self, message: Message, state: bytes = b"null") -> None:
+        """Begin a run that no message begins: a record holds what it starts from."""
         self.run += 1
         self.run_start = self.sequence + 1
         self.attempts = 1
-        self.record(ROOT, b'{"kind":"run"}')
-        self.execution = Execution(self, execution.message, execution.call)
-        self.execution.start()
+        self.record(
+            ROOT, b'{"kind":"run","value":{"message":%b,"state":%b}}' % (_encode(message), state)
+        )
 
     def _keep_status_message(self) -> None:
         """A status message that is superseded belongs to the history (section 3.7)."""
@@ -465,11 +508,17 @@ class Actor:
     def _add(self, kind: Kind, body: bytes, generation: int, op: Op) -> None:
         if self._lost is not None:
             raise LeaseLost(str(self._lost))
+        self.parked = False
         self.sequence += 1
         self._pending.append(
             Entry(self.sequence, kind, body, generation, self.run, op.branch, op.ordinal)
         )
         self._dirty()
+
+    @property
+    def _parking(self) -> bool:
+        """The store does not know yet that nobody has this task."""
+        return self.parked and self.committed is not None and self.committed.node != ""
 
     def _dirty(self) -> None:
         if not self._queued and self._inflight is None:
@@ -481,7 +530,9 @@ class Actor:
     def take(self) -> Append | None:
         """Hand all that waits to the journal (see ``journal.Writer``)."""
         self._queued = False
-        if self._lost is not None or not (self._pending or self._timers or self._cleared):
+        if self._lost is not None:
+            return None
+        if not (self._pending or self._timers or self._cleared) and not self._parking:
             return None
         entries, self._pending = self._pending, []
         frames, self._new = self._new, []
@@ -489,7 +540,7 @@ class Actor:
         timers, self._timers = self._timers, []
         cleared, self._cleared = self._cleared, []
         segment = self._fold(frames)
-        resting = self.state.terminal or self.state.interrupted
+        resting = self.state.terminal or self.state.interrupted or self.blocked != "" or self.parked
         header = Header(
             id=self.id,
             scope=self.scope,
@@ -606,20 +657,30 @@ class Actor:
 
     def idle_over(self) -> None:
         """The idle time is over."""
-        from .cancel import Reason
 
         if self._lost is not None or self.state.terminal:
             return
         execution = self.execution
-        if self.readers or self.backlog or (execution is not None and not execution.waiting):
-            if self.state.interrupted:
-                self.system.idle.add(self)
-            return
-        if not self.state.interrupted:
-            return
-        if execution is not None:
-            execution.reason = Reason.PASSIVATED
-            execution.abandon("passivated")
+        asleep = execution is not None and (execution.waiting or execution.sleeping > 0)
+        if self.readers or self.backlog:
+            self.system.idle.add(self)
+        elif self.state.interrupted or self.blocked:
+            if execution is None or asleep:
+                self._passivate()
+        elif asleep and not self.parked:
+            # It sleeps while working: say in the store that nobody has it, then leave.
+            self.parked = True
+            self._dirty()
+            self.system.idle.add(self)
+        elif asleep:
+            self._passivate()
+
+    def _passivate(self) -> None:
+        from .cancel import Reason
+
+        if self.execution is not None:
+            self.execution.reason = Reason.PASSIVATED
+            self.execution.abandon("passivated")
         self.rest()
 
     @property

@@ -71,6 +71,7 @@ class Agent:
         extensions: Sequence[AgentExtension] = (),
         on_interrupt: str | None = None,
         on_mismatch: str = "block",
+        deadline: float | None = None,
     ) -> None:
         if not name:
             raise ValueError("an agent needs a name")
@@ -95,6 +96,8 @@ class Agent:
         self.extensions = list(extensions)
         self.on_interrupt = on_interrupt
         self.on_mismatch = on_mismatch
+        self.deadline = deadline
+        """Seconds from its creation after which a task is cancelled."""
         self.deps: Any = None
         self._skills: dict[str, AgentSkill] = {skill.id: skill for skill in skills}
         self._handler: Handler | None = None

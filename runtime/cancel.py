@@ -30,6 +30,10 @@ class Stop(BaseException):
 class Restart(BaseException):
     """Unwinds a handler that begins a new run (``ctx.restart``)."""
 
+    def __init__(self, state: bytes) -> None:
+        super().__init__()
+        self.state = state
+
 
 class StepFailed(Exception):
     """A step raised. The same whether it happened now or is replayed.

@@ -6,9 +6,9 @@ gives the next place of the branch that the calling coroutine runs in.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 import msgspec
 
@@ -20,10 +20,21 @@ from ..protocol.types import (
 )
 from . import parts as content_parts
 from .actor import Op
+from .branches import (
+    Branch,
+    Busy,
+    Group,
+    TimeoutScope,
+    TimeoutStruck,
+    current_branch,
+    gather,
+    group,
+    race,
+)
 from .call import Principal
-from .cancel import Reason, Stop
+from .cancel import Reason, Restart, Stop
 from .durable import DurableOperations
-from .ledger import ReplayMismatch, below, record
+from .ledger import below, record
 from .parts import Content, InvalidAnswer
 from .streaming import ArtifactWriter, pump, stream
 
@@ -31,21 +42,6 @@ if TYPE_CHECKING:
     from .execution import Execution
 
 T = TypeVar("T")
-
-
-class Branch:
-    """One line of execution of a handler. Its operations are numbered from 1."""
-
-    __slots__ = ("busy", "context", "name", "ordinal")
-
-    def __init__(self, context: TaskContext, name: str) -> None:
-        self.context = context
-        self.name = name
-        self.ordinal = 0
-        self.busy = False
-
-
-current_branch: ContextVar[Branch | None] = ContextVar("greenroom_branch", default=None)
 
 
 class TaskContext(DurableOperations):
@@ -61,6 +57,11 @@ class TaskContext(DurableOperations):
         self._ledger = execution.ledger
         self._root = Branch(self, "")
         self._left = False
+
+    def check_complete(self) -> None:
+        """Raise ``ReplayMismatch`` if the handler ended before all that it did earlier. Not for
+        handlers."""
+        self._ledger.check_complete(self._root.ordinal)
 
     # --- what was asked -------------------------------------------------------------------------
 
@@ -223,6 +224,68 @@ class TaskContext(DurableOperations):
         """Stream what a generator handler yields. Not for handlers."""
         return await pump(self, generator)
 
+    # --- side by side ---------------------------------------------------------------------------
+
+    async def gather(self, *awaitables: Awaitable[Any]) -> list[Any]:
+        """Run awaitables side by side, each as a branch; give their results in order.
+
+        The first that fails cancels the others and is raised.
+        """
+        return await gather(self, awaitables)
+
+    async def race(self, *awaitables: Awaitable[T]) -> T:
+        """Run awaitables side by side; the first that ends wins, the others are cancelled."""
+        result: T = await race(self, awaitables)
+        return result
+
+    def group(self) -> AbstractAsyncContextManager[Group]:
+        """Start branches as you go: ``async with ctx.group() as group: group.start(fn, arg)``.
+
+        Leaving the block waits for them; an error in one cancels the others.
+        """
+        return group(self)
+
+    def timeout(self, seconds: float) -> TimeoutScope:
+        """Bound a block, through restarts: ``async with ctx.timeout(60): ...``.
+
+        Raises ``TimeoutError`` at its end when the time was up. Where it struck is recorded.
+        """
+        return TimeoutScope(self, seconds)
+
+    # --- changes of code, long lives --------------------------------------------------------------
+
+    def patched(self, name: str) -> bool:
+        """Whether this run may take the new code path called ``name``.
+
+        ``True`` for runs that come here for the first time, ``False`` for those whose journal was
+        written by the code before the change.
+        """
+        branch = self._branch()
+        self._check()
+        op = Op(branch.name, branch.ordinal + 1)
+        if self._ledger.find(op) is None:
+            if self._ledger.beyond(op):
+                return False
+            branch.ordinal += 1
+            self._actor.record(op, record("patched", name))
+            return True
+        if not self._ledger.is_record(op, "patched", name):
+            return False
+        branch.ordinal += 1
+        return True
+
+    async def restart(self, state: Any = None) -> NoReturn:
+        """Begin a new run of the handler with ``state`` in hand (``ctx.restart_state``).
+
+        For handlers that live long: the journal of a run is replayed from its start.
+        """
+        raise Restart(content_parts.encode(state))
+
+    @property
+    def restart_state(self) -> Any:
+        """What ``restart`` was given, as plain JSON values; ``None`` in a first run."""
+        return self._execution.state
+
     # --- asking ---------------------------------------------------------------------------------
 
     @overload
@@ -264,12 +327,17 @@ class TaskContext(DurableOperations):
                 actor.open_ask = answered
             found = self._ledger.record(answered, "answer")
             if found is not None:
-                message = await actor.message_at(msgspec.json.decode(found.value))
+                message: Message | None = await actor.message_at(msgspec.json.decode(found.value))
             else:
                 message = execution.pop_answer()
                 if message is None:
                     actor.open_ask = answered
-                    message = await self._wait_answer(branch)
+                    try:
+                        message = await self._wait_answer(branch)
+                    finally:
+                        if actor.open_ask == answered:
+                            actor.open_ask = None
+            assert message is not None
             if type is Message:
                 return message
             try:
@@ -280,7 +348,7 @@ class TaskContext(DurableOperations):
 
     async def _wait_answer(self, branch: Branch) -> Message:
         execution = self._execution
-        with _Busy(branch):
+        with Busy(branch):
             execution.waiting = True
             try:
                 while (message := execution.pop_answer()) is None:
@@ -301,7 +369,7 @@ class TaskContext(DurableOperations):
             sequence = msgspec.json.decode(found.value)
             actor.forget_unread(sequence)
             return await actor.message_at(sequence)
-        with _Busy(branch):
+        with Busy(branch):
             while not actor.inbox:
                 self._check()
                 await self._execution.signal.wait()
@@ -325,6 +393,8 @@ class TaskContext(DurableOperations):
                 "start them with ctx.gather, ctx.group or ctx.race"
             )
         branch.ordinal += 1
+        if branch.ordinal == branch.cut:
+            raise TimeoutStruck
         return Op(branch.name, branch.ordinal)
 
     def _replays(self, op: Op, what: str) -> bool:
@@ -351,19 +421,4 @@ class TaskContext(DurableOperations):
         return f"<TaskContext {self.task_id} {self.state.name.lower()}>"
 
 
-class _Busy:
-    """Marks a branch while one of its operations waits."""
-
-    __slots__ = ("_branch",)
-
-    def __init__(self, branch: Branch) -> None:
-        self._branch = branch
-
-    def __enter__(self) -> None:
-        self._branch.busy = True
-
-    def __exit__(self, *_: object) -> None:
-        self._branch.busy = False
-
-
-__all__ = ["Branch", "ReplayMismatch", "TaskContext", "current_branch"]
+__all__ = ["TaskContext"]

@@ -19,7 +19,7 @@ class Directory:
 
     def __init__(self, system: System, agents: Mapping[str, Agent]) -> None:
         self._system = system
-        self._agents = agents
+        self.agents = agents
 
     def awake(self, scope: Scope, task_id: str) -> Actor | None:
         """Return the actor if it is awake here, born and the scope's."""
@@ -50,7 +50,7 @@ class Directory:
     def wake(self, loaded: Loaded) -> Actor:
         """Make the actor of a stored task and put it into the directory."""
         header = loaded.header
-        actor = Actor.wake(self._system, self._agents[header.scope.agent], loaded)
+        actor = Actor.wake(self._system, self.agents[header.scope.agent], loaded)
         if not header.state.terminal:
             self._system.actors[actor.id] = actor
             if header.state.interrupted:

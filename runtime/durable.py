@@ -23,7 +23,7 @@ from .ports import Timer
 
 if TYPE_CHECKING:
     from .actor import Actor
-    from .context import Branch
+    from .branches import Branch
     from .execution import Execution
     from .ledger import Ledger
 
@@ -121,7 +121,7 @@ class DurableOperations:
     ) -> Any:
         branch = self._branch()
         op = self._place()
-        name: str = options.name or getattr(function, "__name__", type(function).__name__)
+        name = str(options.name or getattr(function, "__name__", type(function).__name__))
         annotation = _result_type(function)
         found = self._ledger.record(op, "step", name)
         if found is not None:
@@ -225,11 +225,17 @@ class DurableOperations:
             due = actor.system.now() + seconds
             actor.record(op, record("sleep", value=msgspec.json.encode(due)))
             actor.set_timer(Timer(timer, due))
-        branch.busy = True
-        try:
-            await anyio.sleep(max(0.0, due - actor.system.now()))
-        finally:
-            branch.busy = False
+        left = due - actor.system.now()
+        if left > 0:
+            branch.busy = True
+            execution = self._execution
+            execution.sleeping += 1
+            actor.quiet()
+            try:
+                await anyio.sleep(left)
+            finally:
+                execution.sleeping -= 1
+                branch.busy = False
         actor.clear_timer(timer)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import secrets
+import traceback
 from collections.abc import AsyncGenerator, Iterable
 from contextvars import ContextVar
 from functools import partial
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("greenroom.runtime")
 
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+
 task_id_var: ContextVar[str] = ContextVar("greenroom_task_id", default="")
 """The task whose handler runs; for log records."""
 
@@ -69,12 +73,17 @@ class Execution:
         "ledger",
         "message",
         "reason",
-        "signal",
+        "signal", "sleeping", "state",
         "waiting",
     )  # fmt: skip
 
     def __init__(
-        self, actor: Actor, message: Message, call: Any = None, entries: Iterable[Entry] = ()
+        self,
+        actor: Actor,
+        message: Message,
+        call: Any = None,
+        entries: Iterable[Entry] = (),
+        state: Any = None,
     ) -> None:
         self.actor = actor
         self.message = message
@@ -88,6 +97,9 @@ class Execution:
         """Left behind: it may not write any more."""
         self.waiting = False
         """The handler waits for a message, so the actor may rest."""
+        self.sleeping = 0
+        """Branches in ``ctx.sleep``: a durable timer will wake the task."""
+        self.state = state
         self._answers: list[Message | None] = []
         self._child: Child | None = None
         self._ctx: TaskContext | None = None
@@ -150,6 +162,8 @@ class Execution:
         try:
             value = await self._call()
             if not self.detached:
+                if self.ledger and self._ctx is not None:
+                    self._ctx.check_complete()
                 self._finish(value)
         except anyio.get_cancelled_exc_class():
             # Not ours, if nobody gave a reason: the whole runtime is going down.
@@ -163,12 +177,12 @@ class Execution:
         except TaskCancelled:
             if not self.detached:
                 self._cancelled()
-        except Restart:
+        except Restart as restart:
             if not self.detached:
-                actor.restarted(self)
+                actor.restarted(self, restart.state)
         except ReplayMismatch as mismatch:
             if not self.detached:
-                actor.block(str(mismatch))
+                actor.block(f"{mismatch}{_where(mismatch)}")
         finally:
             system.ended()
             system.graces.discard(self)
@@ -315,3 +329,12 @@ class Execution:
             actor.set_status(state, message)
         except LeaseLost:
             log.info("task %s has a new owner; its end here is not written", actor.id)
+
+
+def _where(mismatch: BaseException) -> str:
+    """The line of the user's code that a mismatch came from."""
+    found = ""
+    for frame in traceback.extract_tb(mismatch.__traceback__):
+        if not frame.filename.startswith(_PACKAGE):
+            found = f" ({os.path.basename(frame.filename)}, line {frame.lineno}: {frame.line})"
+    return found

@@ -48,10 +48,12 @@ class Journal:
         if len(self._waiting) == 1:
             self._signal.notify()
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits to be taken."""
-        return not self._waiting
+    async def caught_up(self) -> None:
+        """Wait until the batch that gathers now is committed."""
+        mark = _Mark()
+        self.submit(mark)
+        while not mark.passed:
+            await mark.signal.wait()
 
     async def run(self) -> None:
         """Commit until cancelled."""
@@ -66,6 +68,7 @@ class Journal:
                 if append is not None:
                     taken.append((writer, append))
             if not taken:
+                _pass(writers)
                 continue
             self.commits += 1
             self.appends += len(taken)
@@ -82,3 +85,28 @@ class Journal:
             else:
                 for (writer, _), outcome in zip(taken, outcomes, strict=True):
                     writer.done(outcome)
+            _pass(writers)
+
+
+class _Mark:
+    """A writer that writes nothing and learns when its batch is over."""
+
+    def __init__(self) -> None:
+        self.signal = Signal()
+        self.passed = False
+
+    def take(self) -> Append | None:
+        return None
+
+    def done(self, outcome: Outcome) -> None:
+        raise AssertionError("nothing was written")
+
+    def unknown(self, error: BaseException) -> None:
+        raise AssertionError("nothing was written")
+
+
+def _pass(writers: list[Writer]) -> None:
+    for writer in writers:
+        if type(writer) is _Mark:
+            writer.passed = True
+            writer.signal.notify()

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ..protocol.types import Message
 from .actor import Op
 from .ports import Entry, Kind
 
@@ -26,6 +27,12 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """(type, message) of a step that failed."""
 
 
+class _Start(msgspec.Struct):
+    message: Message
+    state: Any
+
+
+_decode_message = msgspec.json.Decoder(Message).decode
 _decode = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -55,6 +62,17 @@ class Ledger:
         return bool(self._entries)
 
     @staticmethod
+    def start(entries: Sequence[Entry]) -> tuple[Message, Any]:
+        """The message that a run began with, and the state that ``ctx.restart`` gave it."""
+        for entry in entries:
+            if entry.kind is Kind.MESSAGE:
+                return _decode_message(entry.body), None
+            if entry.kind is Kind.RECORD and (found := _decode(entry.body)).kind == "run":
+                began = msgspec.json.decode(found.value, type=_Start)
+                return began.message, began.state
+        raise ValueError("the journal of the run does not say what it began with")
+
+    @staticmethod
     def open_ask(entries: Sequence[Entry]) -> Op | None:
         """Where the answer belongs, if the last event is a question that waits in a run."""
         for entry in reversed(entries):
@@ -72,11 +90,33 @@ class Ledger:
             and (found := _decode(entry.body)).kind in ("answer", "receive")
         }
         messages = [entry for entry in entries if entry.kind is Kind.MESSAGE]
+        if messages and entries[0] is messages[0]:
+            messages.pop(0)
         return [
             entry
-            for entry in messages[1:]
+            for entry in messages
             if entry.sequence not in read and b'"ROLE_USER"' in entry.body
         ]
+
+    def beyond(self, op: Op) -> bool:
+        """Whether the branch of ``op`` went further than it."""
+        return any(
+            branch == op.branch and ordinal > op.ordinal for branch, ordinal in self._entries
+        )
+
+    def is_record(self, op: Op, kind: str, name: str) -> bool:
+        entry = self._entries.get((op.branch, op.ordinal))
+        if entry is None or entry.kind is not Kind.RECORD:
+            return False
+        found = _decode(entry.body)
+        return found.kind == kind and found.name == name
+
+    def check_complete(self, ordinal: int) -> None:
+        """Raise ``ReplayMismatch`` if the root branch went further than ``ordinal``."""
+        missing = Op("", ordinal + 1)
+        entry = self._entries.get(("", ordinal + 1))
+        if entry is not None:
+            raise ReplayMismatch(missing, _what(entry), "the end of the handler")
 
     def find(self, op: Op) -> Entry | None:
         return self._entries.get((op.branch, op.ordinal))
@@ -85,10 +125,11 @@ class Ledger:
         """Return the record of ``op``; raises ``ReplayMismatch`` if it is of something else."""
         entry = self._entries.get((op.branch, op.ordinal))
         if entry is None:
+            self._check_inner(op, f"{kind} {name!r}" if name else kind, kind)
             return None
         asked = f"{kind} {name!r}" if name else kind
         if entry.kind is not Kind.RECORD:
-            raise ReplayMismatch(op, "an emission", asked)
+            raise ReplayMismatch(op, _what(entry), asked)
         found = _decode(entry.body)
         if found.kind != kind or found.name != name:
             raise ReplayMismatch(op, f"{found.kind} {found.name!r}", asked)
@@ -98,10 +139,18 @@ class Ledger:
         """Return the event emitted at ``op``."""
         entry = self._entries.get((op.branch, op.ordinal))
         if entry is None:
+            self._check_inner(op, asked, "")
             return None
         if entry.kind is not Kind.EVENT:
-            raise ReplayMismatch(op, f"a {_decode(entry.body).kind}", asked)
+            raise ReplayMismatch(op, _what(entry), asked)
         return entry
+
+    def _check_inner(self, op: Op, asked: str, kind: str) -> None:
+        """An ask or an interrupted stream has no record at its place, but a branch below it."""
+        if self._entries and kind not in ("stream", "gather", "race", "struck", "answer"):
+            inner = self._entries.get((below(op), 1))
+            if inner is not None:
+                raise ReplayMismatch(op, "a question or a stream", asked)
 
     def below(self, op: Op) -> Sequence[Entry]:
         """Entries of the branch that belongs to ``op``, in order."""
@@ -112,6 +161,14 @@ class Ledger:
             found.append(entry)
             ordinal += 1
         return found
+
+
+def _what(entry: Entry) -> str:
+    """A few words for what an entry is."""
+    if entry.kind is Kind.EVENT:
+        return "an artifact" if entry.body.startswith(b'{"artifactUpdate"') else "a status"
+    found = _decode(entry.body)
+    return f"{found.kind} {found.name!r}" if found.name else found.kind
 
 
 def below(op: Op) -> str:

@@ -26,6 +26,7 @@ from ..protocol.types import (
 from .actor import Actor, Duplicate, Wait
 from .agent import Agent
 from .call import ANONYMOUS, Call, Scope
+from .cancel import Reason
 from .directory import Directory
 from .execution import Execution
 from .feed import Stream
@@ -244,7 +245,7 @@ class Messaging:
             raise TaskNotCancelableError(
                 f"The task is {actor.state.name.lower()} already", taskId=request.id
             )
-        actor.cancel()
+        actor.cancel(Reason.USER)
         wait = Wait(actor)
         self._system.waits.add(wait)
         try:

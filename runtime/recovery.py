@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from ..protocol.types import Message, Part, Role, TaskState
+import msgspec
+
+from ..protocol.types import TaskState
 from .actor import Actor
-from .ledger import durable
-from .ports import Kind, Loaded
+from .ledger import Ledger, durable
+from .ports import Entry, Kind, Loaded
 
 log = logging.getLogger("greenroom.recovery")
 
@@ -22,15 +24,21 @@ def recover(actor: Actor, loaded: Loaded) -> None:
     if actor.attempts >= actor.system.settings.attempts:
         _fail(actor, f"The agent was started {actor.attempts} times and never got to an end.")
         return
-    if policy == "fail" or not any(e.kind is Kind.MESSAGE for e in loaded.entries):
-        _fail(actor, "The agent was interrupted by a restart of its server.")
-        return
-    actor.attempts += 1
-    if policy == "rerun":
-        actor.entries = [entry for entry in loaded.entries if entry.kind is Kind.MESSAGE]
-        actor.run += 1
-    else:
-        actor.entries = loaded.entries
+    crashed = loaded.header.node != ""
+    if actor.blocked:
+        if actor.blocked.startswith(f"{actor.agent.version} {actor.system.node} "):
+            return  # the same handler would only stumble again
+        actor.blocked = ""
+    elif crashed:
+        if policy == "fail":
+            _fail(actor, "The agent was interrupted by a restart of its server.")
+            return
+        actor.attempts += 1
+    actor.entries = loaded.entries
+    if crashed and policy == "rerun":
+        message, _ = Ledger.start(loaded.entries)
+        actor.begin_run(message)
+        actor.entries = [Entry(0, Kind.MESSAGE, msgspec.json.encode(message))]
     log.info("task %s is taken up again (%s, attempt %d)", actor.id, policy, actor.attempts)
     if actor.state is TaskState.SUBMITTED:
         actor.set_status(TaskState.WORKING)
@@ -39,13 +47,4 @@ def recover(actor: Actor, loaded: Loaded) -> None:
 
 def _fail(actor: Actor, why: str) -> None:
     log.warning("task %s fails: %s", actor.id, why)
-    actor.set_status(
-        TaskState.FAILED,
-        Message(
-            message_id=actor.system.new_id(),
-            role=Role.AGENT,
-            parts=[Part(text=why)],
-            context_id=actor.context_id,
-            task_id=actor.id,
-        ),
-    )
+    actor.set_status(TaskState.FAILED, actor.say(why))

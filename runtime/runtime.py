@@ -26,6 +26,7 @@ from .call import ANONYMOUS, Call, Principal, Scope
 from .cancel import Reason
 from .directory import Directory
 from .feed import Stream
+from .housekeeping import Housekeeping
 from .messaging import Messaging
 from .ports import Clock, Store
 from .reading import Reading
@@ -86,9 +87,10 @@ class Runtime:
     def _build(self) -> None:
         self.system = System(self._store, self.settings, self._clock)
         self.directory = Directory(self.system, self.agents)
+        self.housekeeping = Housekeeping(self.system, self.directory)
         messaging = Messaging(self.system, self.directory, self._open_stream)
         reading = Reading(self.system, self.directory, self._open_stream)
-        self._doors = {
+        self._doors: dict[str, Callable[..., Awaitable[Any]]] = {
             ops.SEND.name: messaging.send,
             ops.STREAM.name: messaging.stream,
             ops.CANCEL.name: messaging.cancel,
@@ -120,6 +122,7 @@ class Runtime:
             root.start_soon(self.system.journal.run, name="journal")
             root.start_soon(self.system.ticker.run, name="ticker")
             root.start_soon(self._heartbeats, name="heartbeats")
+            root.start_soon(self.housekeeping.run, name="housekeeping")
             self.ready = True
             self._exit = stack.pop_all()
         return self
@@ -259,6 +262,8 @@ class Runtime:
             "actors": len(system.actors),
             "handlers_running": system.running,
             "streams_open": len(self._streams),
+            "tasks_recovered_total": self.housekeeping.recovered,
+            "tasks_pruned_total": self.housekeeping.pruned,
             "journal_commits_total": system.journal.commits,
             "journal_appends_total": system.journal.appends,
             "journal_failures_total": system.journal.failures,

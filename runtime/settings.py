@@ -46,5 +46,9 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """How long a repeated ``messageId`` gets its first answer."""
     task_retention: float | None = None
     """How long a finished task is kept; ``None``: for ever."""
+    sweep_every: float = 1.0
+    """Between looks for orphans and due timers."""
+    prune_every: float = 60.0
+    """Between looks for what is kept no longer."""
     attempts: int = 10
     """Times a run is started again before its task fails."""
