@@ -140,11 +140,16 @@ def from_legacy(plain: Plain) -> Plain:
             for skill in _list(plain, "skills")
         ]
     if plain.get("securitySchemes") is not None:
-        schemes = _object(plain, "securitySchemes")
-        found["securitySchemes"] = {name: _from_scheme(name, one) for name, one in schemes.items()}
+        found["securitySchemes"] = schemes(plain)
     if plain.get("security") is not None:
         found["securityRequirements"] = _requirements(plain)
     return found
+
+
+def schemes(plain: Plain) -> Plain:
+    """Return the security schemes of any card in 1.0 form."""
+    found = _object(plain, "securitySchemes")
+    return {name: _from_scheme(name, scheme) for name, scheme in found.items()}
 
 
 def _requirements(holder: Plain) -> list[Plain]:
@@ -160,13 +165,14 @@ def _requirements(holder: Plain) -> list[Plain]:
 def _from_scheme(name: str, scheme: Any) -> Plain:
     if not isinstance(scheme, dict):
         raise InvalidAgentResponseError(f"Not an agent card: securitySchemes.{name} is no object")
-    if "type" not in scheme:  # the proto's form is that of 1.0
+    if any(member in scheme for member, _, _ in _SCHEMES):  # the proto's form is that of 1.0
         return scheme
-    if scheme["type"] not in _TYPES:
+    type_ = scheme.get("type")
+    if not isinstance(type_, str) or type_ not in _TYPES:
         raise InvalidAgentResponseError(
-            f"Not an agent card: securitySchemes.{name}.type {scheme['type']!r} is not known"
+            f"Not an agent card: securitySchemes.{name}.type {type_!r} is not known"
         )
-    member, renamed = _TYPES[scheme["type"]]
+    member, renamed = _TYPES[type_]
     names = {legacy: current for current, legacy in renamed.items()}
     return {member: {names.get(key, key): value for key, value in scheme.items() if key != "type"}}
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from . import json
-from .card_legacy import from_legacy, to_legacy
+from .card_legacy import from_legacy, schemes, to_legacy
 from .errors import (
     InvalidAgentResponseError,
     InvalidParamsError,
@@ -69,6 +69,8 @@ def parse_card(body: json.Body) -> AgentCard:
                     "Not an agent card: it has neither supportedInterfaces (1.0) nor url (0.3)"
                 )
             plain = from_legacy(plain)
+        elif plain.get("securitySchemes"):  # some 1.0 cards keep the form of 0.3 here
+            plain = {**plain, "securitySchemes": schemes(plain)}
         card = json.read({"capabilities": {}, **plain}, AgentCard)
     except (InvalidParamsError, ParseError) as error:
         raise InvalidAgentResponseError(f"Not an agent card: {error.message}") from error

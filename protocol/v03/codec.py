@@ -15,6 +15,7 @@ from ..errors import (
     A2AError,
     InvalidAgentResponseError,
     InvalidParamsError,
+    ParseError,
     TaskGenerationMismatchError,
     UnsupportedOperationError,
     details,
@@ -127,7 +128,7 @@ class V03Codec:
         """Return the answer as ``operation.response``; raises InvalidAgentResponseError."""
         try:
             return self._response(operation, body)
-        except InvalidParamsError as error:
+        except (InvalidParamsError, ParseError) as error:
             raise InvalidAgentResponseError(
                 f"The agent's answer is not A2A 0.3: {error.message}"
             ) from error

@@ -41,8 +41,8 @@ class Part(Wire):
 
 
 class Message(Wire):
+    message_id: str
     kind: str | None = None
-    message_id: str = ""
     role: JSON = None
     parts: list[Part] | None = None
     content: list[Part] | None = None
@@ -54,16 +54,16 @@ class Message(Wire):
 
 
 class Artifact(Wire):
-    artifact_id: str = ""
+    artifact_id: str
+    parts: list[Part]
     name: str | None = None
     description: str | None = None
-    parts: list[Part] = field(default_factory=list)
     metadata: dict[str, JSON] | None = None
     extensions: list[str] | None = None
 
 
 class TaskStatus(Wire):
-    state: JSON = "unknown"
+    state: JSON = None
     message: Message | None = None
     update: Message | None = None
     timestamp: str | None = None
@@ -138,12 +138,12 @@ class Wrapped(Wire):
 
 
 class Authentication(Wire):
-    schemes: list[str] = field(default_factory=list)
+    schemes: list[str]
     credentials: str | None = None
 
 
 class PushConfig(Wire):
-    url: str = ""
+    url: str
     id: str | None = None
     token: str | None = None
     authentication: Authentication | None = None
