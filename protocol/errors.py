@@ -53,7 +53,7 @@ class InvalidParamsError(A2AError):
     """``violations`` are (path of the field, what is wrong with it)."""
 
     code, http, grpc = -32602, 400, "INVALID_ARGUMENT"
-    default = "Invalid parameters"
+    reason, default = "INVALID_PARAMS", "Invalid parameters"
 
     def __init__(self, message: str = "", *, field: str = "", **metadata: str) -> None:
         super().__init__(message, **metadata)
