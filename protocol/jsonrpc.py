@@ -6,6 +6,7 @@ a payload that is encoded already. Ids are echoed as they were written.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -66,11 +67,12 @@ def parse(body: json.Body) -> Request:
     try:
         envelope = _decode(body)
     except msgspec.ValidationError:
-        if body[:1] == b"[" or bytes(body).lstrip()[:1] == b"[":
+        _check_json(body)
+        if bytes(body).lstrip()[:1] == b"[":
             raise InvalidRequestError("Batches are not supported: send one request") from None
         raise InvalidRequestError("A request must be a JSON object") from None
     except (ValueError, RecursionError):
-        json.plain(body)  # says what is wrong; should it find nothing, so do we
+        _check_json(body)
         raise ParseError from None
     notification = envelope.id is UNSET
     id_ = NO_ID if isinstance(envelope.id, UnsetType) else _id(bytes(envelope.id))
@@ -110,6 +112,12 @@ def result(id_: bytes, payload: bytes) -> bytes:
 def error(id_: bytes, codec: Codec, fault: A2AError) -> bytes:
     """Return the answer that tells ``fault`` in the codec's version."""
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_, json.encode(codec.error(fault)))
+
+
+def _check_json(body: json.Body) -> None:
+    """Raise the ParseError that says why ``body`` is no JSON, if it is none."""
+    with suppress(InvalidParamsError):  # a number out of range is JSON still
+        json.plain(body)
 
 
 def _id(raw: bytes) -> bytes:
