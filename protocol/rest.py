@@ -16,7 +16,7 @@ from msgspec import inspect
 
 from . import json
 from .codec import Codec
-from .errors import A2AError, InvalidParamsError, VersionNotSupportedError
+from .errors import InvalidParamsError, VersionNotSupportedError
 from .operations import OPERATIONS, Operation
 from .types import TaskState, Wire
 from .validation import check
@@ -103,11 +103,6 @@ def request(codec: Codec, found: Match, query: str = "", body: json.Body = b"") 
         decoded = operation.request(**found.params)
     check(decoded)
     return decoded
-
-
-def error(codec: Codec, fault: A2AError) -> bytes:
-    """Return the body that tells ``fault``; its status is ``fault.http``."""
-    return codec.status(fault)
 
 
 def parameters(query: str) -> Iterator[tuple[str, str]]:

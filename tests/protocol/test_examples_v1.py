@@ -588,7 +588,7 @@ def test_the_unknown_task_of_section_11_6() -> None:
         timestamp="2025-11-09T10:30:00.000Z",
     )
     assert fault.http == 404
-    assert json.loads(rest.error(V1, fault)) == {
+    assert json.loads(V1.status(fault)) == {
         "error": {
             "code": 404,
             "status": "NOT_FOUND",
@@ -613,7 +613,7 @@ def test_the_generation_mismatch_of_the_1_1_draft() -> None:
         "expected 3, found 5", taskId="task-abc", expectedGeneration="3", currentGeneration="5"
     )
     assert fault.http == 409
-    assert json.loads(rest.error(codec_for("1.1"), fault))["error"] == {
+    assert json.loads(codec_for("1.1").status(fault))["error"] == {
         "code": 409,
         "status": "ABORTED",
         "message": "expected 3, found 5",

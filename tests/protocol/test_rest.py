@@ -233,8 +233,8 @@ def test_malformed_bodies_are_parse_errors() -> None:
 
 def test_errors_are_told_in_the_form_of_the_version() -> None:
     fault = TaskNotFoundError("No such task")
-    assert json.loads(rest.error(V1, fault))["error"]["status"] == "NOT_FOUND"
-    assert json.loads(rest.error(codec_for("0.3", "HTTP+JSON"), fault))["message"] == "No such task"
+    assert json.loads(V1.status(fault))["error"]["status"] == "NOT_FOUND"
+    assert json.loads(codec_for("0.3", "HTTP+JSON").status(fault))["message"] == "No such task"
 
 
 @pytest.mark.parametrize("word", [*sorted(rest.RESERVED), ".well-known", "message:send"])
