@@ -66,9 +66,15 @@ class Application:
         if self.runtime.ready:
             yield
             return
+        failure: Exception | None = None
         async with self.runtime:
-            yield
-            await self.runtime.drain(self.settings.drain_grace)
+            try:
+                yield
+                await self.runtime.drain(self.settings.drain_grace)
+            except Exception as error:
+                failure = error
+        if failure is not None:
+            raise failure  # the host's own error, not wrapped in a group by our children's
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
