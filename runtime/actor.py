@@ -194,6 +194,7 @@ class Actor:
         self.reply: Message | None = None
         """A direct Message: then there is no task."""
         self.readers = 0
+        """Who waits for this actor: while somebody does it stays in memory."""
         self.entries: Sequence[Entry] = ()
         """Of a woken task: what its run did, until the run goes on."""
         self.committed: Header | None = None

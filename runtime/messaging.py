@@ -97,6 +97,7 @@ class Messaging:
         if isinstance(accepted, Message):
             return accepted
         actor = accepted.actor
+        actor.readers += 1  # it may not leave memory while somebody waits for it
         try:
             if immediate:
                 return await actor.accepted(accepted.sequence)
@@ -107,6 +108,7 @@ class Messaging:
             finally:
                 self._system.waits.discard(wait)
         finally:
+            actor.readers -= 1
             if accepted.key is not None:
                 self._inflight.pop(accepted.key, None)
 
@@ -248,9 +250,11 @@ class Messaging:
         actor.cancel(Reason.USER)
         wait = Wait(actor)
         self._system.waits.add(wait)
+        actor.readers += 1
         try:
             header = await actor.ended(wait)
         finally:
+            actor.readers -= 1
             self._system.waits.discard(wait)
         if header.state is not TaskState.CANCELED:
             if header.state.terminal:

@@ -78,10 +78,12 @@ class Reading:
         actor = await self._directory.activate(scope, task_id)
         wait = Wait(actor)
         self._system.polls.add(wait)
+        actor.readers += 1
         try:
             while not (actor.feed.generation > generation or actor.feed.closed or wait.expired):
                 await actor.feed.signal.wait()
         finally:
+            actor.readers -= 1
             self._system.polls.discard(wait)
 
     # --- ListTasks ------------------------------------------------------------------------------
