@@ -201,7 +201,7 @@ class TaskPushNotificationConfig(Wire):
 
 
 class StringList(Wire):
-    list: _List[str] = field(default_factory=lambda: [])
+    list: _List[str] = field(default_factory=lambda: [])  # noqa: PIE807 - `list` is this field
 
 
 class SecurityRequirement(Wire):
