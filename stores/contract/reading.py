@@ -1,0 +1,132 @@
+"""Clauses of ``header``, ``load``, ``snapshot``, ``events`` and ``messages``."""
+
+from __future__ import annotations
+
+import anyio
+
+from ...runtime.ports import Kind, Snapshot
+from .given import (
+    MINE,
+    STRANGERS,
+    GivenTask,
+    MakeStore,
+    committed,
+    event,
+    everything,
+    message,
+    opened,
+    record,
+)
+
+
+async def check_what_is_not_yours_does_not_exist(make: MakeStore) -> None:
+    task = GivenTask()
+    async with opened(make) as store:
+        await committed(store, task.writes(message("a"), event("b"), record("c")))
+        for stranger in STRANGERS:
+            assert not any(await everything(store, stranger, "task"))
+            taken = await store.claim(stranger, "task", node="n", epoch=1, now=0.0)
+            assert taken is None
+        assert not any(await everything(store, MINE, "tas"))
+        assert await store.header(MINE, "task") == task.header
+
+
+async def check_load_gives_the_current_run_and_the_unfolded_tail(make: MakeStore) -> None:
+    task = GivenTask()
+    async with opened(make) as store:
+        first = (message("a"), event("b"), record("c"), event("d"), record("e", "/1", 1))
+        await committed(store, task.writes(*first))
+        second = (message("f"), event("g"), record("h"), event("i"), record("j"))
+        await committed(store, task.writes(*second, run=2, run_start=6, folded=2))
+        await committed(store, task.writes(event("k"), message("l")))
+        loaded = await store.load(MINE, "task")
+        assert loaded is not None
+        assert loaded.header == task.header
+        assert list(loaded.entries) == task.entries[5:]
+        assert [entry.body for entry in loaded.tail] == task.bodies(Kind.EVENT)[1:]
+        assert list(loaded.tail) == [e for e in task.entries if e.generation > 2]
+
+
+async def check_a_snapshot_shows_the_newest_messages_oldest_first(make: MakeStore) -> None:
+    task = GivenTask()
+    async with opened(make) as store:
+        await committed(
+            store, task.writes(message("a"), event("b"), message("c"), record("d"), message("e"))
+        )
+        messages = task.bodies(Kind.MESSAGE)
+        for history, shown in ((None, 3), (0, 0), (1, 1), (2, 2), (3, 3), (100, 3)):
+            snapshot = await store.snapshot(MINE, "task", history=history)
+            assert snapshot is not None
+            assert snapshot.header == task.header
+            assert list(snapshot.messages) == messages[3 - shown :]
+            assert list(snapshot.events) == task.bodies(Kind.EVENT)
+        bare = await store.snapshot(MINE, "task", history=1, artifacts=False)
+        assert bare is not None
+        assert (list(bare.events), list(bare.segments)) == ([], [])
+        assert list(bare.messages) == messages[2:]
+
+
+async def check_a_snapshot_is_of_one_moment(make: MakeStore) -> None:
+    task = GivenTask()
+    seen: list[Snapshot] = []
+    async with opened(make) as store:
+        await committed(store, task.writes(event("0")))
+
+        async def write() -> None:
+            for number in range(40):
+                await committed(store, task.writes(event(str(number)), message(str(number))))
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+
+        async def read() -> None:
+            while True:
+                snapshot = await store.snapshot(MINE, "task", history=None)
+                assert snapshot is not None
+                seen.append(snapshot)
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(write)
+            for _ in range(3):
+                group.start_soon(read)
+        for snapshot in seen:
+            assert snapshot.header.generation == 1 + len(snapshot.events)
+            assert snapshot.header.sequence == len(snapshot.events) + len(snapshot.messages)
+
+
+async def check_events_are_read_from_any_cursor_in_pages(make: MakeStore) -> None:
+    task, other = GivenTask(), GivenTask("other")
+    async with opened(make) as store:
+        await committed(store, other.writes(*(event(f"x{n}") for n in range(3))))
+        for n in range(5):
+            await committed(store, task.writes(event(str(n)), record(str(n))))
+        await committed(store, other.writes(event("y")))
+        events = list(enumerate(task.bodies(Kind.EVENT), start=2))
+        for after in range(9):
+            for limit in (1, 2, 100):
+                page = await store.events(MINE, "task", after=after, limit=limit)
+                assert page is not None
+                assert page.header == task.header
+                assert list(page.events) == [e for e in events if e[0] > after][:limit]
+
+
+async def check_messages_are_read_backwards_in_pages(make: MakeStore) -> None:
+    task, other = GivenTask(), GivenTask("other")
+    async with opened(make) as store:
+        await committed(store, other.writes(message("x")))
+        for n in range(4):
+            await committed(store, task.writes(event(str(n)), message(str(n))))
+        newest_first = [(e.sequence, e.body) for e in task.entries if e.kind is Kind.MESSAGE][::-1]
+        for before in (None, 0, 1, 2, 3, 4, 8, 9, 10**12):
+            for limit in (1, 2, 100):
+                found = await store.messages(MINE, "task", before=before, limit=limit)
+                wanted = [m for m in newest_first if before is None or m[0] < before]
+                assert list(found) == wanted[:limit]
+
+
+async def check_what_was_appended_is_read_at_once(make: MakeStore) -> None:
+    task = GivenTask()
+    async with opened(make) as store:
+        for number in range(30):
+            await committed(store, task.writes(event(str(number))))
+            assert await store.header(MINE, "task") == task.header
