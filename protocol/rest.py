@@ -98,6 +98,8 @@ def request(codec: Codec, found: Match, query: str = "", body: json.Body = b"") 
         return codec.decode(operation, body if len(body) else b"{}", found.params)
     if query:
         plain = _plain(operation.request, query, legacy=found.family == V03)
+        if found.family == V03 and plain.get("historyLength") == "0":
+            del plain["historyLength"]  # in 0.3 zero is the default of proto3: all of it
         decoded = json.read({**plain, **found.params}, operation.request)
     else:
         decoded = operation.request(**found.params)

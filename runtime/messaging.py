@@ -9,6 +9,7 @@ import msgspec
 from ..protocol.errors import (
     ContentTypeNotSupportedError,
     InvalidParamsError,
+    PushNotificationNotSupportedError,
     ResourceExhaustedError,
     TaskNotCancelableError,
     UnavailableError,
@@ -124,6 +125,9 @@ class Messaging:
         message = request.message
         system = self._system
         self._check_content(agent, message)
+        configuration = request.configuration
+        if configuration is not None and configuration.task_push_notification_config is not None:
+            raise PushNotificationNotSupportedError  # rather than dropping it in silence
         key = send_key(scope, call.principal or ANONYMOUS, message)
         record = None
         if key is not None:

@@ -6,7 +6,7 @@ import itertools
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -135,13 +135,20 @@ class Peer:
             return "POST", url, headers, start[:-1] + b',"params":' + body + b"}"
         headers["Content-Type"] = "application/json" if legacy else "application/a2a+json"
         method, path = (operation.rest_03 if legacy else operation.rest)[0]
-        for field in operation.request.__struct_fields__:
-            if "{" + field + "}" in path:
-                path = path.replace("{" + field + "}", quote(getattr(asked, field), safe=""))
+        left = msgspec.to_builtins(asked)
+        for info in msgspec.structs.fields(operation.request):
+            if "{" + info.name + "}" in path:
+                value = left.pop(info.encode_name)
+                path = path.replace("{" + info.name + "}", quote(value, safe=""))
+        left.pop("tenant", None)
         prefix = "/v1" if legacy and not urlsplit(url).path.rstrip("/").endswith("/v1") else ""
         if self.interface.tenant and not legacy:
             prefix = "/" + quote(self.interface.tenant, safe="")
-        return method, url.rstrip("/") + prefix + path, headers, body if operation.body else b""
+        address = url.rstrip("/") + prefix + path
+        if operation.body:
+            return method, address, headers, body
+        query = urlencode({name: _in_query(value) for name, value in left.items()})
+        return method, f"{address}?{query}" if query else address, headers, b""
 
     def _result(self, operation: Operation, body: bytes | msgspec.Raw) -> Any:
         if self.version == VERSION_03:
@@ -214,6 +221,11 @@ def choose(card: AgentCard, version: str | None = None) -> AgentInterface:
         )
     # Stable: the card's own order decides among equals (section 8.3).
     return min(usable, key=lambda one: (_legacy(one), BINDINGS.index(one.protocol_binding)))
+
+
+def _in_query(value: object) -> str:
+    """Section 11.5: booleans in lower case, all else as text."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _legacy(interface: AgentInterface) -> bool:
