@@ -10,7 +10,7 @@ import pytest
 import greenroom
 
 HEAVY = {
-    "hypercorn", "h11", "h2", "wsproto", "aiosqlite", "sqlite3", "trio", "uvloop", "ssl",
+    "hypercorn", "h11", "h2", "wsproto", "aiosqlite", "sqlite3", "trio", "uvloop",
     "greenroom.transports.asgi", "greenroom.transports.server", "greenroom.transports.client",
     "greenroom.stores.sqlite", "greenroom.stores.memory", "greenroom.cli", "greenroom.testing",
 }  # fmt: skip

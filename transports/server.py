@@ -1,29 +1,26 @@
-"""The bundled entrypoint: hypercorn, with a shutdown order of our own.
+"""The bundled entrypoint: hypercorn's connections, with a shutdown order of our own.
 
-hypercorn cancels handlers before it tells the application that it stops, and on Python 3.12 and
-later waits for ever for an open connection. So we keep both ends in our hands: a signal first
-drains the runtime (no new work, streams told and ended, handlers given their grace), then hypercorn
-is told to close, then the runtime's lifespan ends; a watchdog holds the deadline over all of it.
+A signal first drains the runtime (no new work, streams told and ended, handlers given their grace),
+then connections close, then the runtime's lifespan ends; ``stopping`` holds the deadline over all
+of it. hypercorn's own order is another: it cancels handlers before the application may drain.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
-import os
-import signal
 import socket
 import ssl
-import threading
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from typing import Any, Protocol
 
 import anyio
-import sniffio
 from hypercorn.config import Config
 from msgspec import Struct
+
+from . import connections
+from .stopping import Stopping
 
 log = logging.getLogger("greenroom.server")
 
@@ -46,6 +43,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     keep_alive: float = 75.0
     grace: float = 10.0
     deadline: float = 20.0
+    write_timeout: float = 60.0
+    """A client that takes nothing for this long is disconnected (where the kernel can: Linux)."""
     tune_gc: bool = True
     backlog: int = 2048
 
@@ -71,32 +70,6 @@ class ServerError(Exception):
     """The server cannot start; the message says what to change."""
 
 
-class _Stopping:
-    """First signal: stop in order. Second one: stop now."""
-
-    def __init__(self, deadline: float) -> None:
-        self.asked = anyio.Event()
-        self._deadline = deadline
-
-    def ask(self, why: str) -> None:
-        if self.asked.is_set():
-            return
-        log.info("%s: draining", why, extra={"event": "draining"})
-        self.asked.set()
-        # A thread, because nothing on the event loop can outlive a handler that blocks the loop.
-        watchdog = threading.Timer(self._deadline, self._expire)
-        watchdog.daemon = True
-        watchdog.start()
-
-    def _expire(self) -> None:
-        log.error(
-            "not stopped within %.0f s: exiting at once; what was acknowledged is in the store",
-            self._deadline,
-            extra={"event": "deadline"},
-        )
-        _exit(1)
-
-
 async def run(
     app: Servable,
     settings: ServerSettings,
@@ -109,65 +82,19 @@ async def run(
     """
     config = _configure(settings)
     listener = _listen(settings)
-    stopping = _Stopping(settings.deadline)
-    async with anyio.create_task_group() as signals:
-        await signals.start(_watch_signals, stopping)
-        async with app.lifespan():
-            scheme = "https" if config.ssl_enabled else "http"
-            url = f"{scheme}://{_authority(listener)}"
-            # hypercorn takes the descriptor over: it alone closes it.
-            config.bind = [f"fd://{listener.detach()}"]
+    stopping = Stopping(settings.deadline)
+    closed = anyio.Event()
+    with closing(listener), stopping.listening():
+        async with app.lifespan(), anyio.create_task_group() as serving:
             if settings.tune_gc:
                 tune_garbage_collection()
-            closing = anyio.Event()
-            async with anyio.create_task_group() as serving:
-                serving.start_soon(_drain, app, settings, stopping, closing, serving)
-                serving.start_soon(_serve_connections, app, config, closing, serving)
-                announce(url)
-        signals.cancel_scope.cancel()
+            serving.start_soon(connections.serve, app, config, listener, closed, CLOSE_GRACE)
+            scheme = "https" if config.ssl_enabled else "http"
+            announce(f"{scheme}://{_authority(listener)}")
+            await stopping.asked.wait()
+            await app.runtime.drain(min(settings.grace, settings.deadline))
+            closed.set()
     log.info("stopped", extra={"event": "stopped"})
-
-
-async def _serve_connections(
-    app: Servable, config: Config, closing: anyio.Event, serving: anyio.abc.TaskGroup
-) -> None:
-    """In a child of its own: what hypercorn runs in is left with a native cancellation pending."""
-    await _hypercorn(_without_lifespan(app), config, closing.wait)
-    serving.cancel_scope.cancel()
-
-
-async def _drain(
-    app: Servable,
-    settings: ServerSettings,
-    stopping: _Stopping,
-    closing: anyio.Event,
-    serving: anyio.abc.TaskGroup,
-) -> None:
-    await stopping.asked.wait()
-    await app.runtime.drain(min(settings.grace, settings.deadline))
-    closing.set()
-    # Without this a client that never reads its stream would hold us (Python 3.12 and later).
-    serving.cancel_scope.deadline = anyio.current_time() + CLOSE_GRACE
-
-
-async def _watch_signals(
-    stopping: _Stopping, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        task_status.started()  # served from a thread: whoever started it stops it by cancelling
-        return
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-        task_status.started()
-        async for number in received:
-            if stopping.asked.is_set():
-                log.warning("second signal: exiting at once", extra={"event": "killed"})
-                _exit(128 + number)
-            stopping.ask(signal.Signals(number).name)
-
-
-def _exit(status: int) -> None:
-    logging.shutdown()
-    os._exit(status)
 
 
 def tune_garbage_collection() -> None:
@@ -197,7 +124,6 @@ def _configure(settings: ServerSettings) -> Config:
     config.alpn_protocols = ["h2", "http/1.1"] if settings.http2 else ["http/1.1"]
     config.keep_alive_timeout = settings.keep_alive
     config.keep_alive_max_requests = 2**31
-    config.graceful_timeout = CLOSE_GRACE
     config.ssl_handshake_timeout = 10.0
     config.websocket_ping_interval = 20.0
     config.websocket_max_message_size = 1024 * 1024
@@ -223,7 +149,13 @@ def _listen(settings: ServerSettings) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # What an application cancels, hypercorn still wants to deliver; the kernel gives up.
+            milliseconds = int(settings.write_timeout * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         listener.bind(address)
+        listener.setblocking(False)
         listener.listen(settings.backlog)
     except OSError as error:
         raise ServerError(
@@ -236,36 +168,3 @@ def _listen(settings: ServerSettings) -> socket.socket:
 def _authority(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _without_lifespan(app: Servable) -> Any:
-    """The lifespan is held open around hypercorn, so hypercorn's own protocol for it is a no-op."""
-
-    async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
-            return await app(scope, receive, send)
-        while True:
-            message = await receive()
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return None
-
-    return served
-
-
-async def _hypercorn(app: Any, config: Config, trigger: Callable[[], Awaitable[Any]]) -> None:
-    if sniffio.current_async_library() == "trio":
-        from hypercorn.trio import serve as serve_trio
-
-        await serve_trio(app, config, shutdown_trigger=trigger, mode="asgi")
-        return
-    from hypercorn.asyncio import serve as serve_asyncio
-
-    asyncio.get_running_loop().set_exception_handler(_quiet_handshakes)
-    await serve_asyncio(app, config, shutdown_trigger=trigger, mode="asgi")
-
-
-def _quiet_handshakes(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A peer that gives up its TLS handshake is no event of ours."""
-    if not isinstance(context.get("exception"), ssl.SSLError):
-        loop.default_exception_handler(context)

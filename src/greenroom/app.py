@@ -82,8 +82,10 @@ async def run(agents: tuple[Agent, ...], settings: Settings) -> None:
         http=structs.replace(settings.http, drain_grace=settings.grace),
         runtime=settings.runtime,
     )
+    shared = set(Settings.__struct_fields__) & set(ServerSettings.__struct_fields__)
     server = ServerSettings(
-        **{name: getattr(settings, name) for name in ServerSettings.__struct_fields__}
+        write_timeout=settings.http.write_timeout,
+        **{name: getattr(settings, name) for name in shared},
     )
     await run_server(app, server, announce=lambda url: announce(url, agents, settings))
 

@@ -116,6 +116,7 @@ def _add_send(commands: Any) -> None:
 def _serve(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
     from .app import serve
     from .loading import LoadError, load_agents
+    from .runtime.ports import StoreError
     from .transports.server import ServerError
 
     try:
@@ -123,23 +124,9 @@ def _serve(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
         if settings.reload:
             return _reload(arguments)
         serve(*load_agents(settings.agents), settings=settings)
-    except (SettingsError, LoadError, ServerError) as error:
+    except (SettingsError, LoadError, ServerError, StoreError) as error:
         return _complain(str(error))
-    except BaseExceptionGroup as group:
-        error = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        if isinstance(error, ServerError | StoreError()):
-            return _complain(str(error))
-        raise
     return 0
-
-
-def StoreError() -> type[Exception]:  # noqa: N802
-    """The stores' error class, imported late: ``greenroom --help`` loads no store."""
-    from .runtime.ports import StoreError as found
-
-    return found
 
 
 def _settings(parsed: argparse.Namespace) -> Settings:

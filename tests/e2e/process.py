@@ -1,0 +1,179 @@
+"""A server in a process of its own, as users start it, and plain HTTP to talk to it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).parents[2]
+AGENTS = str(Path(__file__).with_name("agents.py"))
+
+
+def pythons() -> list[str]:
+    """This interpreter, and those of other versions whose environments lie in the checkout."""
+    found = {sys.version_info[:2]: sys.executable}
+    for minor in (11, 12, 13):
+        path = ROOT / f".venv-3.{minor}" / "bin" / "python"
+        if path.exists():
+            found.setdefault((3, minor), str(path))
+    return list(found.values())
+
+
+class Server:
+    """``greenroom serve`` with JSON logs on a free port. ``log`` has what it wrote once it ended."""
+
+    def __init__(
+        self, *arguments: str, python: str = sys.executable, agent: str = f"{AGENTS}:agent"
+    ) -> None:
+        self._command = [
+            python, "-W", "error::ResourceWarning", "-m", "greenroom", "serve", agent,
+            "--port", "0", "--log-format", "json", *arguments,
+        ]  # fmt: skip
+        self.log = ""
+        self._streams: list[EventStream] = []
+
+    def __enter__(self) -> Server:
+        self.process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(f"the server did not start: {self._end()}")
+        self.ready: dict[str, Any] = json.loads(line)
+        self.url: str = self.ready["url"]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for stream in self._streams:
+            stream.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self._end()
+
+    def notify(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM, within: float = 15.0) -> tuple[int, float]:
+        """Send a signal; return the exit code and how long the exit took."""
+        began = time.monotonic()
+        self.notify(number)
+        code = self.process.wait(within)
+        took = time.monotonic() - began
+        self._end()
+        return code, took
+
+    def _end(self) -> str:
+        if not self.process.stdout.closed:  # type: ignore[union-attr]
+            _, error = self.process.communicate()
+            self.log += error
+        return self.log
+
+    # --- HTTP -----------------------------------------------------------------------------------
+
+    def connection(self, timeout: float = 15.0) -> http.client.HTTPConnection:
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None
+        return http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
+
+    def get(self, path: str) -> tuple[int, Any]:
+        connection = self.connection()
+        try:
+            connection.request("GET", path, headers={"A2A-Version": "1.0"})
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        kind = response.getheader("content-type") or ""
+        return response.status, json.loads(body) if "json" in kind else body.decode()
+
+    def rpc(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        connection = self.connection()
+        try:
+            found: dict[str, Any] = json.loads(self._post(connection, method, params).read())
+        finally:
+            connection.close()
+        return found
+
+    def send(self, text: str, *, immediately: bool = False, task: str | None = None) -> Any:
+        params = message(text, task)
+        params["configuration"] = {"returnImmediately": immediately}
+        return self.rpc("SendMessage", params)["result"]
+
+    def stream(self, text: str) -> EventStream:
+        connection = self.connection()
+        response = self._post(connection, "SendStreamingMessage", message(text))
+        self._streams.append(EventStream(connection, response))
+        return self._streams[-1]
+
+    def _post(
+        self, connection: http.client.HTTPConnection, method: str, params: dict[str, Any]
+    ) -> http.client.HTTPResponse:
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        headers = {"Content-Type": "application/json", "A2A-Version": "1.0"}
+        connection.request("POST", "/a2a", body, headers)
+        return connection.getresponse()
+
+
+def message(text: str, task: str | None = None) -> dict[str, Any]:
+    found = {"messageId": str(uuid.uuid4()), "role": "ROLE_USER", "parts": [{"text": text}]}
+    if task:
+        found["taskId"] = task
+    return {"message": found}
+
+
+class EventStream:
+    """Server-sent events as they come: ``ids``, ``results``, and whether ``retry`` was said."""
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> None:
+        self.connection = connection
+        self.response = response
+        self.ids: list[int] = []
+        self.results: list[dict[str, Any]] = []
+        self.retry = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for line in iter(self.response.readline, b""):
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name == "id":
+                self.ids.append(int(value))
+            elif name == "retry":
+                self.retry = True
+            elif name == "data":
+                self.results.append(json.loads(value)["result"])
+                yield self.results[-1]
+
+    def close(self) -> None:
+        self.response.close()
+        self.connection.close()
+
+
+def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``greenroom`` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "greenroom", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        check=False,
+    )

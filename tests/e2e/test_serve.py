@@ -1,0 +1,262 @@
+"""`greenroom serve` as a process on a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import trustme
+
+from .process import AGENTS, ROOT, Server, cli, message, pythons
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/tasks.db"
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_card_send_stream_and_a_clean_stop(python: str, store: str) -> None:
+    with Server("--store", store, python=python) as server:
+        assert server.ready["agents"][0]["name"] == "E2E"
+        with urllib.request.urlopen(server.ready["card"]) as response:
+            assert json.load(response)["name"] == "E2E"
+        task = server.send("echo hello")["task"]
+        assert task["status"]["state"] == "TASK_STATE_COMPLETED"
+        assert task["artifacts"][0]["parts"] == [{"text": "You said: hello"}]
+        stream = server.stream("echo again")
+        states = [event["statusUpdate"]["status"]["state"] for event in stream if "statusUpdate" in event]
+        assert states[-1] == "TASK_STATE_COMPLETED"
+        assert stream.ids == list(range(stream.ids[0], stream.ids[0] + len(stream.ids)))
+        stream.close()
+        assert server.get("/health")[0] == 200
+        assert server.get("/ready")[0] == 200
+        code, took = server.stop()
+    assert code == 0
+    assert took < 5
+    assert [json.loads(line)["event"] for line in server.log.splitlines()] == ["draining", "stopped"]
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_sigterm_with_open_streams_ends_in_time_and_keeps_what_was_told(
+    python: str, store: str
+) -> None:
+    options = ("--store", store, "--grace", "1", "--deadline", "12")
+    with Server(*options, python=python) as server:
+        streams = [server.stream("forever") for _ in range(3)]
+        readers = [iter(stream) for stream in streams]
+        for reader in readers:
+            for _ in range(5):
+                next(reader)
+        deaf = server.stream("flood")  # a client that never reads a byte of its body
+        waiting = server.send("ask")["task"]
+        assert waiting["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+        began = time.monotonic()
+        server.notify(signal.SIGTERM)
+        for stream, reader in zip(streams, readers, strict=True):
+            for _ in reader:
+                pass  # up to the end of the stream, which is an orderly one
+            assert stream.retry, "the client was not told to come back"
+            stream.close()
+        code = server.process.wait(15)
+        took = time.monotonic() - began
+        deaf.close()
+    assert code == 0, server.log
+    assert took < 12
+    told = {stream.results[0]["task"]["id"]: stream for stream in streams}
+    with Server("--store", store, python=python) as server:
+        for task_id, stream in told.items():
+            task = server.rpc("GetTask", {"id": task_id})["result"]
+            kept = sum(len(artifact["parts"]) for artifact in task.get("artifacts", ()))
+            heard = sum("artifactUpdate" in event for event in stream.results)
+            assert kept >= heard > 0, "something acknowledged is gone"
+        answered = server.send("Ada", task=waiting["id"])["task"]
+        assert answered["artifacts"][0]["parts"] == [{"text": "Hello, Ada"}]
+        server.stop()
+
+
+def test_waiting_tasks_do_not_hold_up_the_shutdown(store: str) -> None:
+    with Server("--store", store, "--grace", "10", "--deadline", "20") as server:
+        server.send("ask")
+        code, took = server.stop()
+    assert code == 0
+    assert took < 5
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_client_that_stops_reading_is_let_go(backend: str) -> None:
+    options = ("--store", "memory://", "--backend", backend, "--grace", "0")
+    with Server(*options, "--set", "http.write_timeout=1") as server:
+        deaf = server.stream("flood")
+        assert deaf.response.status == 200
+        while "streams_open 0" not in server.get("/metrics")[1]:
+            time.sleep(0.1)  # the kernel's own clock runs here; the test's time-out is the limit
+        server.stop()
+
+
+def test_new_work_is_refused_while_draining(store: str) -> None:
+    with Server("--store", store, "--grace", "3", "--deadline", "10") as server:
+        stream = server.stream("forever")
+        events = iter(stream)
+        next(events)
+        server.notify(signal.SIGTERM)
+        while server.get("/ready")[0] == 200:
+            next(events)
+        connection = server.connection()
+        connection.request(
+            "POST",
+            "/message:send",
+            json.dumps(message("echo late")),
+            {"A2A-Version": "1.0", "Content-Type": "application/a2a+json"},
+        )
+        refused = connection.getresponse()
+        assert refused.status == 503
+        assert refused.getheader("retry-after")
+        connection.close()
+        assert server.get("/health")[0] == 200
+        assert server.process.wait(10) == 0
+        stream.close()
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_a_handler_that_will_not_end_is_left_at_the_deadline(python: str, store: str) -> None:
+    options = ("--store", store, "--grace", "0.2", "--deadline", "2")
+    with Server(*options, python=python, agent=f"{AGENTS}:stubborn") as server:
+        task = server.send("sleep", immediately=True)["task"]
+        code, took = server.stop()
+    assert took < 4
+    # 1: the watchdog ended it; 0: the thread could be left behind
+    assert code in (0, 1), server.log
+    with Server("--store", store, python=python, agent=f"{AGENTS}:stubborn") as server:
+        assert server.rpc("GetTask", {"id": task["id"]})["result"]["id"] == task["id"]
+        server.stop(signal.SIGKILL)
+
+
+def test_a_blocked_event_loop_does_not_outlive_the_deadline(store: str) -> None:
+    with Server("--store", store, "--grace", "0.2", "--deadline", "1") as server:
+        stream = server.stream("block")
+        for event in stream:
+            if "message" in event.get("statusUpdate", {}).get("status", {}):
+                break
+        code, took = server.stop()
+        stream.close()
+    assert code == 1
+    assert took < 3
+    assert '"event":"deadline"' in server.log
+
+
+def test_the_second_signal_ends_it_at_once(store: str) -> None:
+    with Server("--store", store, "--grace", "20", "--deadline", "30") as server:
+        stream = server.stream("forever")
+        events = iter(stream)
+        next(events)
+        server.notify(signal.SIGINT)
+        while server.get("/ready")[0] == 200:
+            next(events)
+        code, took = server.stop(signal.SIGINT)
+        stream.close()
+    assert code == 128 + signal.SIGINT
+    assert took < 2
+
+
+def test_trio_serves_from_memory() -> None:
+    with Server("--store", "memory://", "--backend", "trio", "--grace", "1") as server:
+        assert server.ready["backend"] == "trio"
+        assert server.send("echo hi")["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+        stream = server.stream("forever")
+        events = iter(stream)
+        for _ in range(5):
+            next(events)
+        server.notify(signal.SIGTERM)
+        assert list(events)[-1]["artifactUpdate"], "the stream ended in order"
+        assert stream.retry
+        assert server.process.wait(15) == 0
+        stream.close()
+
+
+def test_tls_with_a_certificate_from_files(tmp_path: Path, store: str) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    key, chain, ca = tmp_path / "key.pem", tmp_path / "chain.pem", tmp_path / "ca.pem"
+    issued.private_key_pem.write_to_path(str(key))
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(str(chain), append=True)
+    authority.cert_pem.write_to_path(str(ca))
+    options = ("--store", store, "--certfile", str(chain), "--keyfile", str(key))
+    with Server(*options) as server:
+        assert server.url.startswith("https://")
+        context = ssl.create_default_context(cafile=str(ca))
+        with urllib.request.urlopen(server.ready["card"], context=context) as response:
+            card = json.load(response)
+        assert card["supportedInterfaces"][0]["url"].startswith("https://")
+        sent = cli("send", server.url, "echo secret", "--ca", str(ca), "--stream")
+        assert sent.returncode == 0, sent.stderr
+        assert "You said: secret" in sent.stdout
+        distrusted = cli("send", server.url, "echo secret")
+        assert distrusted.returncode == 3
+        assert "is not trusted" in distrusted.stderr
+        assert server.stop()[0] == 0
+
+
+def test_a_port_in_use_is_said(store: str) -> None:
+    with Server("--store", store) as server:
+        port = server.url.rpartition(":")[2]
+        second = cli("serve", f"{AGENTS}:agent", "--port", port, "--store", "memory://")
+        assert second.returncode == 2
+        assert f"cannot listen on 127.0.0.1 port {port}" in second.stderr
+        assert "Traceback" not in second.stderr
+        server.stop()
+
+
+def test_a_store_in_use_is_said(store: str) -> None:
+    with Server("--store", store) as server:
+        second = cli("serve", f"{AGENTS}:agent", "--port", "0", "--store", store)
+        assert second.returncode == 2, second.stderr
+        assert "tasks.db" in second.stderr
+        assert "Traceback" not in second.stderr
+        assert server.send("echo unharmed")["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+        server.stop()
+
+
+def test_settings_come_from_file_environment_and_flags(tmp_path: Path) -> None:
+    config = tmp_path / "greenroom.toml"
+    config.write_text(
+        f'[greenroom]\nagents = ["{AGENTS}:stubborn", "{AGENTS}:agent"]\nstore = "memory://"\n'
+        'public_url = "https://file.example"\n[greenroom.http]\ncard_max_age = 7\n'
+    )
+    os.environ["GREENROOM_PUBLIC_URL"] = "https://environment.example"
+    try:
+        with Server("--config", str(config), "--set", "runtime.idle=1") as server:
+            assert server.ready["store"] == "memory://"
+            card = server.get("/.well-known/agent-card.json")[1]
+            assert card["supportedInterfaces"][0]["url"].startswith("https://environment.example")
+            server.stop()
+    finally:
+        del os.environ["GREENROOM_PUBLIC_URL"]
+
+
+def test_reload_starts_again_when_a_file_changes(tmp_path: Path) -> None:
+    source = (ROOT / "examples" / "echo.py").read_text()
+    module = tmp_path / "echo.py"
+    module.write_text(source)
+    command = [
+        sys.executable, "-m", "greenroom", "serve", "echo:agent", "--port", "0",
+        "--store", "memory://", "--log-format", "json", "--reload",
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        assert first["agents"][0]["name"] == "Echo"
+        module.write_text(source.replace('"Echo"', '"Echo, changed"'))
+        second = json.loads(process.stdout.readline())
+        assert second["agents"][0]["name"] == "Echo, changed"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
