@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -18,6 +19,7 @@ from ..protocol import sse
 from ..protocol.errors import A2AError
 from ..protocol.frame import Frame
 from ..runtime.call import Call
+from ..runtime.supervisor import Body, Child
 from .exchange import ClientGone, Exchange, Headers, Message, Receive, Send, activated
 
 log = logging.getLogger("greenroom.transports")
@@ -38,7 +40,7 @@ def response_headers(exchange: Exchange, version: str, call: Call) -> Headers:
     return headers
 
 
-Start = Callable[[Callable[[], Awaitable[None]], str], None]
+Start = Callable[[Body, str], Child]
 
 
 class Stream(Protocol):
@@ -112,16 +114,19 @@ class Writer:
     async def copy(self, retry: bytes) -> None:
         """Write until the stream is over."""
         stream = self.stream
-        headers, self.headers = self.headers, None
         told = False
         try:
-            await self._deliver({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._deliver(
+                {"type": "http.response.start", "status": 200, "headers": self.headers}
+            )
+            self.headers = None
             while (frames := await stream.next()) is not None:
                 body = self.events(frames) if frames else sse.HEARTBEAT
                 if stream.reset and not told:
                     told = True
                     body = _RESET + body
                 await self.write(body)
+                del frames, body  # or an idle stream keeps its last events alive
         except ClientGone:
             raise
         except A2AError as error:
@@ -157,14 +162,14 @@ class Streams:
         if not self._watched:
             self._watched = True
             self._start(self._watch_writes, "stream writes")
+        # A scope and a child of the runtime, not a task group: 4.6 kB instead of 7.3 per idle stream.
+        writer.scope = scope = anyio.CancelScope()
+        watcher = self._start(partial(_watch, receive, scope), "stream watcher")
         try:
-            async with anyio.create_task_group() as group:
-                writer.scope = group.cancel_scope
-                group.start_soon(_watch, receive, group.cancel_scope)
-                with contextlib.suppress(ClientGone):
-                    await writer.copy(self._retry)
-                group.cancel_scope.cancel()
+            with scope, contextlib.suppress(ClientGone):
+                await writer.copy(self._retry)
         finally:
+            watcher.cancel()
             self.open.discard(writer)
             writer.stream.close()
 
