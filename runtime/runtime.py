@@ -153,6 +153,10 @@ class Runtime:
         system = self.system
         system.draining = True
         self.ready = False
+        for actor in list(system.actors.values()):
+            execution = actor.execution
+            if execution is not None and (execution.waiting or execution.sleeping > 0):
+                execution.cancel(Reason.SHUTDOWN)  # what it waits for does not come any more
         with anyio.move_on_after(grace):
             await system.until_quiet()
         for stream in list(self._streams):

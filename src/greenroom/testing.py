@@ -54,7 +54,8 @@ async def served(
 ) -> AsyncGenerator[LocalClient, None]:
     """Run ``agents`` in this process and yield a client of the first.
 
-    Without ``store`` nothing is kept; give the same store twice to test what a restart does.
+    Without ``store`` nothing is kept. To test what a restart does: two blocks, one after the other,
+    each with a ``SQLiteStore`` of the same file (in real time: its threads know no other).
     """
     if store is None:
         from .stores.memory import MemoryStore

@@ -1,0 +1,117 @@
+"""Every example does what its first lines say."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from greenroom import Agent, Message, Part, Task, TaskState
+from greenroom.loading import load_agent
+from greenroom.testing import LocalClient, served, virtual_time
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return virtual_time(request.param)
+
+
+def example(name: str) -> Agent:
+    return load_agent(f"{EXAMPLES / name}.py:agent")
+
+
+async def finished(client: LocalClient, *content: Any) -> Task:
+    task = await client.send(*content)
+    assert isinstance(task, Task)
+    assert task.status.state is TaskState.COMPLETED
+    return task
+
+
+def last_part(task: Task) -> Part:
+    assert task.artifacts is not None
+    return task.artifacts[-1].parts[-1]
+
+
+async def test_echo() -> None:
+    async with served(example("echo")) as client:
+        assert last_part(await finished(client, "hi")).text == "You said: hi"
+
+
+async def test_streaming_writer_streams() -> None:
+    async with served(example("streaming_writer")) as client:
+        events = [event async for event in client.stream("tea")]
+        chunks = [event.artifact_update for event in events if event.artifact_update]
+        text = "".join(chunk.artifact.text for chunk in chunks)
+        assert len(chunks) > 20
+        assert text.startswith("Some say tea is overrated.")
+        task = events[0].task
+        assert task is not None
+        kept = (await client.get(task)).artifacts
+        assert kept is not None
+        assert kept[0].text == text
+
+
+async def test_multi_turn_asks_and_validates() -> None:
+    async with served(example("multi_turn")) as client:
+        task = await client.send("Lisbon")
+        assert isinstance(task, Task)
+        assert task.status.state is TaskState.INPUT_REQUIRED
+        task = await client.reply(task, "some day")  # not a date: asked again
+        assert task.status.state is TaskState.INPUT_REQUIRED
+        task = await client.reply(task, "2026-05-01")
+        task = await client.reply(task, "2")
+        assert last_part(task).data == {"destination": "Lisbon", "day": "2026-05-01", "seats": 2}
+
+
+async def test_files_in_and_out() -> None:
+    async with served(example("files")) as client:
+        poem = Part(raw=b"three short words", filename="poem.txt", media_type="text/plain")
+        part = last_part(await finished(client, [poem]))
+        assert part.raw == b"file,words\npoem.txt,3"
+        assert (part.filename, part.media_type) == ("words.csv", "text/csv")
+        refused = await client.send("no file")
+        assert isinstance(refused, Task)
+        assert refused.status.state is TaskState.REJECTED
+
+
+async def test_direct_reply_makes_no_task() -> None:
+    async with served(example("direct_reply")) as client:
+        answer = await client.send("Ada")
+        assert isinstance(answer, Message)
+        assert answer.text == "Good day, Ada."
+        assert await client.list() == []
+
+
+async def test_fastapi_mount() -> None:
+    app = runpy.run_path(str(EXAMPLES / "fastapi_mount.py"))["app"]
+    sent: list[dict[str, Any]] = []
+    body = {
+        "message": {"messageId": "m-1", "role": "ROLE_USER", "parts": [{"text": "hi"}]},
+    }
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": "/agent/message:send", "raw_path": b"/agent/message:send",
+        "root_path": "", "query_string": b"", "server": ("host", 80), "client": ("peer", 1),
+        "headers": [
+            (b"host", b"host"), (b"a2a-version", b"1.0"), (b"content-type", b"application/json"),
+        ],
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with app.router.lifespan_context(app):
+        await app(scope, receive, send)
+    assert sent[0]["status"] == 200
+    answer = json.loads(b"".join(message.get("body", b"") for message in sent))
+    assert answer["task"]["artifacts"][0]["parts"] == [{"text": "You said: hi"}]
