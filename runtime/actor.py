@@ -214,7 +214,7 @@ class Actor:
         self._status_json = b""
         self._row_epoch = 0
         self._committed_sequence = 0
-        self._inflight: tuple[Header, list[Frame]] | None = None
+        self._inflight: tuple[Header, list[Frame], list[SendRecord]] | None = None
         self._queued = False
         self._lost: Exception | None = None
 
@@ -312,7 +312,8 @@ class Actor:
                 expectedGeneration=str(if_generation),
                 currentGeneration=str(self.generation),
             )
-        if len(self.inbox) >= self.system.settings.mailbox:
+        # What answers a question is read at once, whatever was left unread before it.
+        if not self.state.interrupted and len(self.inbox) >= self.system.settings.mailbox:
             raise ResourceExhaustedError(
                 f"The task has {len(self.inbox)} messages that its agent has not read yet",
                 headers={"Retry-After": "1"},
@@ -563,7 +564,7 @@ class Actor:
             blocked=self.blocked,
             attempts=self.attempts,
         )
-        self._inflight = (header, frames)
+        self._inflight = (header, frames, sends)
         return Append(
             expected=self._committed_sequence,
             epoch=self._row_epoch,
@@ -602,8 +603,9 @@ class Actor:
 
     def done(self, outcome: Outcome) -> None:
         assert self._inflight is not None
-        header, frames = self._inflight
+        header, frames, sends = self._inflight
         self._inflight = None
+        self._forget_sends(sends)
         if outcome.verdict is Verdict.DUPLICATE:
             assert outcome.send is not None
             self.lose(Duplicate(outcome.send))
@@ -624,6 +626,8 @@ class Actor:
             self._dirty()
 
     def unknown(self, error: BaseException) -> None:
+        if self._inflight is not None:
+            self._forget_sends(self._inflight[2])
         self._inflight = None
         self.lose(
             UnavailableError("The store failed; what became of the request is unknown. Try again.")
@@ -636,6 +640,7 @@ class Actor:
         self._lost = why
         self._pending.clear()
         self._new.clear()
+        self._forget_sends(self._sends)
         if self.execution is not None:
             self.execution.abandon("lease lost")
         self._leave()
@@ -644,7 +649,14 @@ class Actor:
         if self.system.actors.get(self.id) is self:
             del self.system.actors[self.id]
         self.system.births.discard(self)
+        self.system.idle.discard(self)
+        if self.first_send is not None:
+            self.system.sends.pop(self.first_send.key, None)
         self.feed.close()
+
+    def _forget_sends(self, sends: list[SendRecord]) -> None:
+        for send in sends:
+            self.system.sends.pop(send.key, None)
 
     def rest(self) -> None:
         """Leave memory; the task stays where it is, in the store."""

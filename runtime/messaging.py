@@ -35,6 +35,7 @@ from .parts import accepts, media_types
 from .ports import Header, SendRecord
 from .reading import open_stream, shown_history, with_generation
 from .sends import send_key
+from .signals import Signal
 from .system import System
 
 _decode_message = msgspec.json.Decoder(Message).decode
@@ -58,7 +59,6 @@ class Accepted(msgspec.Struct):
     """The entry that must be committed before anything is answered."""
     fresh: bool = False
     """It made the task."""
-    key: bytes | None = None
 
 
 class Messaging:
@@ -70,8 +70,8 @@ class Messaging:
         self._system = system
         self._directory = directory
         self._opened = opened
-        self._inflight: dict[bytes, Accepted] = {}
-        """Sends that are accepted and perhaps not committed: a repeat attaches to them."""
+        self._claims: dict[bytes, Signal] = {}
+        """Sends that are being looked at: a repeat waits until they are accepted or refused."""
 
     # --- SendMessage ----------------------------------------------------------------------------
 
@@ -110,8 +110,6 @@ class Messaging:
                 self._system.waits.discard(wait)
         finally:
             actor.readers -= 1
-            if accepted.key is not None:
-                self._inflight.pop(accepted.key, None)
 
     async def _accept(
         self,
@@ -129,25 +127,41 @@ class Messaging:
         if configuration is not None and configuration.task_push_notification_config is not None:
             raise PushNotificationNotSupportedError  # rather than dropping it in silence
         key = send_key(scope, call.principal or ANONYMOUS, message)
-        record = None
-        if key is not None:
-            known = self._inflight.get(key)
-            if known is None:
-                send = await system.store.find_send(scope, key)
-                if send is not None:
-                    return await self._known(scope, send)
-                known = self._inflight.get(key)
-            if known is not None:
-                return Accepted(known.actor, known.after, known.sequence)
+        if key is None:
+            return await self._take(call, agent, scope, request, None, at_once)
+        sends = system.sends
+        while True:
+            if (known := sends.get(key)) is not None:
+                return Accepted(*known)
+            if (claim := self._claims.get(key)) is None:
+                break
+            await claim.wait()
+        claim = self._claims[key] = Signal()
+        try:
+            send = await system.store.find_send(scope, key)
+            if send is not None:
+                return await self._known(scope, send)
             record = SendRecord(key, message.message_id, system.now())
-        if message.task_id:
-            accepted = await self._continue(call, scope, request, record)
-        else:
-            accepted = self._begin(call, agent, scope, request, record, at_once)
-        if key is not None:
-            accepted.key = key
-            self._inflight[key] = accepted
-        return accepted
+            accepted = await self._take(call, agent, scope, request, record, at_once)
+            # Until it is committed; then the store knows it.
+            sends[key] = (accepted.actor, accepted.after, accepted.sequence)
+            return accepted
+        finally:
+            del self._claims[key]
+            claim.notify()
+
+    async def _take(
+        self,
+        call: Call,
+        agent: Agent,
+        scope: Scope,
+        request: SendMessageRequest,
+        record: SendRecord | None,
+        at_once: bool,
+    ) -> Accepted:
+        if request.message.task_id:
+            return await self._continue(call, scope, request, record)
+        return self._begin(call, agent, scope, request, record, at_once)
 
     async def _continue(
         self, call: Call, scope: Scope, request: SendMessageRequest, record: SendRecord | None

@@ -44,6 +44,8 @@ class System:
         self.supervisor: Supervisor | None = None
         self.actors: dict[str, Actor] = {}
         """The directory: task id to the actor that is awake."""
+        self.sends: dict[bytes, tuple[Actor, int, int]] = {}
+        """Sends accepted and not yet committed: a repeat attaches to (actor, after, sequence)."""
         self.running = 0
         """Handlers that run now."""
         self._quiet = Signal()
