@@ -275,11 +275,12 @@ class Actor:
         self._metadata = header.metadata
         self._status_json = header.status
         self._folded = header.folded
-        for entry in loaded.tail:
-            frame = Frame(entry.generation, json=entry.body)
-            self.feed.frames.append(frame)
+        frames = [Frame(entry.generation, json=entry.body) for entry in loaded.tail]
+        for frame in frames:
             self._unfold(frame)
-        self.feed.generation = header.generation
+        self.feed.restore(frames, header.generation)
+        if header.state.terminal:
+            self.feed.close()
         return self
 
     # --- changes --------------------------------------------------------------------------------

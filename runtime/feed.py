@@ -35,6 +35,12 @@ class Feed:
         """Generation before the first event kept: a cursor below it must read the store."""
         return self.generation - len(self.frames)
 
+    def restore(self, frames: Sequence[Frame], generation: int) -> None:
+        """Begin with the newest events of a task that was asleep."""
+        self.frames.extend(frames)
+        self._bytes = sum(len(frame.json) for frame in frames)
+        self.generation = generation
+
     def publish(self, frames: Sequence[Frame]) -> None:
         """Add committed events, in order, and wake the readers."""
         kept = self.frames
@@ -127,6 +133,7 @@ class Stream:
         """
         if self._first is not None:
             first, self._first = self._first, None
+            self._done = self._done or self._over(first)
             return (first,)
         while not (self._done or self._closed):
             feed = self._feed
@@ -142,6 +149,7 @@ class Stream:
                 return self._take(frames)
             assert feed is not None
             if feed.closed:
+                self.retry = True  # the task goes on elsewhere, or later
                 break
             if self.ticked:
                 self.ticked = False
@@ -151,11 +159,7 @@ class Stream:
 
     def _take(self, frames: list[Frame]) -> Sequence[Frame]:
         for index, frame in enumerate(frames):
-            state = frame.state
-            if state is not None and (
-                state.terminal or (self._sending and state is TaskState.INPUT_REQUIRED)
-            ):
-                # A send ends where its interaction ends, a subscription with the task (11.7).
+            if self._over(frame):
                 self._done = True
                 frames = frames[: index + 1]
                 break
@@ -163,11 +167,20 @@ class Stream:
         self.active = True
         return frames
 
+    def _over(self, frame: Frame) -> bool:
+        """Whether nothing follows: a send ends with its interaction, a subscription with the task
+        (section 11.7)."""
+        state = frame.state
+        return state is not None and (
+            state.terminal or (self._sending and state is TaskState.INPUT_REQUIRED)
+        )
+
     async def _start_over(self) -> Sequence[Frame] | None:
         snapshot = await self._resync() if self._resync is not None else None
         if snapshot is None:
             return None
         self.reset = True
+        self._done = self._over(snapshot)
         self.cursor = snapshot.generation
         return (snapshot,)
 

@@ -189,17 +189,13 @@ async def open_stream(
         if first is None:
             first = await snapshot()
     assert first is not None
-    terminal = actor.committed is not None and actor.committed.state.terminal
-    feed = actor.feed
-    if terminal and not feed.closed:
-        feed.close()
     actor.readers += 1
 
     def release() -> None:
         actor.readers -= 1
 
     stream = Stream(
-        feed, first, cursor=first.generation, sending=sending,
+        actor.feed, first, cursor=first.generation, sending=sending,
         catchup=catchup, resync=snapshot, release=release,
     )  # fmt: skip
     stream.reset = reset

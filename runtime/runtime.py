@@ -231,6 +231,11 @@ class Runtime:
                 raise PushNotificationNotSupportedError
             if operation.streaming and not agent.streaming:
                 raise UnsupportedOperationError("This agent does not stream (capabilities)")
+            if operation.streaming and len(self._streams) >= self.settings.streams:
+                raise ResourceExhaustedError(  # before a send is accepted, not after
+                    "This server has as many open streams as it allows",
+                    headers={"Retry-After": "1"},
+                )
             door = self._doors.get(operation.name)
             if door is None:
                 raise UnsupportedOperationError("This agent has no extended card (capabilities)")
@@ -250,10 +255,6 @@ class Runtime:
         return agent.card(interfaces)
 
     def _open_stream(self, stream: Stream) -> None:
-        if len(self._streams) >= self.settings.streams:
-            raise ResourceExhaustedError(
-                "This server has as many open streams as it allows", headers={"Retry-After": "1"}
-            )
         self._streams.add(stream)
         stream.on_close = self._streams.discard
 
