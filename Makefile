@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test test-long check bench build clean
+.PHONY: demo test test-long check bench build proto proto-classes clean
 
 demo: $(RUNTIME)
 	@$(BIN)/python examples/demo.py
@@ -35,6 +35,18 @@ bench: $(DEV)
 
 build: $(DEV)
 	$(BIN)/python -m build
+
+# The classes of protocol/proto, checked in; a test holds them to their sources.
+PB := transports/grpc/_pb
+PROTOS = $(sort $(shell cd protocol/proto && find . -name '*.proto' -printf '%P '))
+
+proto: $(DEV) proto-classes
+
+proto-classes:
+	rm -rf $(PB) && mkdir -p $(PB)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protocol/proto \
+		--python_betterproto2_out=$(PB) --python_betterproto2_opt=client_generation=none \
+		--include_imports --descriptor_set_out=$(PB)/descriptors.binpb $(PROTOS)
 
 clean:
 	rm -rf .venv .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

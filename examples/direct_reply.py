@@ -1,6 +1,6 @@
 """An answer without a task: annotated `-> Message`, the handler never makes one.
 
-    greenroom serve examples/direct_reply.py:agent
+greenroom serve examples/direct_reply.py:agent
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The smallest agent.
 
-    greenroom serve examples/echo.py:agent
-    greenroom send http://127.0.0.1:8000 "hello"
+greenroom serve examples/echo.py:agent
+greenroom send http://127.0.0.1:8000 "hello"
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An agent inside a FastAPI application, below /agent.
 
-    pip install fastapi uvicorn
-    uvicorn examples.fastapi_mount:app
-    greenroom send http://127.0.0.1:8000/agent "hello"
+pip install fastapi uvicorn
+uvicorn examples.fastapi_mount:app
+greenroom send http://127.0.0.1:8000/agent "hello"
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Files in, files out: counts the words of every text file it is sent.
 
-    greenroom serve examples/files.py:agent
+greenroom serve examples/files.py:agent
 """
 
 from __future__ import annotations

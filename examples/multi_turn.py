@@ -1,7 +1,7 @@
 """A conversation in one function: each `ask` may take a second or a week.
 
-    greenroom serve examples/multi_turn.py:agent
-    greenroom send http://127.0.0.1:8000 "Lisbon"      # asks, and says how to answer
+greenroom serve examples/multi_turn.py:agent
+greenroom send http://127.0.0.1:8000 "Lisbon"      # asks, and says how to answer
 """
 
 from __future__ import annotations

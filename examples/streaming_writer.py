@@ -1,7 +1,7 @@
 """Text that reaches the client as it is written.
 
-    greenroom serve examples/streaming_writer.py:agent
-    greenroom send http://127.0.0.1:8000 "tea" --stream
+greenroom serve examples/streaming_writer.py:agent
+greenroom send http://127.0.0.1:8000 "tea" --stream
 """
 
 from __future__ import annotations

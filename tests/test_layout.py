@@ -24,7 +24,9 @@ def test_every_module_in_the_folder_is_importable_under_the_package(layer: str) 
         for path in (ROOT / layer).rglob("*.py")
     }
     package = importlib.import_module(f"greenroom.{layer}")
-    found = {module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")}
+    found = {
+        module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    }
     assert found | {package.__name__} == on_disk
 
 

@@ -22,7 +22,7 @@ def test_every_python_block_runs_in_order() -> None:
     namespace: dict[str, object] = {"__name__": "readme"}
     for source in blocks("python"):
         # each block begins a file of its own, but for what it uses of the one above
-        exec(compile(source, "README.md", "exec", dont_inherit=True), namespace)  # noqa: S102
+        exec(compile(source, "README.md", "exec", dont_inherit=True), namespace)
     assert len(blocks("python")) == 3
 
 
@@ -33,7 +33,7 @@ def test_the_hello_world_is_short_and_says_what_is_printed() -> None:
     source = blocks("python")[0]
     assert len([line for line in source.splitlines() if line.strip()]) <= 10
     namespace: dict[str, object] = {"__name__": "echo"}
-    exec(compile(source, "README.md", "exec", dont_inherit=True), namespace)  # noqa: S102
+    exec(compile(source, "README.md", "exec", dont_inherit=True), namespace)
     agent = namespace["agent"]
     assert isinstance(agent, Agent)
 

@@ -17,7 +17,8 @@ from ..protocol.errors import ERRORS, A2AError, InternalError, InvalidAgentRespo
 from ..protocol.operations import Operation
 from ..protocol.types import AgentCard, AgentInterface
 from ..protocol.v03 import V03, V03_REST
-from ..protocol.version import HEADER, V03 as VERSION_03, V10
+from ..protocol.version import HEADER, V10
+from ..protocol.version import V03 as VERSION_03
 from .http_client import HttpError, Limits, Response, request
 
 WELL_KNOWN = ("/.well-known/agent-card.json", "/.well-known/agent.json")
@@ -87,7 +88,7 @@ class Peer:
             return self._result(operation, answer)
 
     async def events(self, operation: Operation, asked: Any) -> AsyncGenerator[Any, None]:
-        """Yield the ``StreamResponse`` of a streaming operation as they come; close it when done."""
+        """Yield each ``StreamResponse`` of a streaming operation; close it when done."""
         method, url, headers, body = self._request(operation, asked)
         headers["Accept"] = "text/event-stream"
         async with self._open(method, url, headers, body) as response:
@@ -117,9 +118,7 @@ class Peer:
 
     # --- what is written and read ---------------------------------------------------------------
 
-    def _request(
-        self, operation: Operation, asked: Any
-    ) -> tuple[str, str, dict[str, str], bytes]:
+    def _request(self, operation: Operation, asked: Any) -> tuple[str, str, dict[str, str], bytes]:
         if self.interface.tenant and not asked.tenant:
             asked = msgspec.structs.replace(asked, tenant=self.interface.tenant)
         legacy = self.version == VERSION_03
@@ -153,10 +152,14 @@ class Peer:
     def _result(self, operation: Operation, body: bytes | msgspec.Raw) -> Any:
         if self.version == VERSION_03:
             return self._legacy.response(operation, bytes(body))
+        if operation.response is None:
+            return None
         try:
-            return json.decode(bytes(body), operation.response)  # type: ignore[type-var]
+            return json.decode(bytes(body), operation.response)
         except A2AError as error:
-            raise InvalidAgentResponseError(f"The agent's answer is not A2A 1.0: {error}") from error
+            raise InvalidAgentResponseError(
+                f"The agent's answer is not A2A 1.0: {error}"
+            ) from error
 
 
 # --- cards --------------------------------------------------------------------------------------
@@ -217,7 +220,8 @@ def choose(card: AgentCard, version: str | None = None) -> AgentInterface:
         )
         wanted = f"A2A {version} " if version else ""
         raise PeerError(
-            f"{card.name!r} does not offer {wanted}over JSON-RPC or REST; it offers {offered or '-'}"
+            f"{card.name!r} does not offer {wanted}over JSON-RPC or REST; "
+            f"it offers {offered or 'nothing'}"
         )
     # Stable: the card's own order decides among equals (section 8.3).
     return min(usable, key=lambda one: (_legacy(one), BINDINGS.index(one.protocol_binding)))

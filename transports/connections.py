@@ -36,7 +36,7 @@ ABORT_GRACE = 1.0
 async def serve(
     app: App, config: Config, listener: socket.socket, closed: anyio.Event, grace: float
 ) -> None:
-    """Accept until ``closed``, then give connections ``grace`` seconds to finish what they write."""
+    """Accept until ``closed``; then give connections ``grace`` seconds to finish writing."""
     tls = config.create_ssl_context()
     wrapped = ASGIWrapper(app)  # type: ignore[arg-type]  # its scopes are TypedDicts
     if sniffio.current_async_library() == "trio":
@@ -104,6 +104,7 @@ async def _serve_trio(
     from hypercorn.trio.worker_context import WorkerContext
 
     context = WorkerContext(None)
+    empty = trio.Event()
     connections: set[trio.abc.HalfCloseableStream | trio.SSLStream[trio.SocketStream]] = set()
 
     async def connected(stream: Any) -> None:
@@ -112,6 +113,8 @@ async def _serve_trio(
             await TCPServer(app, config, context, ConnectionState(LifespanState()), stream)
         finally:
             connections.discard(stream)
+            if closed.is_set() and not connections:
+                empty.set()
 
     listening: Any = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
     if tls is not None:
@@ -125,8 +128,8 @@ async def _serve_trio(
             accepting.cancel_scope.cancel()
         await context.terminated.set()
         with trio.move_on_after(grace):
-            while connections:
-                await trio.sleep(0.01)
+            if connections:
+                await empty.wait()
         for stream in list(connections):
             await trio.aclose_forcefully(stream)
         handlers.cancel_scope.deadline = trio.current_time() + ABORT_GRACE

@@ -95,6 +95,8 @@ class _Connection:
                     data = await self._stream.receive()
             except anyio.EndOfStream:
                 data = b""
+                if self._state.their_state is h11.SEND_RESPONSE:
+                    raise HttpError("the server closed the connection without an answer") from None
             except TimeoutError:
                 raise HttpError(
                     f"nothing came for {self._limits.silence:.0f} s; the task may still go on"
@@ -192,8 +194,7 @@ async def _exchange(
         if isinstance(event, h11.Response):
             found = {name.decode("latin1"): value.decode("latin1") for name, value in event.headers}
             return Response(event.status_code, found, connection, limits)
-        if not isinstance(event, h11.InformationalResponse):
-            raise HttpError("the server closed the connection without an answer")
+        assert isinstance(event, h11.InformationalResponse)
 
 
 def _origin(url: str) -> tuple[str, str, int]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from .app import asgi, open_store, serve
@@ -13,6 +14,7 @@ from .protocol.errors import A2AError
 from .protocol.types import AgentCard, Artifact, Message, Part, Role, Task, TaskState, TaskStatus
 from .protocol.types import AgentSkill as Skill
 from .runtime.agent import Agent
+from .runtime.blocking import BlockingContext
 from .runtime.context import TaskContext
 from .runtime.execution import InputRequired
 from .runtime.runtime import Runtime
@@ -28,6 +30,7 @@ __all__ = [
     "Agent",
     "AgentCard",
     "Artifact",
+    "BlockingContext",
     "InputRequired",
     "MemoryStore",
     "Message",
@@ -46,6 +49,8 @@ __all__ = [
     "open_store",
     "serve",
 ]
+
+__version__ = _version("greenroom")
 
 _STORES = {"MemoryStore": "memory", "SQLiteStore": "sqlite"}
 

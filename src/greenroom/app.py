@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import anyio
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .runtime.settings import RuntimeSettings
     from .transports.asgi import Application
     from .transports.settings import HttpSettings
+
+
+_DURABILITY: dict[str, Literal["strict", "relaxed"]] = {"strict": "strict", "relaxed": "relaxed"}
 
 
 def asgi(
@@ -129,8 +132,8 @@ def open_store(url: str) -> Store:
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
         from .stores.sqlite import SQLiteStore
 
-        durability = options.pop("durability", "strict")
-        if options or durability not in ("strict", "relaxed"):
+        durability = _DURABILITY.get(options.pop("durability", "strict"))
+        if options or durability is None:
             raise SettingsError(
                 f"store {url!r}: the one option is durability=strict or durability=relaxed"
             )

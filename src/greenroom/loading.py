@@ -1,4 +1,4 @@
-"""Find the agents that a command line names: ``package.module:attribute`` or ``file.py:attribute``."""
+"""Find the agents that a command line names: ``module:attribute`` or ``file.py:attribute``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ class LoadError(Exception):
 def load_agents(targets: tuple[str, ...]) -> tuple[Agent, ...]:
     """Return the agents that ``targets`` name, in order. Raises LoadError."""
     if not targets:
-        raise LoadError(
-            "name an agent to serve: greenroom serve module:agent (or file.py:agent)"
-        )
+        raise LoadError("name an agent to serve: greenroom serve module:agent (or file.py:agent)")
     agents = tuple(load_agent(target) for target in targets)
     slugs = [agent.slug for agent in agents]
     for slug in slugs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -179,7 +179,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or variable in RESERVED:
             continue
-        if _ORCHESTRATOR.fullmatch(variable) or "://" in value and variable == "GREENROOM_PORT":
+        if _ORCHESTRATOR.fullmatch(variable) or ("://" in value and variable == "GREENROOM_PORT"):
             continue
         if variable not in known:
             raise SettingsError(f"environment variable {variable}: {_unknown(variable, known)}")
@@ -204,8 +204,9 @@ def _split(name: str, value: object) -> object:
     return value
 
 
-def _unknown(name: str, known: object) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)  # type: ignore[call-overload]
-    return f"there is no such setting; did you mean {close[0]}?" if close else (
-        "there is no such setting; `greenroom serve --help` lists them"
-    )
+def _unknown(name: str, known: Iterable[str]) -> str:
+    # Without the prefix, which would make every variable look like every other.
+    bare = {candidate.removeprefix(PREFIX): candidate for candidate in known}
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1)
+    hint = f"did you mean {bare[close[0]]}?" if close else "`greenroom serve --help` lists them"
+    return f"there is no such setting; {hint}"

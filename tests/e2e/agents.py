@@ -6,7 +6,7 @@ import time
 
 import anyio
 
-from greenroom import Agent, TaskContext
+from greenroom import Agent, BlockingContext, TaskContext
 
 agent = Agent("E2E", "Does what its message says.")
 
@@ -40,7 +40,7 @@ stubborn = Agent("Stubborn", "Sleeps in a thread, whatever happens.")
 
 
 @stubborn.handler
-def sleep(ctx: TaskContext) -> None:
+def sleep(ctx: BlockingContext) -> None:
     ctx.status("asleep")
     time.sleep(60)
 

@@ -31,7 +31,7 @@ def pythons() -> list[str]:
 
 
 class Server:
-    """``greenroom serve`` with JSON logs on a free port. ``log`` has what it wrote once it ended."""
+    """``greenroom serve`` with JSON logs on a free port. ``log`` is whole once it ended."""
 
     def __init__(
         self, *arguments: str, python: str = sys.executable, agent: str = f"{AGENTS}:agent"

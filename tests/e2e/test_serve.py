@@ -33,7 +33,9 @@ def test_card_send_stream_and_a_clean_stop(python: str, store: str) -> None:
         assert task["status"]["state"] == "TASK_STATE_COMPLETED"
         assert task["artifacts"][0]["parts"] == [{"text": "You said: hello"}]
         stream = server.stream("echo again")
-        states = [event["statusUpdate"]["status"]["state"] for event in stream if "statusUpdate" in event]
+        states = [
+            event["statusUpdate"]["status"]["state"] for event in stream if "statusUpdate" in event
+        ]
         assert states[-1] == "TASK_STATE_COMPLETED"
         assert stream.ids == list(range(stream.ids[0], stream.ids[0] + len(stream.ids)))
         stream.close()
@@ -42,7 +44,10 @@ def test_card_send_stream_and_a_clean_stop(python: str, store: str) -> None:
         code, took = server.stop()
     assert code == 0
     assert took < 5
-    assert [json.loads(line)["event"] for line in server.log.splitlines()] == ["draining", "stopped"]
+    assert [json.loads(line)["event"] for line in server.log.splitlines()] == [
+        "draining",
+        "stopped",
+    ]
 
 
 @pytest.mark.parametrize("python", pythons())

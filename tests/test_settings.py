@@ -1,0 +1,118 @@
+"""Settings: four sources, one object, and errors that say what to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from greenroom.app import check, open_store
+from greenroom.settings import Settings, SettingsError, load, names, options
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    config = tmp_path / "greenroom.toml"
+    config.write_text(
+        '[greenroom]\nhost = "file"\nport = 1\ngrace = 1\n[greenroom.runtime]\nidle = 7\n'
+    )
+    settings = load(
+        config=str(config),
+        environ={"GREENROOM_PORT": "2", "GREENROOM_GRACE": "2", "PATH": "/bin"},
+        overrides={"grace": "3"},
+    )
+    assert (settings.host, settings.port, settings.grace) == ("file", 2, 3.0)
+    assert settings.runtime.idle == 7.0
+    assert settings.store == Settings().store
+
+
+def test_the_environment_names_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "elsewhere.toml"
+    config.write_text("[greenroom]\nport = 5\n")
+    assert load(environ={"GREENROOM_CONFIG": str(config)}).port == 5
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"GREENROOM_PROT": "1"}, "did you mean GREENROOM_PORT?"),
+        ({"GREENROOM_PORT": "many"}, "setting port: Expected `int`"),
+        ({"GREENROOM_PORT": "99999"}, "setting port: Expected `int` <= 65535"),
+        ({"GREENROOM_RUNTIME_IDLE": "x"}, "setting runtime.idle"),
+        ({"GREENROOM_BACKEND": "twisted"}, "setting backend"),
+        ({"GREENROOM_ZZZZZZZZZ": "1"}, "`greenroom serve --help` lists them"),
+    ],
+)
+def test_bad_values_say_where_and_what(environ: dict[str, str], text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(environ=environ)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("port = 1", "has no [greenroom] table"),
+        ("[greenroom]\nprot = 1", "did you mean port?"),
+        ("[greenroom.http]\nmax_boddy = 1", "did you mean http.max_body?"),
+        ("[greenroom", "is not valid TOML"),
+    ],
+)
+def test_bad_files_say_what_is_wrong(tmp_path: Path, source: str, text: str) -> None:
+    config = tmp_path / "greenroom.toml"
+    config.write_text(source)
+    with pytest.raises(SettingsError) as caught:
+        load(config=str(config))
+    assert text in str(caught.value)
+    with pytest.raises(SettingsError, match="cannot read"):
+        load(config=str(tmp_path / "none.toml"))
+
+
+def test_what_an_orchestrator_sets_for_a_service_of_this_name_is_not_ours() -> None:
+    settings = load(
+        environ={
+            "GREENROOM_SERVICE_HOST": "10.0.0.1",
+            "GREENROOM_SERVICE_PORT_HTTP": "80",
+            "GREENROOM_PORT": "tcp://10.0.0.1:80",
+            "GREENROOM_PORT_80_TCP_ADDR": "10.0.0.1",
+        }
+    )
+    assert settings.port == Settings().port
+
+
+def test_lists_are_written_with_commas() -> None:
+    settings = load(environ={"GREENROOM_HTTP_CORS_ORIGINS": "https://a.example, https://b.example"})
+    assert settings.http.cors_origins == ("https://a.example", "https://b.example")
+
+
+def test_every_setting_is_described_and_has_a_variable() -> None:
+    for option in options():
+        assert option.description, option.name
+    assert {"port", "http.max_body", "runtime.idle"} <= set(names().values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (Settings(workers=2), "needs a store that processes can share"),
+        (Settings(loop="uvloop", backend="trio"), "for the asyncio backend"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings: Settings, text: str) -> None:
+    with pytest.raises(SettingsError, match=text):
+        check(settings)
+
+
+def test_stores_are_named_by_url(tmp_path: Path) -> None:
+    assert type(open_store("memory://")).__name__ == "MemoryStore"
+    store = open_store(f"sqlite:///{tmp_path}/a%20b.db?durability=relaxed")
+    assert "a b.db" in repr(store)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "tasks.db", "sqlite://tasks.db", "sqlite:///", "memory://x", "postgresql://host/db",
+     "sqlite:///a.db?durability=none", "sqlite:///a.db?mode=ro"],
+)  # fmt: skip
+def test_a_store_that_is_not_understood_says_how_to_write_it(url: str) -> None:
+    with pytest.raises(SettingsError, match="store"):
+        open_store(url)
