@@ -34,6 +34,12 @@ class Stage:
             case ["wait"]:
                 await self.go.wait()
                 return "went"
+            case ["go", number]:
+                await self.go.wait()
+                async with ctx.artifact("count") as out:
+                    for index in range(int(number)):
+                        await out.write(f"{index} ")
+                return None
             case ["ask"]:
                 return f"Hello {await ctx.ask('Who are you?')}"
             case ["count", number]:

@@ -256,6 +256,46 @@ async def test_many_readers_get_every_event_in_order(app: Application, stage: St
     assert still_open(app) == (0, 0)
 
 
+async def test_a_thousand_readers_of_whom_ten_never_read(app: Application, stage: Stage) -> None:
+    """Nobody waits for those who do not read: not the agent, and not the other readers."""
+    good: list[Wire] = []
+    stuck: list[Wire] = []
+    async with sending(app, "go 50") as wire:
+        task = await task_of(wire)
+        async with anyio.create_task_group() as group:
+            here = anyio.Event()
+
+            async def read(number: int) -> None:
+                async with watching(app, task) as reader:
+                    await reader.events(1)
+                    (good if number >= 10 else stuck).append(reader)
+                    reader.reading = number >= 10
+                    if len(good) + len(stuck) == 1000:
+                        here.set()
+                    if reader.reading:
+                        await reader.ended()
+                    else:
+                        await done.wait()
+
+            done = anyio.Event()
+            for number in range(1000):
+                group.start_soon(read, number)
+            with anyio.fail_after(30):
+                await here.wait()
+                stage.go.set()
+                await wire.ended()
+                for reader in good:
+                    await reader.until(lambda reader=reader: reader.returned)
+            assert len(app.streams.open) == 10, "only those who do not read are left"
+            done.set()
+    for reader in good:
+        ids = [int(event.id) for event in reader.response.events]
+        assert ids == list(range(ids[0], 55)), "every event once and in order, to the end"
+        assert reader.response.events[-1].data.find(b"TASK_STATE_COMPLETED") > 0
+    assert all(len(reader.response.events) == 1 for reader in stuck)
+    assert still_open(app) == (0, 0)
+
+
 @pytest.mark.parametrize("http", [HttpSettings(write_timeout=0.05)])
 async def test_who_takes_nothing_is_dropped_and_disturbs_nobody(
     app: Application, stage: Stage
