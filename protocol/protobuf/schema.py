@@ -1,0 +1,422 @@
+"""Tables of field numbers, compiled: one reader and one writer for each type of message.
+
+A table names the fields of a Struct with their numbers; the kind of each field follows from the
+Struct's annotation. Reading follows proto3: of a field sent twice the last counts, of a message
+sent twice both do, of a ``oneof`` the last member; unknown fields are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from operator import attrgetter
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from msgspec import NODEFAULT, UNSET, Struct, UnsetType, structs
+
+from ..errors import InvalidParamsError
+from . import values
+from .wire import (
+    BYTES,
+    VARINT,
+    WireError,
+    length,
+    read_tag,
+    read_varint,
+    signed,
+    skip,
+    tag,
+    varint,
+)
+
+Values = dict[str, Any]
+Read = Callable[[bytes, int, Values], int]
+Write = Callable[[Any, Callable[[bytes], Any]], None]
+ReadBody = Callable[[bytes, int, int], Any]
+WriteBody = Callable[[Any], bytes]
+
+
+class Field(Struct, frozen=True):
+    """The number of a field, and what its annotation does not say.
+
+    ``body`` replaces what the annotation stands for: (write, read) of the bytes of one value.
+    ``enum`` are the names of an enumeration's members that the Struct holds as text.
+    """
+
+    number: int
+    body: tuple[WriteBody, ReadBody] | None = None
+    enum: tuple[str, ...] = ()
+
+
+TIMESTAMP = (values.write_timestamp, values.read_timestamp)
+
+
+class Table(Struct, frozen=True):
+    """How one type of Struct stands on the wire. ``oneof`` are the members of which one is set."""
+
+    fields: Mapping[str, int | Field]
+    oneof: tuple[str, ...] = ()
+
+
+class Schema:
+    """The tables of one protocol version, compiled one by one as they are needed."""
+
+    def __init__(self, tables: Mapping[type, Table], *, without: frozenset[str] = frozenset()):
+        """``without`` are fields that this version does not have, in whatever message."""
+        self._tables = tables
+        self._without = without
+        self._messages: dict[type, Message] = {}
+
+    def message(self, type_: type) -> Message:
+        """Return the codec of a Struct type."""
+        found = self._messages.get(type_)
+        if found is None:
+            found = self._messages[type_] = Message(type_)
+            found.compile(self, self._tables[type_], self._without)
+        return found
+
+    def write(self, message: Any) -> bytes:
+        """Return the wire form of a Struct; raises WireError where it has none."""
+        try:
+            return self.message(type(message)).write(message)
+        except UnicodeEncodeError as error:
+            raise WireError("a text holds a lone surrogate") from error
+
+    def read(self, type_: type, buffer: bytes) -> Any:
+        """Return the Struct that ``buffer`` holds; raises WireError and InvalidParamsError."""
+        try:
+            return self.message(type_).read(buffer, 0, len(buffer))
+        except (IndexError, ValueError) as error:
+            if isinstance(error, WireError):
+                raise
+            text = "a text is not UTF-8" if isinstance(error, UnicodeDecodeError) else "cut off"
+            raise WireError(text) from None
+
+
+class Message:
+    """The codec of one type of Struct."""
+
+    def __init__(self, type_: type) -> None:
+        self.type = type_
+        self._readers: dict[int, Read] = {}
+        self._writers: list[tuple[Callable[[Any], Any], bool, Write]] = []
+        self._blank: Values = {}
+        self._fresh: list[tuple[str, Callable[[], Any]]] = []
+        self._needed: list[tuple[str, str]] = []
+
+    def compile(self, schema: Schema, table: Table, without: frozenset[str]) -> None:
+        """Make a reader and a writer of each field."""
+        hints = get_type_hints(self.type)
+        infos = {info.name: info for info in structs.fields(self.type)}
+        for name, entry in table.fields.items():
+            if name in without:
+                continue
+            field = entry if isinstance(entry, Field) else Field(entry)
+            kind = _Kind(hints[name], name in table.oneof)
+            others = tuple(other for other in table.oneof if other != name)
+            _compile_field(self, schema, name, field, kind, others)
+            info = infos[name]
+            if info.default is NODEFAULT and info.default_factory is NODEFAULT:
+                self._require(name, info.encode_name, kind)
+
+    def _require(self, name: str, label: str, kind: _Kind) -> None:
+        if kind.repeated or kind.map is not None:
+            self._fresh.append((name, list if kind.repeated else dict))
+        elif kind.type is str:
+            self._blank[name] = ""
+        elif kind.type is int:
+            self._blank[name] = 0
+        elif issubclass(kind.type, StrEnum):
+            self._blank[name] = next(iter(kind.type))
+        else:
+            self._needed.append((name, label))
+
+    def read(self, buffer: bytes, position: int, end: int) -> Any:
+        """Return the Struct between two positions."""
+        found = self._blank.copy()
+        readers = self._readers
+        while position < end:
+            mark = buffer[position]
+            position += 1
+            if mark > 127:
+                mark, position = read_tag(buffer, position - 1)
+            reader = readers.get(mark)
+            if reader is not None:
+                position = reader(buffer, position, found)
+            else:
+                if mark < 8:
+                    raise WireError("a field has an impossible number")
+                position = skip(buffer, position, mark)
+        if position != end:
+            raise WireError("cut off")
+        for name, make in self._fresh:
+            if name not in found:
+                found[name] = make()
+        for name, label in self._needed:
+            if name not in found:
+                raise InvalidParamsError.of([(label, "is required")])
+        return self.type(**found)
+
+    def write(self, message: Any) -> bytes:
+        """Return the wire form of a Struct."""
+        out: list[bytes] = []
+        append = out.append
+        for get, presence, write in self._writers:
+            value = get(message)
+            if value or (presence and value is not None and value is not UNSET):
+                write(value, append)
+        return b"".join(out)
+
+    def add(
+        self, name: str, mark: bytes, presence: bool, write: Write, read: Read
+    ) -> None:
+        self._readers[read_tag(mark, 0)[0]] = read
+        self._writers.append((attrgetter(name), presence, write))
+
+
+class _Kind:
+    """What an annotation says: the type of one value, and whether there are many."""
+
+    def __init__(self, hint: Any, oneof: bool) -> None:
+        arguments = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        given = [one for one in arguments if one not in (NoneType, UnsetType)]
+        inner = given[0] if given else object
+        self.json = inner is Any or len(given) != 1
+        self.repeated = get_origin(inner) is list
+        self.map: Any = None
+        self.presence = oneof or len(arguments) > 1
+        if self.repeated:
+            (inner,) = get_args(inner)
+        elif get_origin(inner) is dict:
+            self.map = get_args(inner)[1]
+            inner = dict
+        self.type: type = inner if isinstance(inner, type) else object
+        self.oneof = oneof
+
+
+def _compile_field(
+    message: Message,
+    schema: Schema,
+    name: str,
+    field: Field,
+    kind: _Kind,
+    others: tuple[str, ...],
+) -> None:
+    number = field.number
+    if field.enum:
+        write, read = _enum(name, number, dict(enumerate(field.enum)), absent=None, lenient=True)
+        message.add(name, tag(number, VARINT), False, write, read)
+        return
+    if field.body is not None:
+        write, read = _bytes(name, number, *field.body, others)
+        message.add(name, tag(number, BYTES), kind.presence, write, read)
+        return
+    if kind.map is not None and kind.map is not Any:
+        write, read = _map(schema, name, number, kind.map)
+        message.add(name, tag(number, BYTES), False, write, read)
+        return
+    if kind.type in (bool, int) and not kind.repeated:
+        write, read = _integer(name, number, kind.type is bool)
+        message.add(name, tag(number, VARINT), kind.presence, write, read)
+        return
+    if issubclass(kind.type, StrEnum):
+        members = dict(enumerate(kind.type))
+        write, read = _enum(name, number, members, absent=None if kind.presence else members[0])
+        message.add(name, tag(number, VARINT), False, write, read)
+        return
+    if kind.type is str and not kind.repeated:
+        write, read = _text(name, number, kind, others)
+        message.add(name, tag(number, BYTES), kind.oneof, write, read)
+        return
+    body_write, body_read = _body(schema, kind)
+    if kind.repeated:
+        write, read = _repeated(name, number, body_write, body_read)
+        message.add(name, tag(number, BYTES), False, write, read)
+        return
+    merge = issubclass(kind.type, Struct) or kind.map is Any or kind.json
+    write, read = _bytes(name, number, body_write, body_read, others, merge=merge)
+    presence = kind.presence or issubclass(kind.type, Struct)
+    message.add(name, tag(number, BYTES), presence, write, read)
+
+
+def _body(schema: Schema, kind: _Kind) -> tuple[WriteBody, ReadBody]:
+    """Return how the bytes of one value are written and read."""
+    if kind.type is str:
+        return str.encode, _read_text
+    if kind.type is bytes:
+        return bytes, _read_bytes
+    if kind.map is Any:
+        return values.write_struct, values.read_struct
+    if kind.json:
+        return values.write_value, values.read_value
+    inner = schema.message(kind.type)
+    return inner.write, inner.read
+
+
+def _read_text(buffer: bytes, position: int, end: int) -> str:
+    return str(buffer[position:end], "utf-8")
+
+
+def _read_bytes(buffer: bytes, position: int, end: int) -> bytes:
+    return buffer[position:end]
+
+
+def _span(buffer: bytes, position: int) -> tuple[int, int]:
+    """Return where a value of known length begins and ends."""
+    size = buffer[position]
+    position += 1
+    if size > 127:
+        size, position = read_varint(buffer, position - 1)
+    stop = position + size
+    if stop > len(buffer):
+        raise WireError("cut off")
+    return position, stop
+
+
+def _text(name: str, number: int, kind: _Kind, others: tuple[str, ...]) -> tuple[Write, Read]:
+    mark = tag(number, BYTES)
+    keep = kind.oneof or not kind.presence
+
+    def write(value: str, append: Callable[[bytes], Any]) -> None:
+        body = value.encode()
+        append(mark + length(len(body)))
+        append(body)
+
+    def read(buffer: bytes, position: int, found: Values) -> int:
+        position, stop = _span(buffer, position)
+        text = str(buffer[position:stop], "utf-8")
+        # proto3 cannot tell an empty text from none, but in a oneof
+        found[name] = text if text or keep else None
+        for other in others:
+            found.pop(other, None)
+        return stop
+
+    return write, read
+
+
+def _bytes(
+    name: str,
+    number: int,
+    write_body: WriteBody,
+    read_body: ReadBody,
+    others: tuple[str, ...],
+    merge: bool = False,
+) -> tuple[Write, Read]:
+    mark = tag(number, BYTES)
+
+    def write(value: Any, append: Callable[[bytes], Any]) -> None:
+        body = write_body(value)
+        append(mark + length(len(body)))
+        append(body)
+
+    def read(buffer: bytes, position: int, found: Values) -> int:
+        position, stop = _span(buffer, position)
+        if merge and name in found:
+            both = write_body(found[name]) + buffer[position:stop]
+            found[name] = read_body(both, 0, len(both))
+        else:
+            found[name] = read_body(buffer, position, stop)
+        for other in others:
+            found.pop(other, None)
+        return stop
+
+    return write, read
+
+
+def _repeated(
+    name: str, number: int, write_body: WriteBody, read_body: ReadBody
+) -> tuple[Write, Read]:
+    mark = tag(number, BYTES)
+
+    def write(items: list[Any], append: Callable[[bytes], Any]) -> None:
+        for value in items:
+            body = write_body(value)
+            append(mark + length(len(body)))
+            append(body)
+
+    def read(buffer: bytes, position: int, found: Values) -> int:
+        position, stop = _span(buffer, position)
+        value = read_body(buffer, position, stop)
+        items = found.get(name)
+        if items is None:
+            found[name] = [value]
+        else:
+            items.append(value)
+        return stop
+
+    return write, read
+
+
+def _integer(name: str, number: int, boolean: bool) -> tuple[Write, Read]:
+    mark = tag(number, VARINT)
+
+    def write(value: int, append: Callable[[bytes], Any]) -> None:
+        append(mark + varint(value))
+
+    def read(buffer: bytes, position: int, found: Values) -> int:
+        value, position = read_varint(buffer, position)
+        found[name] = value != 0 if boolean else signed(value)
+        return position
+
+    return write, read
+
+
+def _enum(
+    name: str, number: int, members: dict[int, Any], *, absent: Any, lenient: bool = False
+) -> tuple[Write, Read]:
+    """``lenient`` hands on a number that no member has, for the reader behind to judge."""
+    mark = tag(number, VARINT)
+    encoded = {member: mark + varint(value) for value, member in members.items()}
+    zero = members[0]
+
+    def write(value: Any, append: Callable[[bytes], Any]) -> None:
+        if value != zero:
+            append(encoded[value])
+
+    def read(buffer: bytes, position: int, found: Values) -> int:
+        value, position = read_varint(buffer, position)
+        member = members.get(value) if value else absent
+        if member is None and value:
+            if not lenient:
+                raise InvalidParamsError.of([(name, f"has no member {signed(value)}")])
+            member = signed(value)
+        found[name] = member
+        return position
+
+    return write, read
+
+
+def _map(schema: Schema, name: str, number: int, inner: Any) -> tuple[Write, Read]:
+    mark = tag(number, BYTES)
+    write_body, read_body = _body(schema, _Kind(inner, False))
+
+    def write(items: dict[str, Any], append: Callable[[bytes], Any]) -> None:
+        for key, value in items.items():
+            label, body = key.encode(), write_body(value)
+            entry = b"\x0a" + length(len(label)) + label + b"\x12" + length(len(body)) + body
+            append(mark + length(len(entry)))
+            append(entry)
+
+    def read(buffer: bytes, position: int, found: Values) -> int:
+        position, stop = _span(buffer, position)
+        key, value = "", None
+        while position < stop:
+            mark, position = read_tag(buffer, position)
+            if mark == 0x0A:
+                position, end = _span(buffer, position)
+                key = str(buffer[position:end], "utf-8")
+                position = end
+            elif mark == 0x12:
+                position, end = _span(buffer, position)
+                value = read_body(buffer, position, end)
+                position = end
+            else:
+                position = skip(buffer, position, mark)
+        if position != stop:
+            raise WireError("cut off")
+        items = found.setdefault(name, {})
+        items[key] = read_body(b"", 0, 0) if value is None else value
+        return stop
+
+    return write, read
