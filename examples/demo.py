@@ -11,7 +11,10 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-AGENTS = [f"{HERE / name}:agent" for name in ("streaming_writer.py", "multi_turn.py", "files.py")]
+AGENTS = [
+    f"{os.path.relpath(HERE / name)}:agent"
+    for name in ("streaming_writer.py", "multi_turn.py", "files.py")
+]
 GREENROOM = [sys.executable, "-m", "greenroom"]
 
 NEXT = """
@@ -46,7 +49,7 @@ def main() -> int:
         command = [*GREENROOM, "serve", *AGENTS, "--port", "0", "--store", store]
         print("$ greenroom", *command[3:])
         server = subprocess.Popen(
-            [*command, "--log-format", "json"],
+            [*command, "--log-format", "json", "--log-level", "warning"],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -61,7 +64,7 @@ def main() -> int:
             print(f"listening on {url}\n\n$ greenroom send {url} tea --stream", flush=True)
             sent = subprocess.run([*GREENROOM, "send", url, "tea", "--stream"], check=False)
             python = os.path.relpath(sys.executable)
-            print(NEXT.format(url=url, desk=ready["agents"][1]["card"], python=python), flush=True)
+            print(NEXT.format(url=url, desk=ready["agents"][1]["url"], python=python), flush=True)
             if sys.stdin.isatty() and sent.returncode == 0:
                 input("Press Enter to stop the server. ")
             return sent.returncode

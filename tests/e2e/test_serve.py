@@ -172,9 +172,10 @@ def test_the_second_signal_ends_it_at_once(store: str) -> None:
     assert took < 2
 
 
-def test_trio_serves_from_memory() -> None:
-    with Server("--store", "memory://", "--backend", "trio", "--grace", "1") as server:
-        assert server.ready["backend"] == "trio"
+@pytest.mark.parametrize("loop", [("--backend", "trio"), ("--loop", "uvloop")])
+def test_other_event_loops_serve_and_stop(loop: tuple[str, str], store: str) -> None:
+    with Server("--store", store, *loop, "--grace", "1") as server:
+        assert server.ready["backend"] == ("trio" if "trio" in loop else "asyncio")
         assert server.send("echo hi")["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
         stream = server.stream("forever")
         events = iter(stream)
