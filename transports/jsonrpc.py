@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..protocol import jsonrpc
+from ..protocol import sse as events
 from ..protocol.codec import JSONRPC, Codec, codec_for
 from ..protocol.errors import A2AError, RefusedError, VersionNotSupportedError
-from ..protocol.version import V10
+from ..protocol.version import V03, V10
 from ..runtime.runtime import Runtime
 from . import sse
 from .body import check_content_type, read
@@ -25,7 +26,7 @@ class JsonRpc:
 
     async def serve(self, exchange: Exchange, agent: str) -> sse.Writer | None:
         """Answer one request, or return the writer of its stream."""
-        id_, name, notification = jsonrpc.NO_ID, "", False
+        id_, name, notification, streaming = jsonrpc.NO_ID, "", False, False
         codec: Codec | None = None
         try:
             body = await read(exchange)
@@ -35,7 +36,7 @@ class JsonRpc:
             version = exchange.version
             codec = codec_for(version)
             operation = jsonrpc.operation(request, version)
-            name = operation.name
+            name, streaming = operation.name, operation.streaming
             params = codec.decode(operation, request.params)
             call = exchange.call(JSONRPC, version, agent, params.tenant)
             result = await self._dispatch(call, operation, params)
@@ -53,7 +54,7 @@ class JsonRpc:
         except Exception as caught:
             error = told(caught)
             self._counts[JSONRPC, name, type(error).__name__] += 1
-            await self._fail(exchange, error, id_, codec, notification)
+            await self._fail(exchange, error, id_, codec, notification, streaming)
             return None
         self._counts[JSONRPC, name, "ok"] += 1
         if notification:
@@ -69,6 +70,7 @@ class JsonRpc:
         id_: bytes,
         codec: Codec | None,
         notification: bool,
+        streaming: bool,
     ) -> None:
         refused = isinstance(error, RefusedError)
         if notification and not refused:
@@ -76,6 +78,15 @@ class JsonRpc:
             return
         if codec is None:
             codec = _codec_of_last_resort(exchange)
+        if streaming and codec.version == V03 and not refused:
+            # The clients of 0.3 read the answer to a streaming method as events, errors included.
+            headers = [
+                (b"content-type", events.CONTENT_TYPE.encode()),
+                (b"a2a-version", V03.encode()),
+            ]
+            event = events.event(jsonrpc.error(id_, codec, error))
+            await exchange.reply(200, [*headers, *headers_of(error)], event)
+            return
         # Errors travel in a 200 (section 9.5), but what the gate refuses is refused to HTTP.
         await exchange.reply(
             error.http if refused else 200,
