@@ -448,9 +448,11 @@ class Actor:
 
     def timer_due(self, timer: Timer) -> None:
         """A durable timer of this task is due."""
-        if self._lost is not None or self.state.terminal:
+        if self._lost is not None:
             return
         self.clear_timer(timer.name)
+        if self.state.terminal:
+            return
         if timer.name == "deadline":
             from .cancel import Reason
 

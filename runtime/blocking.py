@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.from_thread
@@ -27,12 +28,7 @@ class BlockingContext:
         self._context = context
 
     def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        async def call() -> Any:
-            reason = self._context.cancelled
-            if reason is not None:
-                raise TaskCancelled(reason)
-            return await function(*args, **kwargs)
-
+        call = partial(self._context._execution.called, function, *args, **kwargs)
         return anyio.from_thread.run(call)
 
     @property

@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import traceback
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +20,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from ..protocol.errors import InternalError
 from ..protocol.types import (
     Artifact,
     Message,
@@ -64,6 +65,7 @@ class Execution:
 
     __slots__ = (
         "_answers",
+        "_calls",
         "_child",
         "_ctx",
         "actor",
@@ -73,7 +75,7 @@ class Execution:
         "ledger",
         "message",
         "reason",
-        "signal", "sleeping", "state",
+        "signal", "sleeping", "started", "state",
         "waiting",
     )  # fmt: skip
 
@@ -100,6 +102,8 @@ class Execution:
         self.sleeping = 0
         """Branches in ``ctx.sleep``: a durable timer will wake the task."""
         self.state = state
+        self.started = False
+        self._calls: set[anyio.CancelScope] = set()
         self._answers: list[Message | None] = []
         self._child: Child | None = None
         self._ctx: TaskContext | None = None
@@ -128,18 +132,42 @@ class Execution:
             return
         self.reason = reason
         self.signal.notify()
+        if not self.started:
+            # It never ran, and on asyncio a child cancelled this early never will.
+            self.abandon(reason.value)
+            self._cancelled()
+            self.actor.execution = None
+            return
         self.actor.system.graces.add(self)
-        # A thread cannot be cancelled: it sees the reason at its next call, or is left behind.
-        if self._child is not None and not self.handler.threaded:
-            self._child.cancel()
+        # A thread cannot be cancelled: its call to the context is, or its next one, or it is left
+        # behind.
+        if not self.handler.threaded:
+            if self._child is not None:
+                self._child.cancel()
+        for call in self._calls:
+            call.cancel()
 
     def abandon(self, why: str) -> None:
         """Stop it without waiting; nothing that it still does is written."""
         self.detached = True
         if self.reason is None:
             self.reason = Reason.LEASE_LOST
+        for call in self._calls:
+            call.cancel()
         if self._child is not None:
             self._child.cancel()
+
+    async def called(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run a call of a plain handler's thread. Raises ``TaskCancelled`` once it is cancelled."""
+        if self.reason is not None:
+            raise TaskCancelled(self.reason)
+        with anyio.CancelScope() as scope:
+            self._calls.add(scope)
+            try:
+                return await function(*args, **kwargs)
+            finally:
+                self._calls.discard(scope)
+        raise TaskCancelled(self.reason or Reason.SHUTDOWN)
 
     def overdue(self) -> None:
         """The grace is over: end the task without its handler."""
@@ -155,8 +183,11 @@ class Execution:
     # --- the child ------------------------------------------------------------------------------
 
     async def run(self) -> None:
+        if self.detached:
+            return
         actor = self.actor
         system = actor.system
+        self.started = True
         system.running += 1
         task_id_var.set(actor.id)
         try:
@@ -170,19 +201,15 @@ class Execution:
             if not self.detached and self.reason is not None:
                 self._cancelled()
             raise
-        except Exception as error:
-            self._failed(error)
-        except Stop:
-            pass
-        except TaskCancelled:
+        except BaseException as error:
+            # Nothing that a handler raises may reach its neighbours, SystemExit included.
+            cause = _cause(error)
+            if isinstance(cause, KeyboardInterrupt | GeneratorExit):
+                raise
             if not self.detached:
-                self._cancelled()
-        except Restart as restart:
-            if not self.detached:
-                actor.restarted(self, restart.state)
-        except ReplayMismatch as mismatch:
-            if not self.detached:
-                actor.block(f"{mismatch}{_where(mismatch)}")
+                self._unwound(cause)
+            if isinstance(cause, anyio.get_cancelled_exc_class()):
+                raise
         finally:
             system.ended()
             system.graces.discard(self)
@@ -284,16 +311,32 @@ class Execution:
             task_id=actor.id,
         )
 
-    def _failed(self, error: Exception) -> None:
+    def _unwound(self, cause: BaseException) -> None:
+        """The handler ended by an exception: write what that means for its task."""
+        match cause:
+            case Stop() | LeaseLost():
+                pass
+            case TaskCancelled():
+                self._cancelled()
+            case Restart():
+                self.actor.restarted(self, cause.state)
+            case ReplayMismatch():
+                self.actor.block(f"{cause}{_where(cause)}")
+            case Rejected():
+                self._end(TaskState.REJECTED, self.say(str(cause)))
+            case _ if isinstance(cause, anyio.get_cancelled_exc_class()):
+                # Not ours, if nobody gave a reason: the whole runtime is going down.
+                if self.reason is not None:
+                    self._cancelled()
+            case _ if self.reason is not None:
+                # Only the client and the deadline may end a task that is being stopped.
+                log.warning("the clean-up of task %s failed", self.actor.id, exc_info=cause)
+                self._cancelled()
+            case _:
+                self._failed(cause)
+
+    def _failed(self, error: BaseException) -> None:
         actor = self.actor
-        if self.detached or isinstance(error, LeaseLost):
-            return
-        if isinstance(error, Rejected):
-            self._end(TaskState.REJECTED, self.say(str(error)))
-            return
-        if self.reason is not None and not isinstance(error, Exception):
-            self._cancelled()
-            return
         error_id = secrets.token_hex(6)
         log.error(
             "the handler of task %s failed (error id %s)",
@@ -302,12 +345,17 @@ class Execution:
             exc_info=error,
             extra={"task_id": actor.id, "error_id": error_id},
         )
+        told = f"The agent failed. Error id: {error_id}"
+        if self.handler.direct and not actor.born:
+            # It promised never to make a task, so there is none that could fail.
+            actor.lose(InternalError(told))
+            return
         self._end(
             TaskState.FAILED,
             Message(
                 message_id=actor.system.new_id(),
                 role=Role.AGENT,
-                parts=[Part(text=f"The agent failed. Error id: {error_id}")],
+                parts=[Part(text=told)],
                 context_id=actor.context_id,
                 task_id=actor.id,
                 metadata={"errorId": error_id},
@@ -329,6 +377,24 @@ class Execution:
             actor.set_status(state, message)
         except LeaseLost:
             log.info("task %s has a new owner; its end here is not written", actor.id)
+
+
+_SIGNALS = (KeyboardInterrupt, ReplayMismatch, Restart, Stop, TaskCancelled)
+"""What outweighs the errors that it comes with in a group, the strongest first."""
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What a handler was unwound by, where task groups wrapped it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    for wanted in (*_SIGNALS, Rejected, anyio.get_cancelled_exc_class()):
+        found, rest = error.split(wanted)
+        if found is not None and (rest is None or wanted in _SIGNALS):
+            cause: BaseException = found
+            while isinstance(cause, BaseExceptionGroup):
+                cause = cause.exceptions[0]
+            return cause
+    return error
 
 
 def _where(mismatch: BaseException) -> str:

@@ -49,21 +49,26 @@ class Housekeeping:
         """Wake tasks whose owner is gone; whether there may be more."""
         system = self._system
         refs = await system.store.orphans(now=system.now(), limit=BATCH)
+        woken = 0
         for ref in refs:
-            await self._wake(ref)
-        self.recovered += len(refs)
-        return len(refs) == BATCH
+            if ref.id not in system.actors and await self._wake(ref) is not None:
+                woken += 1
+        self.recovered += woken
+        # Orphans of agents that are not served here stay: no reason to look again at once.
+        return len(refs) == BATCH and woken > 0
 
     async def fire_timers(self) -> bool:
         """Wake the tasks whose durable timers are due; whether there may be more."""
         system = self._system
         due = await system.store.due(now=system.now(), limit=BATCH)
+        fired = 0
         for item in due:
             if (actor := await self._wake(item.ref)) is not None:
                 actor.timer_due(item.timer)
-        if due:
+                fired += 1
+        if fired:
             await system.journal.caught_up()
-        return len(due) == BATCH
+        return len(due) == BATCH and fired > 0
 
     async def prune(self) -> bool:
         """Delete what is kept no longer; whether there may be more."""
