@@ -99,7 +99,7 @@ async def check_prune_deletes_all_that_belongs_to_old_finished_tasks(make: MakeS
         GivenTask("theirs", STRANGERS[0], state=TaskState.COMPLETED, updated_at=NOW + 11),
     ]
     async with opened(make) as store:
-        for task in (*old, *kept):
+        for task in (*kept, *old):
             await committed(
                 store,
                 task.writes(
@@ -118,11 +118,15 @@ async def check_prune_deletes_all_that_belongs_to_old_finished_tasks(make: MakeS
         timers = await store.due(now=NOW + 99, limit=100)
         assert {timer.ref.id for timer in timers} == {task.header.id for task in kept}
         # Nothing of the old ones shows through in a task that takes the place.
-        again = GivenTask("old-0", run_start=0)
+        again = GivenTask("old-0", run_start=0, folded=2)
         await committed(store, again.writes(event("new")))
         loaded = await store.load(MINE, "old-0")
         assert loaded is not None
         assert list(loaded.entries) == again.entries
+        snapshot = await store.snapshot(MINE, "old-0", history=None)
+        assert snapshot is not None
+        assert (list(snapshot.segments), list(snapshot.messages)) == ([], [])
+        assert list(await store.due(now=NOW + 99, limit=100)) == list(timers)
 
 
 async def check_prune_takes_the_oldest_first_and_not_more_than_asked(make: MakeStore) -> None:
