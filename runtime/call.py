@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
+from ..protocol.types import AgentInterface
+
 
 class Scope(NamedTuple):
     """What owns a task. Every read and write of the store names it (the store adds its deployment).
@@ -26,8 +28,13 @@ class Principal(Struct, frozen=True):
     owner: str
     tenant: str = ""
     scheme: str = ""
+    """Name of the security scheme on the card."""
+    issuer: str = ""
+    subject: str = ""
     scopes: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=dict)
+    expires: float | None = None
+    """When the credential ends (epoch); ``None``: nobody said."""
     anonymous: bool = False
 
 
@@ -58,6 +65,10 @@ class Call(Struct, kw_only=True):
     """Address of the peer, after trusted proxies."""
     certificate: bytes | None = None
     """The peer's certificate (DER) where mutual TLS was used."""
+    forwarded_certificate: str | None = None
+    """``x-forwarded-client-cert``, set only where a configured proxy sent it."""
+    interfaces: tuple[AgentInterface, ...] = ()
+    """Where the agent is served, for the extended card; set for that operation only."""
     traceparent: str | None = None
     tracestate: str | None = None
     last_event_id: int | None = None

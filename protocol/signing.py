@@ -1,0 +1,169 @@
+"""Signed agent cards (section 8.4): a detached JWS over the canonical JSON of the 1.0 card.
+
+What is signed is the card as published in its pure 1.0 form, so that a card which also carries
+0.3 members verifies for whoever reads the 1.0 ones.
+
+There are two canonical forms in the field. The specification's follows the presence rules of the
+proto file (``""`` and ``[]`` in required fields stay). The official SDK drops every empty text,
+list and object, however deep. Where they differ a card gets one signature over each, and
+``verify`` takes either unless it is told to be strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct, structs
+
+from . import jose
+from . import types as t
+from .cards import card_json, parse_card
+from .jcs import canonical
+from .jose import ALGORITHMS, JoseError, Key, SigningKey
+
+# ``optional`` in the proto: kept when set, even to the default.
+_OPTIONAL = frozenset(
+    {
+        (t.AgentCard, "documentation_url"),
+        (t.AgentCard, "icon_url"),
+        (t.AgentCapabilities, "streaming"),
+        (t.AgentCapabilities, "push_notifications"),
+        (t.AgentCapabilities, "extended_agent_card"),
+        (t.AgentExtension, "params"),  # a message, so its presence counts
+    }
+)
+
+
+class SignatureError(ValueError):
+    """The card's signature cannot be believed; the message says why."""
+
+
+class Verified(Struct, frozen=True):
+    """Which signature held: ``form`` is ``spec`` or ``sdk``."""
+
+    kid: str
+    algorithm: str
+    form: str
+
+
+def payload(card: t.AgentCard) -> bytes:
+    """Return the bytes that a signature covers (section 8.4.1)."""
+    return canonical(_present(structs.replace(_published(card), signatures=None)))
+
+
+def sign(card: t.AgentCard, keys: Sequence[SigningKey]) -> t.AgentCard:
+    """Return the card with the signatures of ``keys`` added to those it has."""
+    forms = _payloads(card)
+    made = list(card.signatures or ())
+    for key in keys:
+        for form in dict.fromkeys(forms.values()):
+            protected, _, signature = key.sign(form).split(".")
+            made.append(t.AgentCardSignature(protected=protected, signature=signature))
+    return structs.replace(card, signatures=made)
+
+
+def verify(
+    card: t.AgentCard,
+    keys: Iterable[Key],
+    *,
+    algorithms: Collection[str] = ALGORITHMS,
+    strict: bool = False,
+) -> Verified:
+    """Return the first signature that one of ``keys`` made; raises SignatureError.
+
+    ``keys`` are the verifier's own trust: nothing on the card adds to them. ``strict`` refuses the
+    official SDK's form, which does not protect empty members (a requirement without scopes is one).
+    """
+    if not card.signatures:
+        raise SignatureError("The card is not signed")
+    trusted = list(keys)
+    forms = _payloads(card)
+    if strict:
+        del forms["sdk"]
+    why = "no key is trusted"
+    for one in card.signatures:
+        try:
+            header = jose.header_of(one.protected)
+        except JoseError as error:
+            why = str(error)
+            continue
+        kid = header.get("kid")
+        named = [key for key in trusted if key.kid == kid]
+        if not named:
+            why = f"there is no trusted key {kid!r}"
+            continue
+        for form, signed in forms.items():
+            text = f"{one.protected}.{jose.b64(signed)}.{one.signature}"
+            try:
+                key = jose.verify(jose.Token(text, header, signed), named, algorithms)
+            except JoseError as error:
+                why = f"key {kid!r}: {error}"
+                continue
+            return Verified(key.kid, str(header["alg"]), form)
+    raise SignatureError(f"No signature of the card can be believed: {why}")
+
+
+def key_addresses(card: t.AgentCard) -> list[str]:
+    """Return the ``jku`` addresses that the signatures name, not to be followed on their word."""
+    found = []
+    for one in card.signatures or ():
+        try:
+            address = jose.header_of(one.protected).get("jku")
+        except JoseError:
+            continue
+        if isinstance(address, str):
+            found.append(address)
+    return list(dict.fromkeys(found))
+
+
+def _published(card: t.AgentCard) -> t.AgentCard:
+    return parse_card(card_json(card, "1.0"))
+
+
+def _payloads(card: t.AgentCard) -> dict[str, bytes]:
+    try:
+        plain = _present(structs.replace(_published(card), signatures=None))
+        return {"spec": canonical(plain), "sdk": canonical(_without_empty(plain))}
+    except ValueError as error:
+        raise SignatureError(f"The card has no canonical form: {error}") from None
+
+
+def _present(value: Any) -> Any:
+    """Apply the presence rules of sections 5.7 and 8.4.1."""
+    if isinstance(value, t.Wire):
+        kind = type(value)
+        found: dict[str, Any] = {}
+        for field in structs.fields(kind):
+            member = getattr(value, field.name)
+            if member is None or member is msgspec.UNSET:
+                continue
+            if not field.required and (kind, field.name) not in _OPTIONAL and _default(member):
+                continue
+            own = (kind, field.name) == (t.AgentExtension, "params")
+            found[field.encode_name] = member if own else _present(member)
+        return found
+    if isinstance(value, dict):
+        return {key: _present(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_present(member) for member in value]
+    return value
+
+
+def _default(value: Any) -> bool:
+    return value is False or (isinstance(value, (str, list, dict)) and not value)
+
+
+def _without_empty(value: Any) -> Any:
+    """What the official SDK leaves of a card."""
+    if isinstance(value, dict):
+        kept = {key: _without_empty(member) for key, member in value.items()}
+        return {key: member for key, member in kept.items() if not _empty(member)}
+    if isinstance(value, list):
+        return [one for member in value if not _empty(one := _without_empty(member))]
+    return value
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, list, dict)) and not value)

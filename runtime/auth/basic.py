@@ -1,0 +1,86 @@
+"""HTTP Basic (RFC 7617), for small set-ups: passwords kept as scrypt hashes."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from hashlib import scrypt
+
+import anyio
+import anyio.to_thread
+
+from ...protocol.types import HTTPAuthSecurityScheme, SecurityScheme
+from ..call import Call, Principal
+from .bearer import REALM
+from .ports import Rejected, Unknown, challenge, identify
+from .seen import Seen, digest
+
+_COST = {"n": 2**14, "r": 8, "p": 1}
+_KEEP = 300.0
+PREFIX = "scrypt:"
+
+
+def hash_password(password: str) -> str:
+    """Return ``scrypt:<salt>:<hash>`` for a configuration file."""
+    salt = os.urandom(16)
+    return f"{PREFIX}{b64encode(salt).decode()}:{b64encode(_scrypt(password, salt)).decode()}"
+
+
+def _scrypt(password: str, salt: bytes) -> bytes:
+    return scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, dklen=32, **_COST)
+
+
+class Basic:
+    """``users`` maps a name to its password, or better to what ``hash_password`` returned.
+
+    A right password is remembered (as a digest) for five minutes: scrypt is slow on purpose.
+    """
+
+    def __init__(self, users: Mapping[str, str], *, name: str = "basic") -> None:
+        self.name = name
+        self.card = SecurityScheme(http_auth_security_scheme=HTTPAuthSecurityScheme(scheme="basic"))
+        if not users:
+            raise ValueError("name at least one user")
+        self._users: dict[str, tuple[bytes, bytes]] = {}
+        for user, secret in users.items():
+            text = secret if secret.startswith(PREFIX) else hash_password(secret)
+            try:
+                salt, hashed = text.removeprefix(PREFIX).split(":")
+                self._users[user] = (b64decode(salt), b64decode(hashed))
+            except ValueError:
+                raise ValueError(f"the password of {user!r} is not a scrypt hash") from None
+        # A name that nobody has costs as much as a wrong password.
+        self._nobody = (os.urandom(16), b"\0" * 32)
+        self._seen: Seen[Principal] = Seen(1000)
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    def known(self, call: Call, now: float) -> Principal | None:
+        header = call.headers.get("authorization")
+        return None if header is None else self._seen.get(digest(header), now)
+
+    async def verify(self, call: Call, now: float) -> Principal | None:
+        header = call.headers.get("authorization")
+        kind, _, value = (header or "").partition(" ")
+        if header is None or kind.lower() != "basic":
+            return None
+        found = self._seen.get(digest(header), now)
+        if found is not None:
+            return found
+        try:
+            user, colon, password = b64decode(value, validate=True).decode().partition(":")
+        except ValueError:
+            raise Rejected("not Basic credentials") from None
+        salt, expected = self._users.get(user, self._nobody)
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(2)  # or wrong passwords take every core
+        hashed = await anyio.to_thread.run_sync(_scrypt, password, salt, limiter=self._limiter)
+        if not hmac.compare_digest(hashed, expected) or not colon:
+            raise Unknown("user and password do not match")
+        found = identify(scheme=self.name, issuer=self.name, subject=user)
+        self._seen.put(digest(header), found, now + _KEEP)
+        return found
+
+    def challenge(self, error: str | None) -> str:
+        return challenge("Basic", REALM, None, charset="UTF-8")

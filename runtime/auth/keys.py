@@ -1,0 +1,205 @@
+"""API keys: made by ``greenroom keys``, kept as hashes in a file, re-read when the file changes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, structs
+
+from ...protocol.types import APIKeySecurityScheme, SecurityScheme
+from ..call import Call, Principal
+from .bearer import REALM
+from .ports import Rejected, Unknown, challenge, identify
+
+Location = Literal["header", "query", "cookie"]
+LOOK_EVERY = 1.0
+"""Seconds between looks at the file: a revoked key works no longer than this."""
+
+
+class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One key. ``digest`` is the SHA-256 (hex) of the text that its owner holds."""
+
+    id: str
+    digest: str
+    owner: str
+    tenant: str = ""
+    scopes: tuple[str, ...] = ()
+    created: float = 0.0
+    expires: float | None = None
+    revoked: float | None = None
+
+    def usable(self, now: float) -> bool:
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
+
+def new_key(
+    owner: str,
+    *,
+    now: float,
+    tenant: str = "",
+    scopes: Sequence[str] = (),
+    lifetime: float | None = None,
+) -> tuple[ApiKey, str]:
+    """Return a key and the text to hand to its owner, which is nowhere else."""
+    id_ = secrets.token_hex(4)
+    text = f"grk_{id_}_{secrets.token_urlsafe(32)}"
+    key = ApiKey(
+        id=id_,
+        digest=digest_of(text),
+        owner=owner,
+        tenant=tenant,
+        scopes=tuple(scopes),
+        created=now,
+        expires=None if lifetime is None else now + lifetime,
+    )
+    return key, text
+
+
+def digest_of(text: str) -> str:
+    """Keys are long and random, so one round of SHA-256 is as good as a slow hash."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class KeyFile:
+    """The file; changed by one at a time, replaced whole, readable by its user only."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def read(self) -> list[ApiKey]:
+        """Return all keys, revoked ones too; none where there is no file."""
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=list[ApiKey])
+        except FileNotFoundError:
+            return []
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{self.path} is not a file of API keys: {error}") from None
+
+    def add(self, key: ApiKey) -> None:
+        with self._changing() as keys:
+            keys.append(key)
+
+    def revoke(self, id_: str, now: float) -> ApiKey | None:
+        """Revoke and return the key; ``None``: there is none of that id."""
+        with self._changing() as keys:
+            for index, key in enumerate(keys):
+                if key.id == id_:
+                    keys[index] = structs.replace(key, revoked=key.revoked or now)
+                    return keys[index]
+        return None
+
+    @contextmanager
+    def _changing(self) -> Iterator[list[ApiKey]]:
+        lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            keys = self.read()
+            yield keys
+            fresh = self.path.with_name(self.path.name + ".new")
+            descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        finally:
+            os.close(lock)
+
+
+class ApiKeys:
+    """API keys in a header, a query parameter or a cookie."""
+
+    def __init__(
+        self,
+        keys: str | Path | Iterable[ApiKey],
+        *,
+        name: str = "apiKey",
+        field: str = "X-API-Key",
+        location: Location = "header",
+    ) -> None:
+        """``keys`` is the path of a file that ``greenroom keys`` made, or the keys themselves;
+        ``field`` the name of the header field, parameter or cookie."""
+        self.name = name
+        self.card = SecurityScheme(
+            api_key_security_scheme=APIKeySecurityScheme(location=location, name=field)
+        )
+        self._field = field.lower() if location == "header" else field
+        self._location = location
+        self._file = KeyFile(keys) if isinstance(keys, (str, Path)) else None
+        self._keys: dict[str, tuple[ApiKey, Principal]] = {}
+        self._state: object = None
+        self._looked = -LOOK_EVERY
+        self._take(self._file.read() if self._file else keys)  # type: ignore[arg-type]
+
+    def _take(self, keys: Iterable[ApiKey]) -> None:
+        self._keys = {key.digest: (key, self._principal(key)) for key in keys}
+
+    def _principal(self, key: ApiKey) -> Principal:
+        return identify(
+            scheme=self.name,
+            issuer=self.name,
+            subject=key.owner,
+            tenant=key.tenant,
+            scopes=key.scopes,
+            claims={"key": key.id},
+            expires=key.expires,
+        )
+
+    def _text(self, call: Call) -> str | None:
+        if self._location == "header":
+            return call.headers.get(self._field)
+        if self._location == "query":
+            return call.query.get(self._field)
+        try:
+            cookie = SimpleCookie(call.headers.get("cookie") or "").get(self._field)
+        except CookieError:
+            return None
+        return cookie.value if cookie is not None else None
+
+    def known(self, call: Call, now: float) -> Principal | None:
+        """Keys are all known: looking one up is a hash."""
+        text = self._text(call)
+        if text is None:
+            return None
+        if self._file is not None and not 0 <= time.monotonic() - self._looked < LOOK_EVERY:
+            self._look()
+        found = self._keys.get(digest_of(text))
+        return found[1] if found is not None and found[0].usable(now) else None
+
+    async def verify(self, call: Call, now: float) -> Principal | None:
+        text = self._text(call)
+        if text is None:
+            return None
+        found = self.known(call, now)
+        if found is not None:
+            return found
+        entry = self._keys.get(digest_of(text))
+        if entry is None:
+            raise Unknown("the API key is not known here")
+        raise Rejected("the API key was revoked" if entry[0].revoked else "the API key has expired")
+
+    def _look(self) -> None:
+        """A small local file: to look at it takes microseconds, once a second."""
+        assert self._file is not None
+        self._looked = time.monotonic()
+        try:
+            status = self._file.path.stat()
+            state: object = (status.st_mtime_ns, status.st_ino, status.st_size)
+        except FileNotFoundError:
+            state = None
+        if state != self._state:
+            self._take(self._file.read())
+            self._state = state
+
+    def challenge(self, error: str | None) -> str:
+        return challenge("ApiKey", REALM, error, name=self._field, location=self._location)

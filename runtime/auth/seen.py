@@ -1,0 +1,55 @@
+"""Credentials seen before: bounded, and never the credentials themselves."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+def digest(credential: str) -> bytes:
+    """What a credential is remembered by."""
+    return blake2b(credential.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class Seen(Generic[V]):
+    """At most ``2 * size`` values, each until its time; the least used half goes first.
+
+    Two dicts, of which the older is dropped when the younger is full: an entry costs nothing to
+    keep young, and a flood of new ones cannot push out what is in use.
+    """
+
+    __slots__ = ("_old", "_size", "_young")
+
+    def __init__(self, size: int = 10_000) -> None:
+        self._size = size
+        self._young: dict[bytes, tuple[float, V]] = {}
+        self._old: dict[bytes, tuple[float, V]] = {}
+
+    def get(self, key: bytes, now: float) -> V | None:
+        entry = self._young.get(key)
+        if entry is None:
+            entry = self._old.pop(key, None)
+            if entry is None:
+                return None
+            self._keep(key, entry)
+        if now >= entry[0]:
+            self._young.pop(key, None)
+            return None
+        return entry[1]
+
+    def put(self, key: bytes, value: V, until: float) -> None:
+        self._keep(key, (until, value))
+
+    def _keep(self, key: bytes, entry: tuple[float, V]) -> None:
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        self._young[key] = entry
+
+    def clear(self) -> None:
+        self._young.clear()
+        self._old.clear()
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
