@@ -281,15 +281,14 @@ async def test_the_task_exists_after_the_birth_delay_at_the_latest() -> None:
         ids.append(ctx.task_id)
         await anyio.sleep(10.0)
 
-    async with running(agent, birth_delay=0.05) as peer:
-        async with anyio.create_task_group() as group:
-            group.start_soon(peer.send, "hello")
-            await settle()
-            with pytest.raises(TaskNotFoundError):
-                await peer.get(ids[0])
-            await anyio.sleep(0.06)
-            await settle()
-            assert (await peer.get(ids[0])).status.state is TaskState.WORKING
+    async with running(agent, birth_delay=0.05) as peer, anyio.create_task_group() as group:
+        group.start_soon(peer.send, "hello")
+        await settle()
+        with pytest.raises(TaskNotFoundError):
+            await peer.get(ids[0])
+        await anyio.sleep(0.06)
+        await settle()
+        assert (await peer.get(ids[0])).status.state is TaskState.WORKING
 
 
 async def test_returning_input_required_from_the_first_moment_makes_a_task() -> None:

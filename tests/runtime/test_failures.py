@@ -1,0 +1,148 @@
+"""A handler's misfortune is its own: safe words for the caller, the cause in the log, no neighbour harmed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from greenroom import Agent, TaskContext, TaskState
+from greenroom.runtime.cancel import Rejected
+
+from ..support.drive import Caller, result, running, said, settle
+
+pytestmark = pytest.mark.anyio
+
+
+class Unsendable:
+    pass
+
+
+def group(*errors: BaseException) -> Callable[[], None]:
+    def throw() -> None:
+        raise BaseExceptionGroup("several", errors)
+
+    return throw
+
+
+def leave() -> None:
+    raise SystemExit(3)
+
+
+def wrong() -> None:
+    raise ValueError("the password is 1234")
+
+
+def agent_of(doing: Callable[[TaskContext], Any]) -> Agent:
+    agent = Agent("Doing")
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> Any:
+        if ctx.text == "neighbour":
+            return await ctx.ask("?")
+        return await doing(ctx)
+
+    return agent
+
+
+async def beside_a_neighbour(peer: Caller) -> Any:
+    """Run a task beside another, which must be unharmed."""
+    neighbour = await peer.send("neighbour")
+    task = await peer.send("go")
+    assert result(await peer.send("fine", task=neighbour.id)) == "fine"
+    assert result(await peer.send("neighbour", now=True)) == ""
+    assert peer.runtime.statistics()["handlers_running"] <= 1
+    return task
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize(
+    "throw",
+    [
+        wrong,
+        leave,
+        group(ValueError("the password is 1234")),
+        group(ValueError("the password is 1234"), SystemExit(2)),
+        group(ValueError("the password is 1234"), Rejected("no")),
+    ],
+    ids=["error", "exit", "group", "group-with-exit", "group-with-rejection"],
+)
+async def test_an_exception_fails_its_own_task(
+    throw: Callable[[], None], early: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def doing(ctx: TaskContext) -> None:
+        if not early:
+            await ctx.status("trying")
+        throw()
+
+    async with running(agent_of(doing)) as peer:
+        task = await beside_a_neighbour(peer)
+        assert task.status.state is TaskState.FAILED
+        assert "1234" not in str(task)
+        error_id = task.status.message.metadata["errorId"]
+        assert error_id in said(task)
+        [record] = [r for r in caplog.records if error_id in r.getMessage()]
+        assert record.levelno == logging.ERROR
+        assert record.exc_info
+        assert task.id in record.getMessage()
+
+
+async def test_what_cannot_be_sent_fails_the_task(caplog: pytest.LogCaptureFixture) -> None:
+    async def doing(ctx: TaskContext) -> Any:
+        return Unsendable()
+
+    async with running(agent_of(doing)) as peer:
+        task = await beside_a_neighbour(peer)
+        assert task.status.state is TaskState.FAILED
+        assert task.artifacts is None
+        assert "Unsendable cannot be sent as JSON" in caplog.text
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("how", ["reject", "fail", "raise"])
+async def test_a_handler_may_refuse_or_give_up(how: str, wrapped: bool) -> None:
+    after: list[str] = []
+
+    async def end(ctx: TaskContext) -> None:
+        match how:
+            case "reject":
+                await ctx.reject("not my job")
+            case "fail":
+                await ctx.fail("not my job")
+            case "raise":
+                raise Rejected("not my job")
+        after.append("went on")
+
+    async def doing(ctx: TaskContext) -> str:
+        if wrapped:
+            async with anyio.create_task_group() as children:
+                children.start_soon(end, ctx)
+                children.start_soon(anyio.sleep, 1000)
+        else:
+            await end(ctx)
+        return "never"
+
+    async with running(agent_of(doing)) as peer:
+        task = await beside_a_neighbour(peer)
+        assert task.status.state is (TaskState.FAILED if how == "fail" else TaskState.REJECTED)
+        assert said(task) == "not my job"
+        assert task.artifacts is None
+        assert not after
+
+
+async def test_a_context_is_of_no_use_after_its_handler() -> None:
+    kept: list[TaskContext] = []
+
+    async def doing(ctx: TaskContext) -> str:
+        kept.append(ctx)
+        return "done"
+
+    async with running(agent_of(doing)) as peer:
+        done = await peer.send("go")
+        with pytest.raises(RuntimeError, match="over"):
+            await kept[0].status("late")
+        await settle()
+        assert await peer.get(done.id) == done
