@@ -349,7 +349,7 @@ class TaskContext(DurableOperations):
     async def _wait_answer(self, branch: Branch) -> Message:
         execution = self._execution
         with Busy(branch):
-            execution.waiting = True
+            execution.wait(True)
             try:
                 while (message := execution.pop_answer()) is None:
                     self._check()
@@ -357,7 +357,7 @@ class TaskContext(DurableOperations):
                     await execution.signal.wait()
                 return message
             finally:
-                execution.waiting = False
+                execution.wait(False)
 
     async def receive(self) -> Message:
         """Return the next message that the client sent meanwhile; wait for one if there is none."""

@@ -180,6 +180,11 @@ class Execution:
         self._cancelled()
         self.actor.execution = None
 
+    def wait(self, waiting: bool) -> None:
+        """The handler begins or ends to wait for the client: it is not at work meanwhile."""
+        self.waiting = waiting
+        self.actor.system.waiting += 1 if waiting else -1
+
     # --- the child ------------------------------------------------------------------------------
 
     async def run(self) -> None:

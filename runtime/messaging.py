@@ -194,7 +194,7 @@ class Messaging:
     ) -> Accepted:
         message = request.message
         system = self._system
-        if system.running >= system.settings.handlers:
+        if system.running - system.waiting >= system.settings.handlers:
             raise ResourceExhaustedError(
                 "This server runs as many handlers as it allows", headers={"Retry-After": "1"}
             )

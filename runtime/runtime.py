@@ -266,6 +266,7 @@ class Runtime:
             "operation_errors_total": self._errors,
             "actors": len(system.actors),
             "handlers_running": system.running,
+            "handlers_waiting": system.waiting,
             "streams_open": len(self._streams),
             "tasks_recovered_total": self.housekeeping.recovered,
             "tasks_pruned_total": self.housekeeping.pruned,

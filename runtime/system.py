@@ -47,7 +47,9 @@ class System:
         self.sends: dict[bytes, tuple[Actor, int, int]] = {}
         """Sends accepted and not yet committed: a repeat attaches to (actor, after, sequence)."""
         self.running = 0
-        """Handlers that run now."""
+        """Handlers that run now …"""
+        self.waiting = 0
+        """… of which so many wait for their client."""
         self._quiet = Signal()
         self.draining = False
         self.random = random.Random()
