@@ -235,8 +235,8 @@ class Actor:
         self.born = True
         self.system.births.discard(self)
         message, send = self._first
-        self.created_at = self.updated_at = self.system.now()
         self._born_at = self.system.timestamp()
+        self.created_at = self.updated_at = self.system.now()  # never before what is shown
         self.status = TaskStatus(state=TaskState.SUBMITTED, timestamp=self._born_at)
         self._status_json = _encode(self.status)
         self.run = self.run_start = 1
@@ -389,8 +389,8 @@ class Actor:
         states.check(self.state, state)
         self._keep_status_message()
         self.state = state
-        self.updated_at = self.system.now()
         self.status = TaskStatus(state=state, message=message, timestamp=self.system.timestamp())
+        self.updated_at = self.system.now()
         self._status_json = _encode(self.status)
         self._add_event(
             StreamResponse(

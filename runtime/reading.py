@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
+from math import inf, nextafter
 
 import msgspec
 
@@ -289,4 +290,7 @@ def _seconds(timestamp: str | None) -> float | None:
             "statusTimestampAfter must be an RFC 3339 time such as 2026-01-31T12:00:00Z",
             field="statusTimestampAfter",
         ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    # At or after it counts (a2a.proto), while the store is asked for what came later; times on the
+    # wire are cut to milliseconds, so a task's own timestamp is never after its update.
+    exact = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return nextafter(exact, -inf)
