@@ -151,6 +151,16 @@ async def test_what_fails_at_once_is_no_stream(app: Application, binding: str) -
     assert still_open(app) == (0, 0)
 
 
+async def test_clients_of_03_get_the_errors_of_streaming_methods_as_an_event(
+    app: Application,
+) -> None:
+    answer = await Peer(app, "0.3").call("tasks/resubscribe", {"id": "x"}, id=7)
+    assert (answer.status, answer["content-type"]) == (200, "text/event-stream")
+    (event,) = data(answer)
+    assert (event["id"], event["error"]["code"]) == (7, -32001)
+    assert still_open(app) == (0, 0)
+
+
 async def test_a_dropped_stream_is_resumed_after_its_last_event(
     app: Application, stage: Stage
 ) -> None:
