@@ -1,4 +1,4 @@
-"""A handler's misfortune is its own: safe words for the caller, the cause in the log, no neighbour harmed."""
+"""A handler's misfortune is its own: safe words for the caller, the cause in the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sending: who waits for what, and when a task exists at all (A2A 1.0 sections 3.1.1, 3.1.2, 3.2.2)."""
+"""Sending: who waits for what, and when a task exists at all (1.0, sections 3.1.1 to 3.2.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state machine is a table; here it is written down a second time, and held against the runtime."""
+"""The state machine is a table, written down here a second time and held against the runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many turns: questions, answers, and messages to a task that is at work (sections 3.4.2, 3.4.3)."""
+"""Many turns: questions, answers, and messages to a task that is at work (section 3.4.3)."""
 
 from __future__ import annotations
 
