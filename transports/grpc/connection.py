@@ -1,0 +1,454 @@
+"""One HTTP/2 connection: grpclib's, with bounds on everything a peer may do to it.
+
+grpclib leaves these open, and each is closed here: unknown frames end a connection with a
+traceback, a protocol error ends it without GOAWAY, refused streams end it for their neighbours,
+pings and resets cost the peer nothing, unread answers to control frames grow without bounds, an
+idle or dead peer stays, and closing says nothing to anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+from grpclib.config import Configuration
+from grpclib.protocol import Connection, EventsProcessor, H2Protocol
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    PingReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamReset,
+    UnknownFrameReceived,
+)
+from h2.exceptions import H2Error, ProtocolError
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import GoAwayFrame
+
+from ...protocol.errors import A2AError
+from ...runtime.supervisor import Child
+from .metadata import Metadata, RawHeaders
+from .rpc import Rpc
+from .settings import GrpcSettings
+from .status import RpcError, Status
+
+if TYPE_CHECKING:
+    from .server import GrpcServer
+
+log = logging.getLogger("greenroom.transports.grpc")
+
+_H2 = H2Configuration(
+    client_side=False,
+    header_encoding=None,
+    validate_inbound_headers=False,
+    normalize_inbound_headers=False,
+    validate_outbound_headers=False,
+    normalize_outbound_headers=False,
+)
+_MIN_WINDOW = 65_535
+_LAST_STREAM = 2**31 - 1
+
+
+class _Patient(H2Connection):
+    """h2 ends a connection over one stream too many: we refuse that stream, so h2 need not count.
+
+    Its count is also what forgets closed streams, and is made for every new one over all there
+    are: here it is made now and then.
+    """
+
+    _sweep_at = 128
+
+    @property
+    def open_inbound_streams(self) -> int:
+        if len(self.streams) >= self._sweep_at:
+            super().open_inbound_streams  # noqa: B018
+            self._sweep_at = 2 * len(self.streams) + 128
+        return 0
+
+
+class Link(Connection):
+    """What the calls of one connection share."""
+
+    def __init__(
+        self, h2: H2Connection, transport: asyncio.Transport, server: GrpcServer, agent: str
+    ) -> None:
+        super().__init__(h2, transport, config=server.configuration)
+        self.h2 = h2
+        self.transport = transport
+        self.server = server
+        self.settings: GrpcSettings = server.settings
+        self.loop = server.loop
+        self.agent = agent
+        self.told: Callable[[Exception], RpcError | A2AError] = server.told
+        self.rpcs: dict[int, Rpc] = {}
+        self.peer = _address(transport)
+        self.certificate = _certificate(transport)
+        self.held = 0
+        """Bytes of unfinished messages."""
+        self.said = False
+        """Something was sent for a call since the last ping."""
+        self.doomed = False
+        """No more calls: the connection closes when those it has are over."""
+        self._uncredited = 0
+        self._window = max(_MIN_WINDOW, self.settings.max_buffered)
+        self._flushing = False
+
+    def start(self, body: Callable[[], Coroutine[Any, Any, None]]) -> Child:
+        return self.server.children.start(body, "grpc call")
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def flush_soon(self) -> None:
+        """Write at the end of this turn of the loop: what many calls have to say is one write."""
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self.flush()
+
+    def flush(self) -> None:
+        if not self.transport.is_closing():
+            data = self.h2.data_to_send()
+            if data:
+                self.transport.write(data)
+
+    # --- flow control of what comes in ------------------------------------------------------------
+
+    def credit_connection(self, size: int) -> None:
+        """Give back the room that ``size`` bytes took, now and then."""
+        self._uncredited += size
+        if self._uncredited * 2 >= self._window:
+            self.h2.increment_flow_control_window(self._uncredited)
+            self._uncredited = 0
+
+    def credit(self, rpc: Rpc) -> None:
+        """Give a stream of requests its room back."""
+        stream = self.h2.streams.get(rpc.id)
+        if stream is not None and not stream.closed:
+            room = self.h2.remote_flow_control_window(rpc.id)
+            wanted = max(_MIN_WINDOW, self.settings.max_receive) - room
+            if wanted > 0:
+                self.h2.increment_flow_control_window(wanted, rpc.id)
+                self.flush_soon()
+
+    def hold(self, size: int) -> None:
+        """Account for bytes of unfinished messages; raises RpcError for one too many."""
+        self.held += size
+        if size > 0 and self.held > self.settings.max_buffered:
+            raise RpcError(
+                Status.RESOURCE_EXHAUSTED,
+                f"This connection has more than {self.settings.max_buffered} bytes of unfinished "
+                "messages here",
+            )
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def forget(self, rpc: Rpc) -> None:
+        """A call is over."""
+        self.rpcs.pop(rpc.id, None)
+        if not self.transport.is_closing():
+            rpc.reset_if_open()
+            self.flush_soon()
+        self.server.calls -= 1
+        if self.doomed and not self.rpcs:
+            self.loop.call_soon(self.hang_up)
+
+    def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR, why: bytes = b"") -> None:
+        """Tell the client to take its next calls elsewhere; those it has may end.
+
+        h2 has no word for a connection that ends in peace, so the frame is ours.
+        """
+        if self.doomed or self.transport.is_closing():
+            return
+        self.doomed = True
+        self.flush()
+        last = _LAST_STREAM if code is ErrorCodes.NO_ERROR else self.h2.highest_inbound_stream_id
+        frame = GoAwayFrame(0, last_stream_id=last, error_code=code, additional_data=why)
+        self.transport.write(frame.serialize())
+        if not self.rpcs:
+            self.loop.call_soon(self.hang_up)
+
+    def hang_up(self) -> None:
+        """Close when what was said is out."""
+        if not self.transport.is_closing():
+            self.flush()
+            self.transport.close()
+
+    def banish(self, why: bytes) -> None:
+        """The peer does us harm: end the connection and every call on it."""
+        log.info("connection of %s closed: %s", self.peer, why.decode())
+        self.server.banished += 1
+        self.go_away(ErrorCodes.ENHANCE_YOUR_CALM, why)
+        for rpc in list(self.rpcs.values()):
+            rpc.close()
+        self.hang_up()
+
+
+class Processor(EventsProcessor):
+    """What happens on a connection."""
+
+    connection: Link
+    streams: dict[int, Rpc]  # type: ignore[assignment]
+
+    def __init__(self, handler: GrpcServer, connection: Link) -> None:
+        super().__init__(handler, connection)
+        self.streams = connection.rpcs
+        settings = connection.settings
+        self._methods = handler.methods
+        self._patience = float(settings.nuisances)
+        self._patient_at = connection.loop.time()
+        self._strikes = 0
+        self._last_ping = -1e9
+        self.processors.update(
+            {
+                UnknownFrameReceived: self._nuisance,
+                PriorityUpdated: self._nuisance,
+            }
+        )
+
+    def process(self, event: Event) -> None:
+        processor = self.processors.get(event.__class__)
+        if processor is not None:  # grpclib raises for what HTTP/2 says to ignore
+            processor(event)
+
+    def process_request_received(self, event: RequestReceived) -> None:
+        link = self.connection
+        stream_id = event.stream_id
+        if len(link.rpcs) >= link.settings.max_streams:
+            link.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            self._nuisance(event)
+            return
+        rpc = Rpc(link, stream_id, Metadata(cast("RawHeaders", event.headers)))
+        link.rpcs[stream_id] = rpc
+        link.server.calls += 1
+        rpc.begin(self._methods)
+
+    def process_data_received(self, event: DataReceived) -> None:
+        data = event.data
+        if not data and event.stream_ended is None:
+            self._nuisance(event)
+        size = event.flow_controlled_length
+        self.connection.credit_connection(size)
+        rpc = self.streams.get(event.stream_id)
+        if rpc is not None:
+            rpc.add(data, size)
+
+    def process_stream_reset(self, event: StreamReset) -> None:
+        rpc = self.streams.get(event.stream_id)
+        if rpc is not None:
+            rpc.close()
+        if event.remote_reset:
+            self._nuisance(event)
+
+    def process_remote_settings_changed(self, event: RemoteSettingsChanged) -> None:
+        super().process_remote_settings_changed(event)
+        self._nuisance(event)
+
+    def process_ping_received(self, event: PingReceived) -> None:
+        """As gRPC's own servers: pings are free while something is sent, else rare."""
+        link = self.connection
+        now = link.loop.time()
+        soon = now - self._last_ping < link.settings.ping_interval
+        if not soon or link.said:
+            self._strikes = 0
+        else:
+            self._strikes += 1
+            if self._strikes > link.settings.ping_strikes:
+                link.banish(b"too_many_pings")
+        self._last_ping, link.said = now, False
+        self._nuisance(event)
+
+    def _nuisance(self, event: Event) -> None:
+        link = self.connection
+        now = link.loop.time()
+        most = link.settings.nuisances
+        refill = (now - self._patient_at) * most / 10
+        self._patience = min(most, self._patience + refill) - 1
+        self._patient_at = now
+        if self._patience < 0:
+            link.banish(b"too_many_control_frames")
+
+    def close(self, reason: str = "Connection closed") -> None:
+        """The connection is gone, or will be."""
+        for rpc in list(self.streams.values()):
+            rpc.close()
+        self.processors = {}  # grpclib: bound methods of ours, a cycle
+        self.connection.close()
+
+
+class GrpcProtocol(H2Protocol):
+    """The asyncio protocol of one connection; ``agent`` is the one that its port serves."""
+
+    connection: Link
+    processor: Processor
+
+    def __init__(self, server: GrpcServer, agent: str) -> None:
+        super().__init__(server, server.configuration, _H2)
+        self._server = server
+        self._agent = agent
+        self.opened = self.heard = self.busy = server.loop.time()
+        self.stalled: float | None = None
+        """Since when the client has not taken what was written."""
+        self._pinged: float | None = None
+        self._told_age: float | None = None
+        self._closing: float | None = None
+
+    # --- asyncio's side -----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", transport)
+        tls = transport.get_extra_info("ssl_object")
+        server = self._server
+        if len(server.links) >= server.settings.max_connections or (
+            tls is not None and tls.selected_alpn_protocol() != "h2"
+        ):
+            transport.abort()
+            return
+        settings = server.settings
+        h2 = _Patient(_H2)
+        h2.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: settings.max_streams,
+                SettingCodes.MAX_HEADER_LIST_SIZE: settings.max_metadata,
+                SettingCodes.INITIAL_WINDOW_SIZE: max(_MIN_WINDOW, settings.max_receive + 5),
+                SettingCodes.MAX_FRAME_SIZE: 16_384,
+            },
+        )
+        h2.decoder.max_header_list_size = settings.max_metadata
+        h2.initiate_connection()
+        more = max(0, settings.max_buffered - _MIN_WINDOW)
+        if more:
+            h2.increment_flow_control_window(more)
+        self.connection = Link(h2, transport, server, self._agent)
+        self.processor = Processor(server, self.connection)
+        server.links.add(self)
+        self.connection.flush()
+
+    def data_received(self, data: bytes) -> None:
+        link = getattr(self, "connection", None)
+        if link is None or link.transport.is_closing():
+            return
+        self.heard = link.loop.time()
+        self._pinged = None
+        try:
+            for event in link.feed(data):
+                if link.transport.is_closing():
+                    return
+                self.processor.process(event)
+        except ProtocolError as error:
+            log.debug("connection of %s: %s", link.peer, error)
+            link.flush()  # the GOAWAY that says why
+            self.processor.close("Protocol error")
+        except Exception:
+            # What h2 and its parts raise on bytes that nobody foresaw ends this connection alone.
+            log.info("connection of %s sent what HTTP/2 cannot be", link.peer, exc_info=True)
+            self.processor.close("Protocol error")
+            link.transport.abort()
+        else:
+            link.flush()
+
+    def pause_writing(self) -> None:
+        """Who does not read is not read: answers to its control frames would pile up here."""
+        super().pause_writing()
+        self.stalled = self._server.loop.time()
+        self.connection.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.stalled = None
+        self.connection.transport.resume_reading()
+        super().resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._server.links.discard(self)
+        if hasattr(self, "processor"):
+            self.processor.close("Connection lost")
+
+    # --- the server's side: one look now and then, instead of timers for everything -------------
+
+    def look(self, now: float) -> None:
+        """Enforce what takes time."""
+        link, settings = self.connection, self._server.settings
+        if link.transport.is_closing():
+            self._closing = self._closing or now
+            if now - self._closing > settings.write_timeout:
+                link.transport.abort()
+            return
+        if self.stalled is not None and now - self.stalled > settings.write_timeout:
+            log.info("connection of %s dropped: it takes nothing", link.peer)
+            link.transport.abort()
+            return
+        if link.rpcs:
+            self.busy = now
+            self._look_at_calls(now)
+        elif now - self.busy > settings.idle:
+            link.go_away(why=b"idle")
+        self._look_at_age(now)
+        self._keep_alive(now)
+
+    def _look_at_calls(self, now: float) -> None:
+        settings = self._server.settings
+        for rpc in list(self.connection.rpcs.values()):
+            if rpc.blocked is not None and now - rpc.blocked > settings.write_timeout:
+                self._server.dropped += 1
+                rpc.fail(
+                    RpcError(
+                        Status.UNAVAILABLE,
+                        f"Nothing was read for {settings.write_timeout:g} s: subscribe again",
+                    )
+                )
+            elif not rpc.whole and now - rpc.opened > settings.request_timeout:
+                rpc.fail(
+                    RpcError(
+                        Status.DEADLINE_EXCEEDED,
+                        f"The request did not arrive within {settings.request_timeout:g} s",
+                    )
+                )
+
+    def _look_at_age(self, now: float) -> None:
+        settings, link = self._server.settings, self.connection
+        if settings.age is None or now - self.opened < settings.age:
+            return
+        if self._told_age is None:
+            self._told_age = now
+            link.go_away(why=b"max_age")
+        elif now - self._told_age > settings.age_grace:
+            for rpc in list(link.rpcs.values()):
+                rpc.fail(RpcError(Status.UNAVAILABLE, "This connection is too old: connect anew"))
+            link.hang_up()
+
+    def _keep_alive(self, now: float) -> None:
+        settings, link = self._server.settings, self.connection
+        if self._pinged is not None:
+            if now - self._pinged > settings.keepalive_timeout:
+                log.info("connection of %s dropped: it does not answer", link.peer)
+                link.transport.abort()
+        elif now - self.heard > settings.keepalive:
+            try:
+                link.h2.ping(b"greenroo")
+            except H2Error:
+                return
+            self._pinged = now
+            link.flush()
+
+
+def _address(transport: asyncio.Transport) -> str:
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else "unix"
+
+
+def _certificate(transport: asyncio.Transport) -> bytes | None:
+    tls = transport.get_extra_info("ssl_object")
+    return None if tls is None else tls.getpeercert(binary_form=True)
+
+
+CONFIGURATION = Configuration(_keepalive_time=None).__for_server__()

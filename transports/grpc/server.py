@@ -1,0 +1,269 @@
+"""The gRPC server beside the HTTP one: its ports, its connections, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from functools import partial
+from types import TracebackType
+
+import anyio
+import sniffio
+from anyio.abc import TaskGroup
+from grpclib.protocol import AbstractHandler
+
+from ...protocol.errors import A2AError
+from ...runtime.runtime import Runtime
+from ...runtime.supervisor import Supervisor, supervisor
+from .. import faults
+from . import tls
+from .cards import Cards
+from .connection import CONFIGURATION, GrpcProtocol
+from .health import NAME as HEALTH
+from .health import Health
+from .reflection import Reflection
+from .rpc import Method
+from .services import LEGACY, V1, a2a_methods
+from .settings import GrpcSettings
+from .status import RpcError, Status
+
+log = logging.getLogger("greenroom.transports.grpc")
+
+LOOK = 0.5
+"""How often connections are looked at for what takes time, in seconds."""
+CLOSE_GRACE = 2.0
+"""What connections get to take what was written to them before they are cut, in seconds."""
+
+
+class GrpcServerError(Exception):
+    """The server cannot start; the message says what to change."""
+
+
+class GrpcServer(AbstractHandler):
+    """Serves a runtime over gRPC: ``async with GrpcServer(runtime, settings) as server:``.
+
+    It does not run the runtime. Leave the block, or ``drain`` first, to stop. asyncio only.
+    Raises GrpcServerError when it cannot listen or cannot read its certificate.
+    """
+
+    def __init__(self, runtime: Runtime, settings: GrpcSettings | None = None) -> None:
+        self.runtime = runtime
+        self.settings = settings or GrpcSettings()
+        self.configuration = CONFIGURATION
+        self.port = 0
+        """The port bound for all agents."""
+        self.ports: dict[str, int] = {}
+        """The ports bound for single agents."""
+        self.links: set[GrpcProtocol] = set()
+        self.methods: dict[bytes, Method] = {}
+        self.calls = 0
+        """Open calls …"""
+        self.dropped = 0
+        """… those whose client stopped reading …"""
+        self.banished = 0
+        """… and connections that were closed for what they did."""
+        self.draining = False
+        self.children: Supervisor
+        self.loop: asyncio.AbstractEventLoop
+        self.cards: Cards
+        self._group: TaskGroup | None = None
+        self._sockets: list[tuple[socket.socket, str]] = []
+        self._listeners: list[asyncio.Server] = []
+        self._stamp: tuple[object, ...] = ()
+
+    # --- lifetime -------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> GrpcServer:
+        if sniffio.current_async_library() != "asyncio":
+            raise GrpcServerError(
+                "gRPC runs on asyncio only: serve with the asyncio backend, or leave the gRPC port "
+                "out; JSON-RPC, REST and SSE run on trio"
+            )
+        for slug in self.settings.agent_ports:
+            if slug not in self.runtime.agents:
+                known = ", ".join(self.runtime.agents)
+                raise GrpcServerError(f"there is no agent {slug!r} for a port; there are: {known}")
+        self.loop = asyncio.get_running_loop()
+        self._stopping = anyio.Event()
+        await self._listen()
+        self._prepare()
+        group = self._group = anyio.create_task_group()
+        await group.__aenter__()
+        self.children = supervisor(group)
+        group.start_soon(self.children.run, name="grpc calls")
+        group.start_soon(self._look, name="grpc connections")
+        if self.settings.certfile is not None:
+            group.start_soon(self._watch_certificate, name="grpc certificate")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        group, self._group = self._group, None
+        assert group is not None
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.drain(0.0)
+        finally:
+            group.cancel_scope.cancel()
+            await group.__aexit__(kind, error, traceback)
+
+    async def drain(self, grace: float) -> None:
+        """Take no more connections, send those there are away, and end what has not ended after
+        ``grace`` seconds with UNAVAILABLE. Beside ``Runtime.drain``, which ends the streams.
+        """
+        self.draining = True
+        self._stopping.set()
+        self._stop_listening()
+        for link in list(self.links):
+            link.connection.go_away(why=b"stopping")
+        await self._until(lambda: not self.calls, grace)
+        unavailable = RpcError(
+            Status.UNAVAILABLE, "This server is stopping", [(b"retry-after", b"1")]
+        )
+        for link in list(self.links):
+            for rpc in list(link.connection.rpcs.values()):
+                rpc.fail(unavailable)
+            link.connection.hang_up()
+        await self._until(lambda: not self.links, CLOSE_GRACE)
+        for link in list(self.links):
+            link.connection.transport.abort()
+
+    @staticmethod
+    async def _until(true: object, seconds: float) -> None:
+        assert callable(true)
+        with anyio.move_on_after(seconds):
+            while not true():
+                await anyio.sleep(0.01)
+
+    # --- listening ------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        wanted = [("", self.settings.port), *self.settings.agent_ports.items()]
+        try:
+            self._stamp = tls.stamp(self.settings)
+            context = tls.context(self.settings)
+            for slug, port in wanted:
+                self._sockets.append((self._bind(port), slug))
+        except tls.TlsError as error:
+            raise GrpcServerError(str(error)) from None
+        except BaseException:
+            self._close_sockets()
+            raise
+        self.port = self._sockets[0][0].getsockname()[1]
+        self.ports = {slug: sock.getsockname()[1] for sock, slug in self._sockets[1:]}
+        await self._accept(context)
+
+    def _bind(self, port: int) -> socket.socket:
+        host = self.settings.host.strip("[]")
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            bound = socket.socket(family, kind, protocol)
+            bound.setblocking(False)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            bound.listen(2048)
+        except OSError as error:
+            raise GrpcServerError(
+                f"cannot listen for gRPC on {host} port {port}: {error.strerror}; choose another "
+                "with --grpc-port (0 picks a free one)"
+            ) from None
+        return bound
+
+    async def _accept(self, context: ssl.SSLContext | None) -> None:
+        """Accept connections with this context; what was accepted with the last one stays."""
+        before, self._listeners = self._listeners, []
+        for bound, slug in self._sockets:
+            self._listeners.append(
+                await self.loop.create_server(
+                    partial(GrpcProtocol, self, slug),
+                    sock=bound.dup(),
+                    ssl=context,
+                    ssl_handshake_timeout=self.settings.handshake_timeout if context else None,
+                    ssl_shutdown_timeout=CLOSE_GRACE if context else None,
+                )
+            )
+        for listener in before:
+            listener.close()
+
+    def _stop_listening(self) -> None:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.close()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for bound, _ in self._sockets:
+            bound.close()
+        self._sockets = []
+
+    async def _watch_certificate(self) -> None:
+        while True:
+            await anyio.sleep(self.settings.tls_reload)
+            stamp = tls.stamp(self.settings)
+            if stamp == self._stamp or self.draining:
+                continue
+            try:
+                context = tls.context(self.settings)
+            except tls.TlsError as error:
+                log.warning("the certificate changed but cannot be used, the old one stays: %s", error)
+            else:
+                await self._accept(context)
+                self._stamp = stamp
+                log.info("the certificate changed: new connections get the new one")
+
+    # --- what is served -------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        runtime = self.runtime
+        address = self.settings.address or f"{self.settings.host}:{self.port}"
+        self.cards = Cards(runtime.card, address, runtime.default.slug, self.ports)
+        services = [V1, LEGACY, HEALTH, "grpc.reflection.v1.ServerReflection"]
+        services.append("grpc.reflection.v1alpha.ServerReflection")
+        health = Health(services, self._ready, self._stopping.wait)
+        self.methods = {
+            **a2a_methods(runtime, self.cards),
+            **health.methods(),
+            **Reflection(services).methods(),
+        }
+
+    def _ready(self) -> bool:
+        return self.runtime.ready and not self.draining
+
+    def told(self, error: Exception) -> RpcError | A2AError:
+        """Return what the caller may know of an error."""
+        return error if isinstance(error, RpcError) else faults.told(error)
+
+    async def _look(self) -> None:
+        while True:
+            await anyio.sleep(LOOK)
+            now = self.loop.time()
+            for link in list(self.links):
+                link.look(now)
+
+    def statistics(self) -> dict[str, int]:
+        """Counters for metrics; names end in ``_total`` where they only grow."""
+        return {
+            "grpc_connections": len(self.links),
+            "grpc_calls": self.calls,
+            "grpc_calls_dropped_total": self.dropped,
+            "grpc_connections_banished_total": self.banished,
+        }
+
+    # --- grpclib's side of a handler: calls begin and end in ``Processor`` ------------------------
+
+    def accept(self, *_: object) -> None:
+        raise NotImplementedError
+
+    def cancel(self, *_: object) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError

@@ -1,0 +1,128 @@
+"""Both A2A services, from the one table of operations: an adapter, and no business rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ...protocol import operations as ops
+from ...protocol.errors import ExtendedAgentCardNotConfiguredError, UnsupportedOperationError
+from ...protocol.operations import OPERATIONS, Operation
+from ...protocol.protobuf.codec import protobuf_codec
+from ...protocol.version import V03, V10
+from ...runtime.call import Call
+from ...runtime.runtime import Runtime
+from .metadata import answer
+from .rpc import Method, Rpc
+from .status import RpcError, Status
+
+if TYPE_CHECKING:
+    from ...runtime.feed import Stream
+    from .cards import Cards
+
+V1 = "lf.a2a.v1.A2AService"
+LEGACY = "a2a.v1.A2AService"
+
+# The methods of 0.3 are called otherwise in its proto than in 1.0; ListTasks it has not.
+_LEGACY_NAMES = {
+    ops.SUBSCRIBE.name: "TaskSubscription",
+    ops.LIST_PUSH.name: "ListTaskPushNotificationConfig",
+    ops.EXTENDED_CARD.name: "GetAgentCard",
+}
+
+
+class A2AService:
+    """The methods of one version's service."""
+
+    def __init__(self, runtime: Runtime, cards: Cards, *, served: str) -> None:
+        self._runtime = runtime
+        self._cards = cards
+        self._served = served
+
+    def methods(self) -> Iterable[tuple[bytes, Method]]:
+        """Return each path with what answers it."""
+        legacy = self._served == V03
+        for operation in OPERATIONS:
+            name = operation.name
+            if legacy:
+                if operation is ops.LIST_TASKS:
+                    continue
+                name = _LEGACY_NAMES.get(name, name)
+            make = self._stream if operation.streaming else self._unary
+            if legacy and operation is ops.EXTENDED_CARD:
+                make = self._legacy_card
+            path = f"/{LEGACY if legacy else V1}/{name}"
+            yield path.encode(), make(operation, legacy)
+
+    def _unary(self, operation: Operation, legacy: bool) -> Method:
+        runtime, served = self._runtime, self._served
+
+        async def run(rpc: Rpc) -> None:
+            version = rpc.metadata.version(served)
+            codec = protobuf_codec(version)
+            request = codec.decode(operation, rpc.message)
+            call = self._call(rpc, version, request.tenant)
+            response = await runtime.dispatch(call, operation, request)
+            await rpc.reply(codec.encode(operation, response), answer(version, call))
+
+        return Method(run, legacy=legacy)
+
+    def _stream(self, operation: Operation, legacy: bool) -> Method:
+        runtime, served = self._runtime, self._served
+
+        async def run(rpc: Rpc) -> None:
+            version = rpc.metadata.version(served)
+            codec = protobuf_codec(version)
+            request = codec.decode(operation, rpc.message)
+            call = self._call(rpc, version, request.tenant)
+            stream: Stream = await runtime.dispatch(call, operation, request)
+            rpc.message = b""  # a stream may live for hours: nothing of its request is kept
+            del request
+            try:
+                rpc.send_header(answer(version, call))
+                while (frames := await stream.next()) is not None:
+                    if frames:
+                        await rpc.send([codec.frame(frame) for frame in frames])
+            finally:
+                stream.close()
+            if stream.retry:
+                raise RpcError(
+                    Status.UNAVAILABLE,
+                    "This server is stopping: subscribe to the task again",
+                    [(b"retry-after", b"1")],
+                )
+
+        return Method(run, legacy=legacy)
+
+    def _legacy_card(self, operation: Operation, legacy: bool) -> Method:
+        """0.3 asks for *the* card: the extended one, or the public one where there is no other."""
+        runtime, cards = self._runtime, self._cards
+
+        async def run(rpc: Rpc) -> None:
+            version = rpc.metadata.version(V03)
+            request = protobuf_codec(version).decode(operation, rpc.message)
+            call = self._call(rpc, version, None)
+            try:
+                card = await runtime.dispatch(call, operation, request)
+            except (ExtendedAgentCardNotConfiguredError, UnsupportedOperationError):
+                card = cards.public(call.agent)
+            await rpc.reply(cards.legacy_message(card), answer(version, call))
+
+        return Method(run, legacy=legacy)
+
+    def _call(self, rpc: Rpc, version: str, tenant: str | None) -> Call:
+        link = rpc.connection
+        # Clients of one port name the agent by the tenant that its card told them.
+        agent = tenant if tenant and tenant in self._runtime.agents else link.agent
+        call = rpc.metadata.call(version, agent, tenant)
+        call.peer = link.peer
+        call.certificate = link.certificate
+        return call
+
+
+def a2a_methods(runtime: Runtime, cards: Cards) -> dict[bytes, Method]:
+    """Return the methods of both services by their paths."""
+    found: dict[bytes, Method] = {}
+    for served in (V10, V03):
+        found.update(A2AService(runtime, cards, served=served).methods())
+    return found

@@ -1,0 +1,63 @@
+"""The limits, times and addresses of the gRPC binding, each with its default."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+MIB = 1024 * 1024
+
+
+class GrpcSettings(Struct, frozen=True, kw_only=True):
+    """Seconds and bytes throughout."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 50051
+    """Port of all agents; 0 picks a free one. A request's ``tenant`` may name an agent."""
+    address: str | None = None
+    """``host:port`` where clients reach it, as written on cards. ``None``: where it listens."""
+    agent_ports: dict[str, int] = {}
+    """Further ports, each of one agent (by slug): for clients of 0.3, which know no tenant."""
+    certfile: str | None = None
+    """TLS certificate chain (PEM); read again when the file changes."""
+    keyfile: str | None = None
+    """TLS private key (PEM); read again when the file changes."""
+    client_ca: str | None = None
+    """Certificate authorities (PEM) of clients: with it every client needs a certificate."""
+    tls_reload: float = 10.0
+    """How often the certificate files are looked at."""
+    handshake_timeout: float = 10.0
+    """How long a TLS handshake may take."""
+    max_receive: int = 4 * MIB
+    """Longest message taken, also after it is decompressed; a longer one is RESOURCE_EXHAUSTED."""
+    max_send: int = 64 * MIB
+    """Longest message sent; a longer answer is RESOURCE_EXHAUSTED."""
+    max_buffered: int = 16 * MIB
+    """Bytes of unfinished messages that one connection may have here."""
+    max_metadata: int = 32 * 1024
+    """Longest list of header fields."""
+    max_streams: int = 256
+    """Calls that one connection may have open; more are refused and may be tried again."""
+    max_connections: int = 10_000
+    """Open connections; more are closed at once."""
+    request_timeout: float = 60.0
+    """How long a request may take to arrive."""
+    write_timeout: float = 60.0
+    """A client that takes nothing for this long loses its call, then its connection."""
+    idle: float = 600.0
+    """A connection without calls is closed after this long."""
+    age: float | None = None
+    """A connection is told to make way for a new one after this long; ``None``: never."""
+    age_grace: float = 60.0
+    """What the calls of a connection that is too old get to end."""
+    keepalive: float = 60.0
+    """A connection that was silent for this long is asked whether it is still there …"""
+    keepalive_timeout: float = 20.0
+    """… and closed when it does not answer for this long."""
+    ping_interval: float = 5.0
+    """Clients may ping this often while nothing is sent to them; more often is a strike."""
+    ping_strikes: int = 3
+    """Strikes that are overlooked before the connection is closed."""
+    nuisances: int = 1000
+    """Control frames (resets, settings, empty data, refused calls) that are taken at once; more
+    come free at a tenth of this a second. Beyond it the connection is closed."""
