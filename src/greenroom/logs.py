@@ -9,6 +9,8 @@ from typing import TextIO
 
 import msgspec
 
+from .runtime.telemetry import TaskFields
+
 FIELDS = ("event", "task", "context", "generation", "node", "agent", "error_id", "trace_id")
 """What a record may carry in ``extra``; everything else of ours is in the message."""
 
@@ -19,6 +21,7 @@ def configure(level: str = "info", form: str = "console", stream: TextIO | None 
     """Send the log of this process to ``stream`` (standard error), replacing what was set up."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JSONFormatter() if form == "json" else ConsoleFormatter())
+    handler.addFilter(TaskFields())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
