@@ -1,0 +1,221 @@
+"""Plain ``def`` handlers: worker threads, so by the machine's clock."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from greenroom import Agent, InputRequired, Message, Part, Role, TaskState
+from greenroom.runtime.blocking import BlockingContext
+from greenroom.runtime.cancel import TaskCancelled
+
+from ..support.drive import read, result, running, said, states
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend(real_backend: str) -> str:
+    return real_backend
+
+
+class Plain:
+    """An agent with a plain handler, and what it left behind."""
+
+    def __init__(self) -> None:
+        self.agent = Agent("Plain")
+        self.begun = threading.Event()
+        self.go = threading.Event()
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+        self.thread = 0
+
+        @self.agent.handler
+        def handler(ctx: BlockingContext) -> Any:
+            self.thread = threading.get_ident()
+            try:
+                return self._do(ctx)
+            except BaseException as error:
+                self.error = error
+                raise
+            finally:
+                self.ended.set()
+
+    def _do(self, ctx: BlockingContext) -> Any:
+        match ctx.text:
+            case "say":
+                ctx.status("looking")
+                ctx.artifact("whole", {"n": 1})
+                with ctx.artifact("chunks") as chunks:
+                    chunks.write("a")
+                    chunks.write("b")
+                return " ".join(message.text for message in ctx.history())
+            case "ask":
+                return f"{ctx.ask('How many?', int) + 1}"
+            case "auth":
+                return ctx.require_auth("Sign in").text
+            case "receive":
+                self.begun.set()
+                return ctx.receive().text
+            case "reject":
+                ctx.reject("no")
+            case "boom":
+                raise ValueError("secret")
+            case "turn":
+                return InputRequired("more?")
+            case "direct":
+                return Message(message_id="m", role=Role.AGENT, parts=[Part(text="hi")])
+            case "busy":
+                self.begun.set()
+                self.go.wait(10)
+                ctx.status("still here")
+        return "done"
+
+    async def until(self, event: threading.Event) -> None:
+        assert await anyio.to_thread.run_sync(event.wait, 10)
+
+
+async def test_it_runs_in_a_thread_with_a_blocking_context() -> None:
+    plain = Plain()
+    async with running(plain.agent) as peer:
+        frames = await read(await peer.stream("say"))
+        assert states(frames) == [
+            "submitted", "working", "working", "+whole", "+chunks", "+chunks", "+chunks",
+            "+result", "completed",
+        ]  # fmt: skip
+        [task] = (await peer.list(include_artifacts=True)).tasks
+        whole, chunks, last = task.artifacts or []
+        assert whole.parts == [Part(data={"n": 1})]
+        assert chunks.parts == [Part(text="a"), Part(text="b")]
+        assert last.text == "say"
+        assert plain.thread != threading.get_ident()
+
+
+async def test_it_may_ask() -> None:
+    plain = Plain()
+    async with running(plain.agent) as peer:
+        task = await peer.send("ask")
+        assert task.status.state is TaskState.INPUT_REQUIRED
+        task = await peer.send("many", task=task.id)
+        assert task.status.state is TaskState.INPUT_REQUIRED
+        assert result(await peer.send("41", task=task.id)) == "42"
+        task = await peer.send("auth")
+        assert task.status.state is TaskState.AUTH_REQUIRED
+        assert result(await peer.send("key", task=task.id)) == "key"
+        task = await peer.send("turn")
+        assert said(task) == "more?"
+        assert result(await peer.send("end", task=task.id)) == "done"
+
+
+async def test_it_may_receive_refuse_fail_and_answer_directly() -> None:
+    plain = Plain()
+    async with running(plain.agent, birth_delay=5.0) as peer:
+        task = await peer.send("receive", now=True)
+        await plain.until(plain.begun)
+        assert result(await peer.send("heard", task=task.id)) == "heard"
+        task = await peer.send("reject")
+        assert (task.status.state, said(task)) == (TaskState.REJECTED, "no")
+        task = await peer.send("boom")
+        assert task.status.state is TaskState.FAILED
+        assert "secret" not in str(task)
+        answer = await peer.answer("direct")
+        assert isinstance(answer, Message)
+
+
+async def test_a_cancel_raises_at_the_next_call() -> None:
+    plain = Plain()
+    async with running(plain.agent) as peer:
+        task = await peer.send("busy", now=True)
+        await plain.until(plain.begun)
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                done = await peer.cancel(task.id)
+                assert done.status.state is TaskState.CANCELED
+
+            group.start_soon(cancel)
+            while peer.runtime.system.actors[task.id].execution.reason is None:  # type: ignore[union-attr]
+                await anyio.lowlevel.checkpoint()
+            plain.go.set()
+        await plain.until(plain.ended)
+        assert isinstance(plain.error, TaskCancelled)
+
+
+@pytest.mark.parametrize("what", ["ask", "auth", "receive"])
+async def test_a_cancel_raises_in_a_call_that_waits(what: str) -> None:
+    plain = Plain()
+    async with running(plain.agent, cancel_grace=60.0) as peer:
+        task = await peer.send(what, now=True)
+        if what == "receive":
+            await plain.until(plain.begun)
+        else:
+            await peer.over(task.id)
+        with anyio.fail_after(5.0):
+            done = await peer.cancel(task.id)
+        assert done.status.state is TaskState.CANCELED
+        await plain.until(plain.ended)
+        assert isinstance(plain.error, TaskCancelled)
+
+
+async def test_a_thread_that_does_not_stop_is_left_behind() -> None:
+    plain = Plain()
+    async with running(plain.agent, cancel_grace=0.05) as peer:
+        task = await peer.send("busy", now=True)
+        await plain.until(plain.begun)
+        done = await peer.cancel(task.id)
+        assert done.status.state is TaskState.CANCELED
+        plain.go.set()
+        await plain.until(plain.ended)
+        assert isinstance(plain.error, TaskCancelled)
+        assert await peer.get(task.id) == done
+
+
+@pytest.mark.parametrize("what", ["ask", "receive"])
+async def test_no_thread_outlives_the_runtime(what: str) -> None:
+    plain = Plain()
+    async with running(plain.agent) as peer:
+        task = await peer.send(what, now=True)
+        if what == "receive":
+            await plain.until(plain.begun)
+        else:
+            await peer.over(task.id)
+    await plain.until(plain.ended)
+
+
+async def test_a_passivated_task_gives_its_thread_back_and_goes_on_later() -> None:
+    plain = Plain()
+    async with running(plain.agent, idle=0.05, threads=1) as peer:
+        task = await peer.send("ask")
+        await plain.until(plain.ended)
+        other = await peer.send("ask")
+        assert result(await peer.send("1", task=task.id)) == "2"
+        assert result(await peer.send("2", task=other.id)) == "3"
+
+
+async def test_the_number_of_threads_is_bounded() -> None:
+    lock = threading.Lock()
+    counts = {"now": 0, "most": 0}
+    agent = Agent("Plain")
+
+    @agent.handler
+    def handler(ctx: BlockingContext) -> str:
+        with lock:
+            counts["now"] += 1
+            counts["most"] = max(counts["most"], counts["now"])
+        ctx.status("one")
+        with lock:
+            counts["now"] -= 1
+        return "done"
+
+    async with running(agent, threads=2) as peer:
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(peer.send, "go")
+        assert counts["most"] <= 2
+        assert (await peer.list(status=TaskState.COMPLETED)).total_size == 20
