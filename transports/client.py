@@ -10,6 +10,11 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
+try:
+    from opentelemetry.propagate import inject
+except ImportError:  # the extra `telemetry` is not installed
+    inject = None  # type: ignore[assignment]
+
 from ..protocol import json, sse
 from ..protocol.cards import parse_card
 from ..protocol.codec import HTTP_JSON, JSONRPC
@@ -124,6 +129,8 @@ class Peer:
         legacy = self.version == VERSION_03
         body = self._legacy.request(operation, asked) if legacy else json.encode(asked)
         headers = {**self._headers, HEADER: self.version, "Accept": "application/json"}
+        if inject is not None:
+            inject(headers)  # the trace of whoever calls goes on at the agent's
         url = self.interface.url
         if self._binding == JSONRPC:
             name = operation.method_03 if legacy else operation.name
