@@ -11,12 +11,14 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".cache" / "bench-venv"
 PYTHON = HOME / "bin" / "python"
 REQUIREMENTS = (
-    "a2a-sdk[http-server,sqlite]==1.3.0",
+    "a2a-sdk[http-server,sqlite,grpc]==1.3.0",
     "fasta2a>=2.1,<3",
     "uvicorn>=0.34",
     "uvloop>=0.21",
     "httptools>=0.6",
     "hypercorn>=0.18",
+    "grpclib>=0.4.9",
+    "betterproto2>=0.10,<0.11",
 )
 
 
