@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, unquote_plus
 
-from msgspec import inspect
+from msgspec import inspect, structs
 
 from . import json
 from .codec import Codec
@@ -101,6 +101,9 @@ def request(codec: Codec, found: Match, query: str = "", body: json.Body = b"") 
         if found.family == V03 and plain.get("historyLength") == "0":
             del plain["historyLength"]  # in 0.3 zero is the default of proto3: all of it
         decoded = json.read({**plain, **found.params}, operation.request)
+        if found.family == V03 and getattr(decoded, "history_length", None) == 0:
+            # In a body of 0.3, too, 0 is no limit: its proto cannot say "unset".
+            decoded = structs.replace(decoded, history_length=None)
     else:
         decoded = operation.request(**found.params)
     check(decoded)
