@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import unicodedata
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, get_type_hints
 
@@ -19,7 +19,11 @@ from ..protocol.types import (
     AgentProvider,
     AgentSkill,
     Message,
+    SecurityRequirement,
+    SecurityScheme,
 )
+from .call import Principal
+from .extensions import Extension, Negotiation
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,7 +72,10 @@ class Agent:
         input_modes: Sequence[str] = TEXT_AND_DATA,
         output_modes: Sequence[str] = TEXT_AND_DATA,
         streaming: bool = True,
-        extensions: Sequence[AgentExtension] = (),
+        extensions: Sequence[AgentExtension | Extension] = (),
+        security_schemes: Mapping[str, SecurityScheme] | None = None,
+        extended_skills: Sequence[AgentSkill] = (),
+        extended_card: bool = False,
         on_interrupt: str | None = None,
         on_mismatch: str = "block",
         deadline: float | None = None,
@@ -93,13 +100,23 @@ class Agent:
         self.input_modes = list(input_modes)
         self.output_modes = list(output_modes)
         self.streaming = streaming
-        self.extensions = list(extensions)
+        self.negotiation = Negotiation(extensions)
+        self.extensions = self.negotiation.declared
+        self.security_schemes = security_schemes
+        """What the card must say; the server refuses to start if it enforces something else."""
         self.on_interrupt = on_interrupt
         self.on_mismatch = on_mismatch
         self.deadline = deadline
         """Seconds from its creation after which a task is cancelled."""
         self.deps: Any = None
-        self._skills: dict[str, AgentSkill] = {skill.id: skill for skill in skills}
+        self._skills: dict[str, AgentSkill] = {
+            skill.id: skill for skill in (*skills, *extended_skills)
+        }
+        self._extended = {skill.id for skill in extended_skills}
+        self._extended_card = extended_card
+        self._modifier: Callable[[AgentCard, Principal], Any] | None = None
+        self.skill_scopes: dict[str, frozenset[str]] = {}
+        """Scopes that the caller needs, by skill."""
         self._handler: Handler | None = None
         self._by_skill: dict[str, Handler] = {}
         self._lifespan: Callable[[], AbstractAsyncContextManager[Any]] | None = None
@@ -123,11 +140,14 @@ class Agent:
         examples: Sequence[str] = (),
         input_modes: Sequence[str] = (),
         output_modes: Sequence[str] = (),
+        scopes: Sequence[str] = (),
+        extended: bool = False,
     ) -> Callable[[F], F]:
         """Declare a skill on the card and make the function its handler.
 
         A message whose metadata has ``{"skill": id}`` goes to that skill; others go to the
-        ``@agent.handler``, or to the first skill where there is none.
+        ``@agent.handler``, or to the first skill where there is none. ``scopes`` are what a caller
+        needs for it; an ``extended`` one is shown on the extended card only, to who may use it.
         """
 
         def declare(function: F) -> F:
@@ -146,9 +166,21 @@ class Agent:
                 output_modes=list(output_modes) or None,
             )
             self._by_skill[key] = Handler.of(function)
+            if scopes:
+                self.skill_scopes[key] = frozenset(scopes)
+            if extended:
+                self._extended.add(key)
             return function
 
         return declare
+
+    def extended_card(self, function: F) -> F:
+        """Let ``function(card, principal)`` (plain or async) make each caller's extended card.
+
+        It gets the card with the skills that the principal may use and returns the one to send.
+        """
+        self._modifier = function
+        return function
 
     def lifespan(self, function: Callable[[], AsyncGenerator[Any, None]]) -> Any:
         """Make what the async generator yields ``ctx.deps``, from start to shutdown."""
@@ -179,19 +211,52 @@ class Agent:
 
     def handler_for(self, message: Message, call: Any = None) -> Handler:
         """The handler of a message."""
-        if self._by_skill:
-            wanted = (message.metadata or {}).get("skill")
-            if wanted is None and call is not None and call.metadata:
-                wanted = call.metadata.get("skill")
-            if isinstance(wanted, str) and wanted in self._by_skill:
-                return self._by_skill[wanted]
+        skill = self.skill_of(message, call.metadata if call is not None else None)
+        if skill in self._by_skill:
+            return self._by_skill[skill]
         if self._handler is not None:
             return self._handler
         return next(iter(self._by_skill.values()))
 
-    def card(self, interfaces: Sequence[AgentInterface]) -> AgentCard:
-        """The public card (section 4.4.1) for an agent served at ``interfaces``."""
-        skills = list(self._skills.values()) or [
+    def skill_of(self, message: Message, metadata: Mapping[str, Any] | None = None) -> str | None:
+        """The skill that a message is for; ``None``: the agent's handler, as no skill in
+        particular. ``metadata`` is that of the request."""
+        if not self._skills:
+            return None
+        wanted = (message.metadata or {}).get("skill")
+        if wanted is None and metadata:
+            wanted = metadata.get("skill")
+        general = self._handler is not None
+        if isinstance(wanted, str) and wanted in (self._skills if general else self._by_skill):
+            return wanted
+        return None if general else next(iter(self._by_skill))
+
+    @property
+    def skill_ids(self) -> tuple[str, ...]:
+        return tuple(self._skills)
+
+    def skill_requirements(self, skill: str) -> Sequence[SecurityRequirement]:
+        """The requirements that a declared ``AgentSkill`` brought with it."""
+        return self._skills[skill].security_requirements or ()
+
+    @property
+    def extends(self) -> bool:
+        """Whether the card says that there is an extended one."""
+        return self._extended_card or bool(self._extended) or self._modifier is not None
+
+    @property
+    def extension(self) -> Callable[[AgentCard, Principal], Any] | None:
+        """What makes an extended card of it; ``None`` where nothing is configured."""
+        if self._modifier is None and self._extended:
+            return _unchanged
+        return self._modifier
+
+    def card(self, interfaces: Sequence[AgentInterface], *, extended: bool = False) -> AgentCard:
+        """The public card (section 4.4.1) for an agent served at ``interfaces``; ``extended``: with
+        every skill there is."""
+        skills = [
+            skill for skill in self._skills.values() if extended or skill.id not in self._extended
+        ] or [
             AgentSkill(id=self.slug, name=self.name, description=self.description, tags=[self.slug])
         ]
         return AgentCard(
@@ -205,7 +270,7 @@ class Agent:
             capabilities=AgentCapabilities(
                 streaming=self.streaming,
                 push_notifications=False,
-                extended_agent_card=False,
+                extended_agent_card=self.extends,
                 extensions=self.extensions or None,
             ),
             default_input_modes=self.input_modes,
@@ -215,6 +280,10 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<Agent {self.slug} {self.version} skills={len(self._skills)}>"
+
+
+def _unchanged(card: AgentCard, principal: Principal) -> AgentCard:
+    return card
 
 
 def slug_of(name: str) -> str:

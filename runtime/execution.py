@@ -193,7 +193,7 @@ class Execution:
         actor = self.actor
         system = actor.system
         self.started = True
-        system.running += 1
+        system.began(actor.scope)
         task_id_var.set(actor.id)
         try:
             value = await self._call()
@@ -216,7 +216,7 @@ class Execution:
             if isinstance(cause, anyio.get_cancelled_exc_class()):
                 raise
         finally:
-            system.ended()
+            system.ended(actor.scope)
             system.graces.discard(self)
             if self._ctx is not None:
                 self._ctx.leave()

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -20,21 +21,31 @@ from ..protocol.errors import (
     UnsupportedOperationError,
 )
 from ..protocol.operations import Operation
+from ..protocol.signing import sign
 from ..protocol.types import AgentCard, AgentInterface
 from .agent import Agent
+from .audit import entry_of
 from .call import ANONYMOUS, Call, Principal, Scope
 from .cancel import Reason
 from .directory import Directory
+from .extended import ExtendedCards
+from .extensions import ExtensionContext, carried_out
 from .feed import Stream
+from .gate import Gate
 from .housekeeping import Housekeeping
+from .limits import Limits
 from .messaging import Messaging
 from .ports import Clock, Store
 from .reading import Reading
+from .security import Security
 from .settings import RuntimeSettings
 from .supervisor import supervisor
 from .system import System
+from .telemetry import operation_span, tracing
 
 log = logging.getLogger("greenroom.runtime")
+
+_SENDS = (ops.SEND, ops.STREAM)
 
 
 class SystemClock:
@@ -64,6 +75,8 @@ class Runtime:
         store: Store,
         settings: RuntimeSettings | None = None,
         clock: Clock | None = None,
+        security: Security | None = None,
+        limits: Limits | None = None,
     ) -> None:
         listed = [agents] if isinstance(agents, Agent) else list(agents)
         if not listed:
@@ -77,6 +90,7 @@ class Runtime:
         self.settings = settings or RuntimeSettings()
         self.ready = False
         self._clock = clock or SystemClock()
+        self.gate = Gate(security or Security(), limits or Limits(), self._clock, self.agents)
         self._store = store
         self._exit: AsyncExitStack | None = None
         self._streams: set[Stream] = set()
@@ -90,6 +104,7 @@ class Runtime:
         self.housekeeping = Housekeeping(self.system, self.directory)
         messaging = Messaging(self.system, self.directory, self._open_stream)
         reading = Reading(self.system, self.directory, self._open_stream)
+        extended = ExtendedCards(self.gate, self.card)
         self._doors: dict[str, Callable[..., Awaitable[Any]]] = {
             ops.SEND.name: messaging.send,
             ops.STREAM.name: messaging.stream,
@@ -97,6 +112,7 @@ class Runtime:
             ops.GET_TASK.name: reading.get,
             ops.LIST_TASKS.name: reading.list,
             ops.SUBSCRIBE.name: reading.subscribe,
+            ops.EXTENDED_CARD.name: extended.get,
         }
 
     # --- lifetime -------------------------------------------------------------------------------
@@ -107,11 +123,12 @@ class Runtime:
         self._build()
         async with AsyncExitStack() as stack:
             store = self.system.store
+            self.gate.announce()
+            if self.gate.security.audit is not None:
+                stack.callback(self.gate.security.audit.close)
             await store.open(now=self._clock.now())
             stack.push_async_callback(_shielded, store.close)
-            await store.heartbeat(
-                self.system.node, now=self._clock.now(), lease=self.settings.lease
-            )
+            await self._beat()
             stack.push_async_callback(_shielded, self._retire)
             for agent in self.agents.values():
                 await stack.enter_async_context(agent.running())
@@ -123,6 +140,7 @@ class Runtime:
             root.start_soon(self.system.ticker.run, name="ticker")
             root.start_soon(self._heartbeats, name="heartbeats")
             root.start_soon(self.housekeeping.run, name="housekeeping")
+            self.system.tracing = tracing()
             self.ready = True
             self._exit = stack.pop_all()
         return self
@@ -155,7 +173,7 @@ class Runtime:
         self.ready = False
         for actor in list(system.actors.values()):
             execution = actor.execution
-            if execution is not None and (execution.waiting or execution.sleeping > 0):
+            if execution is not None and execution.asleep:
                 execution.cancel(Reason.SHUTDOWN)  # what it waits for does not come any more
         with anyio.move_on_after(grace):
             await system.until_quiet()
@@ -180,18 +198,24 @@ class Runtime:
         while True:
             await anyio.sleep(beat)
             try:
-                alive = await self.system.store.heartbeat(
-                    self.system.node, now=self._clock.now(), lease=settings.lease
-                )
+                if not await self._beat():
+                    self._node_died()
+                    await self._beat()
             except Exception:
                 log.exception("the heartbeat of this node failed; it is tried again")
-            else:
-                if not alive:
-                    self._node_died()
             if anyio.current_time() >= next_stream:
                 next_stream += settings.heartbeat / 2
                 for stream in list(self._streams):
                     stream.tick()
+
+    async def _beat(self) -> bool:
+        """Renew the lease; whether this node was still alive."""
+        system = self.system
+        now = self._clock.now()
+        alive = await system.store.heartbeat(system.node, now=now, lease=self.settings.lease)
+        if alive:
+            system.lives(now + self.settings.lease)
+        return alive
 
     async def _retire(self) -> None:
         """What still belongs to this node is free for the next one at once."""
@@ -225,34 +249,85 @@ class Runtime:
         agent = self.agents.get(call.agent) if call.agent else self.default
         if agent is None:
             raise UnsupportedOperationError(f"There is no agent {call.agent!r} here")
+        audit = self.gate.security.audit
         try:
-            principal = call.principal or self._admit(call)
-            if operation.push:
-                raise PushNotificationNotSupportedError
-            if operation.streaming and not agent.streaming:
-                raise UnsupportedOperationError("This agent does not stream (capabilities)")
-            if operation.streaming and len(self._streams) >= self.settings.streams:
-                raise ResourceExhaustedError(  # before a send is accepted, not after
-                    "This server has as many open streams as it allows",
-                    headers={"Retry-After": "1"},
-                )
-            door = self._doors.get(operation.name)
-            if door is None:
-                raise UnsupportedOperationError("This agent has no extended card (capabilities)")
-            scope = Scope(principal.tenant, agent.slug, principal.owner)
-            return await door(call, agent, scope, request)
-        except A2AError:
-            self._errors += 1
+            result = await self._pass(call, agent, operation, request)
+        except BaseException as error:
+            if isinstance(error, A2AError):
+                self._errors += 1
+            if audit is not None and call.principal is not None:
+                now = self._clock.now()
+                audit.record(entry_of(call, operation, agent.slug, request, None, error, now))
             raise
+        if audit is not None:
+            now = self._clock.now()
+            audit.record(entry_of(call, operation, agent.slug, request, result, None, now))
+        return result
 
-    def _admit(self, call: Call) -> Principal:
-        call.principal = ANONYMOUS
-        return ANONYMOUS
+    async def _pass(self, call: Call, agent: Agent, operation: Operation, request: Any) -> Any:
+        """Through the gate, then through the operation's door."""
+        gate = self.gate
+        principal = call.principal
+        if principal is None:
+            if gate.open:  # the common case of a first try: not a call more than needed
+                call.principal = principal = ANONYMOUS
+            else:
+                principal = await gate.admit(call)
+        if not gate.open:
+            await gate.authorize(call, agent, operation, request, principal)
+        gate.measure(operation, request)
+        if operation.push:
+            raise PushNotificationNotSupportedError
+        if operation.streaming:
+            self._may_stream(agent, principal)
+        if not gate.open and operation in _SENDS and not request.message.task_id:
+            key = (principal.tenant, principal.owner)
+            gate.check_running(self.system.running_of.get(key, 0))
+        scope = Scope(principal.tenant, agent.slug, principal.owner)
+        if agent.extensions:
+            agent.negotiation.activate(call, operation)
+            hooks = agent.negotiation.hooks(call)
+            if hooks:
+                context = ExtensionContext(call, operation, agent.slug)
+                return await carried_out(
+                    hooks, context, request, partial(self._enter, operation, call, agent, scope)
+                )
+        return await self._enter(operation, call, agent, scope, request)
 
-    def card(self, slug: str, interfaces: Sequence[AgentInterface]) -> AgentCard:
-        """The public card of an agent served at ``interfaces``."""
+    async def _enter(
+        self, operation: Operation, call: Call, agent: Agent, scope: Scope, request: Any
+    ) -> Any:
+        door = self._doors[operation.name]
+        if self.system.tracing:
+            with operation_span(call, operation.name, agent.slug):
+                result = await door(call, agent, scope, request)
+        else:
+            result = await door(call, agent, scope, request)
+        if isinstance(result, Stream) and not self.gate.open:
+            assert call.principal is not None
+            self.gate.opened(call.principal, result)
+        return result
+
+    def _may_stream(self, agent: Agent, principal: Principal) -> None:
+        """Refuse a stream before a send is accepted, not after."""
+        if not agent.streaming:
+            raise UnsupportedOperationError("This agent does not stream (capabilities)")
+        if len(self._streams) >= self.settings.streams:
+            raise ResourceExhaustedError(
+                "This server has as many open streams as it allows", headers={"Retry-After": "1"}
+            )
+        if not self.gate.open:
+            self.gate.check_streams(principal)
+
+    def card(
+        self, slug: str, interfaces: Sequence[AgentInterface], *, extended: bool = False
+    ) -> AgentCard:
+        """The public card of an agent served at ``interfaces``, with what the gate enforces and,
+        where keys for it are configured, signed. ``extended`` shows every skill, unsigned."""
         agent = self.agents[slug] if slug else self.default
-        return agent.card(interfaces)
+        card = self.gate.secured(agent, agent.card(interfaces, extended=extended))
+        keys = self.gate.security.signing
+        return sign(card, keys) if keys and interfaces and not extended else card
 
     def _open_stream(self, stream: Stream) -> None:
         self._streams.add(stream)
@@ -273,6 +348,7 @@ class Runtime:
             "journal_commits_total": system.journal.commits,
             "journal_appends_total": system.journal.appends,
             "journal_failures_total": system.journal.failures,
+            **self.gate.statistics(),
         }
 
     def __repr__(self) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from .call import Scope
 from .journal import Journal
 from .ports import Clock, Store
 from .settings import RuntimeSettings
@@ -46,12 +47,21 @@ class System:
         """The directory: task id to the actor that is awake."""
         self.sends: dict[bytes, tuple[Actor, int, int]] = {}
         """Sends accepted and not yet committed: a repeat attaches to (actor, after, sequence)."""
+        self.strays: dict[str, Scope] = {}
+        """Tasks whose actor was lost: who has them now must be looked up in the store."""
+        self.alive_until = float("inf")
+        """When the lease of this node ends unless it is renewed."""
+        self._alive = Signal()
         self.running = 0
         """Handlers that run now …"""
         self.waiting = 0
         """… of which so many wait for their client."""
+        self.running_of: dict[tuple[str, str], int] = {}
+        """``running`` by tenant and owner."""
         self._quiet = Signal()
         self.draining = False
+        self.tracing = False
+        """Somebody collects spans."""
         self.random = random.Random()
         self._threads: anyio.CapacityLimiter | None = None
         self._stamp = (0, "")
@@ -81,9 +91,34 @@ class System:
             self._threads = anyio.CapacityLimiter(self.settings.threads)
         return self._threads
 
-    def ended(self) -> None:
+    def lives(self, until: float) -> None:
+        """The lease was renewed."""
+        self.alive_until = until
+        self._alive.notify()
+
+    async def until_alive(self) -> None:
+        """Wait until the lease is sure to hold: nothing may be begun that others may begin too.
+
+        A process that was stopped comes back here, and learns whether its tasks are still its own.
+        """
+        while self.now() > self.alive_until - self.settings.lease / 10:
+            await self._alive.wait()
+
+    def began(self, scope: Scope) -> None:
+        """A handler began."""
+        self.running += 1
+        key = (scope.tenant, scope.owner)
+        self.running_of[key] = self.running_of.get(key, 0) + 1
+
+    def ended(self, scope: Scope) -> None:
         """A handler ended."""
         self.running -= 1
+        key = (scope.tenant, scope.owner)
+        left = self.running_of[key] - 1
+        if left:
+            self.running_of[key] = left
+        else:
+            del self.running_of[key]
         if not self.running:
             self._quiet.notify()
 

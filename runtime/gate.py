@@ -1,0 +1,331 @@
+"""The one gate: who is it, may they, and not too often. Every operation of every binding passes it.
+
+Order: authenticate, rate of the caller, tenant, scopes, rate of the operation, size. After it an
+operation has a ``Scope`` that names its owner, and no store is asked without one: what is not the
+caller's does not exist (section 13.1).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import structs
+
+from ..protocol.errors import (
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+)
+from ..protocol.operations import SEND, STREAM, Operation
+from ..protocol.types import (
+    AgentCard,
+    SecurityRequirement,
+    SecurityScheme,
+    SendMessageRequest,
+    StringList,
+)
+from .agent import Agent
+from .audit import AuditEntry
+from .auth.combination import insufficient
+from .call import ANONYMOUS, Call, Principal
+from .feed import Stream
+from .limits import Limits, measure
+from .ports import Clock
+from .rates import Buckets, Patience
+from .security import Security
+
+log = logging.getLogger("greenroom.security")
+
+Key = tuple[str, str]
+"""Tenant and owner."""
+
+
+class Gate:
+    """Made by the runtime; transports only ask ``open`` and ``admit``."""
+
+    def __init__(
+        self, security: Security, limits: Limits, clock: Clock, agents: Mapping[str, Agent]
+    ) -> None:
+        self.security = security
+        self.limits = limits
+        self.open = security.authenticator is None
+        """Anonymous mode: there is nothing to check about the caller."""
+        self._authenticator = security.authenticator
+        self._now: Callable[[], float] = clock.now
+        self._buckets = Buckets(limits.buckets)
+        self._patience = Patience(limits)
+        self._streams: dict[Key, int] = {}
+        self._policy = {
+            name: frozenset(scopes) for name, scopes in security.policy.operations.items()
+        }
+        self._agent_scopes = {
+            slug: frozenset(scopes) for slug, scopes in security.policy.agents.items()
+        }
+        self.unauthenticated = 0
+        self.denied = 0
+        self.throttled = 0
+        self._check(agents)
+
+    # --- the caller -----------------------------------------------------------------------------
+
+    async def admit(self, call: Call) -> Principal:
+        """Set and return ``call.principal``. Transports may ask before they read a body.
+
+        Raises UnauthenticatedError (with its challenge), PermissionDeniedError,
+        ResourceExhaustedError, UnavailableError.
+        """
+        authenticator = self._authenticator
+        if authenticator is None:
+            call.principal = ANONYMOUS
+            return ANONYMOUS
+        now = self._now()
+        principal = authenticator.known(call, now)
+        if principal is None:
+            principal = await self._prove(call, now)
+        call.principal = principal
+        limits = self.limits
+        if limits.rate:
+            key = (principal.tenant, principal.owner)
+            wait = self._buckets.take(key, limits.rate, limits.burst, now)
+            if wait:
+                await self._throttle(wait, "this server")
+        return principal
+
+    async def _prove(self, call: Call, now: float) -> Principal:
+        """Verify credentials that were not seen before."""
+        assert self._authenticator is not None
+        due = self._patience.due(call.peer, now)
+        if due:
+            await self._patience.wait(due)
+            now = self._now()
+        try:
+            return await self._authenticator.authenticate(call, now)
+        except UnauthenticatedError as error:
+            self.unauthenticated += 1
+            self._refused(call, error.reason, error.message, now)
+            raise
+        except PermissionDeniedError as error:
+            self.denied += 1
+            self._refused(call, error.reason, error.message, now)
+            raise
+
+    def _refused(self, call: Call, reason: str, message: str, now: float) -> None:
+        count = self._patience.failed(call.peer, now)
+        # A flood shall not fill the log: the first few, then every doubling.
+        if count <= self.limits.failures or count & (count - 1) == 0:
+            log.warning(
+                "refused %s over %s: %s (%d from there)",
+                call.peer or "a caller", call.binding, message, count,
+                extra={"event": "refused", "address": call.peer, "reason": reason},
+            )  # fmt: skip
+        if self.security.audit is not None:
+            self.security.audit.record(
+                AuditEntry(
+                    time=now, action="Authenticate", outcome=reason, agent=call.agent,
+                    address=call.peer, binding=call.binding, version=call.version, detail=message,
+                )
+            )  # fmt: skip
+
+    async def _throttle(self, wait: float, what: str) -> None:
+        """Refuse, but not at once: who asks again immediately shall not keep us busy with it."""
+        self.throttled += 1
+        await self._patience.wait(min(wait, 1.0))
+        raise ResourceExhaustedError(
+            f"Too many requests for {what}: slow down",
+            headers={"Retry-After": str(max(1, round(wait)))},
+        )
+
+    # --- what it asks ---------------------------------------------------------------------------
+
+    async def authorize(
+        self, call: Call, agent: Agent, operation: Operation, request: Any, principal: Principal
+    ) -> None:
+        """Raise PermissionDeniedError or ResourceExhaustedError, or let it pass."""
+        if call.tenant and principal.tenant and call.tenant != principal.tenant:
+            self.denied += 1
+            raise PermissionDeniedError("These credentials are not of the tenant that was named")
+        held = principal.scopes
+        needed = self._agent_scopes.get(agent.slug)
+        if needed is not None and not needed <= held:
+            raise self._insufficient(needed - held)
+        needed = self._policy.get(operation.name)
+        if needed is not None and not needed <= held:
+            raise self._insufficient(needed - held)
+        if isinstance(request, SendMessageRequest):
+            self._skill(agent, request, principal)
+        limits = self.limits
+        if limits.operations:
+            rate = limits.operations.get(operation.name)
+            if rate:
+                key = (principal.tenant, principal.owner, operation.name)
+                wait = self._buckets.take(key, rate, limits.burst, self._now())
+                if wait:
+                    await self._throttle(wait, operation.name)
+
+    def _skill(self, agent: Agent, request: SendMessageRequest, principal: Principal) -> None:
+        skill = agent.skill_of(request.message, request.metadata)
+        if skill is None:
+            return
+        needed = agent.skill_scopes.get(skill)
+        if needed is not None and not needed <= principal.scopes:
+            raise self._insufficient(needed - principal.scopes)
+        declared = agent.skill_requirements(skill)
+        if declared and not any(_meets(principal, one) for one in declared):
+            lacking = [s for one in declared[0].schemes.values() for s in one.list]
+            raise self._insufficient(frozenset(lacking) - principal.scopes)
+
+    def _insufficient(self, missing: frozenset[str]) -> PermissionDeniedError:
+        self.denied += 1
+        if not missing:
+            return PermissionDeniedError("Another security scheme is required for this skill")
+        return insufficient(missing)
+
+    def measure(self, operation: Operation, request: Any) -> None:
+        """Refuse what is too large, whoever asks."""
+        if operation is SEND or operation is STREAM:
+            measure(request, self.limits)
+
+    # --- what it keeps open ---------------------------------------------------------------------
+
+    def check_running(self, running: int) -> None:
+        """Refuse another handler to a principal that has ``running``."""
+        if running >= self.limits.tasks:
+            raise ResourceExhaustedError(
+                f"You have {running} tasks at work; wait for one of them to end",
+                headers={"Retry-After": "1"},
+            )
+
+    def check_streams(self, principal: Principal) -> None:
+        """Refuse another stream to a principal that has its share."""
+        if self._streams.get((principal.tenant, principal.owner), 0) >= self.limits.streams:
+            raise ResourceExhaustedError(
+                f"You have {self.limits.streams} open streams; close one of them",
+                headers={"Retry-After": "1"},
+            )
+
+    def opened(self, principal: Principal, stream: Stream) -> None:
+        """Count a stream until it is closed."""
+        key = (principal.tenant, principal.owner)
+        streams = self._streams
+        streams[key] = streams.get(key, 0) + 1
+        before = stream.on_close
+
+        def closed(stream: Stream) -> None:
+            left = streams[key] - 1
+            if left:
+                streams[key] = left
+            else:
+                del streams[key]
+            if before is not None:
+                before(stream)
+
+        stream.on_close = closed
+
+    # --- the card -------------------------------------------------------------------------------
+
+    @property
+    def schemes(self) -> dict[str, SecurityScheme] | None:
+        """``securitySchemes`` of every agent's card."""
+        found = self._authenticator
+        return dict(found.schemes) if found is not None else None
+
+    def requirements(self, agent: Agent, skill: str | None = None) -> list[SecurityRequirement]:
+        """``securityRequirements`` of an agent's card, or of one of its skills."""
+        if self._authenticator is None:
+            return []
+        extra = set(self._agent_scopes.get(agent.slug, ()))
+        if skill is not None:
+            extra |= agent.skill_scopes.get(skill, frozenset())
+        return [_with(one, extra) for one in self._authenticator.requirements]
+
+    def secured(self, agent: Agent, card: AgentCard) -> AgentCard:
+        """Write onto a card what is enforced."""
+        if self._authenticator is None:
+            return card
+        skills = [
+            structs.replace(skill, security_requirements=self.requirements(agent, skill.id))
+            if agent.skill_scopes.get(skill.id)
+            else skill
+            for skill in card.skills
+        ]
+        return structs.replace(
+            card,
+            security_schemes=self.schemes,
+            security_requirements=self.requirements(agent),
+            skills=skills,
+        )
+
+    def permits(self, agent: Agent, skill: str, principal: Principal) -> bool:
+        """Whether a principal may use a skill."""
+        if not agent.skill_scopes.get(skill, frozenset()) <= principal.scopes:
+            return False
+        declared = agent.skill_requirements(skill)
+        return not declared or any(_meets(principal, one) for one in declared)
+
+    def _check(self, agents: Mapping[str, Agent]) -> None:
+        """Raise ValueError for a card that would promise what is not enforced."""
+        for slug in self._agent_scopes:
+            if slug not in agents:
+                raise ValueError(f"policy: there is no agent {slug!r}; there are {list(agents)}")
+        enforced = self.schemes or {}
+        for agent in agents.values():
+            declared = agent.security_schemes
+            if declared is not None and dict(declared) != enforced:
+                raise ValueError(
+                    f"the card of agent {agent.slug!r} declares the security schemes "
+                    f"{sorted(declared)} as the server does not enforce them; it enforces "
+                    f"{sorted(enforced) or 'none'}: leave them out, the card follows the server"
+                )
+            for skill, scopes in agent.skill_scopes.items():
+                if scopes and self.open:
+                    raise ValueError(
+                        f"skill {skill!r} of agent {agent.slug!r} needs scopes, but no security "
+                        "scheme says who has them"
+                    )
+            for skill in agent.skill_ids:
+                for name in _named(agent.skill_requirements(skill)):
+                    if name not in enforced:
+                        raise ValueError(
+                            f"skill {skill!r} of agent {agent.slug!r} declares the security "
+                            f"scheme {name!r}, which is not enforced; there are: "
+                            f"{sorted(enforced) or 'none'}"
+                        )
+
+    def announce(self) -> None:
+        """Say in the log who may call."""
+        if self.open:
+            log.warning(
+                "anonymous mode: anybody who reaches this server may call its agents, and all "
+                "callers share one owner; set a security scheme to change that",
+                extra={"event": "anonymous"},
+            )
+        else:
+            log.info("security schemes: %s", ", ".join(self.schemes or ()))
+
+    def statistics(self) -> dict[str, int]:
+        return {
+            "unauthenticated_total": self.unauthenticated,
+            "permission_denied_total": self.denied,
+            "throttled_total": self.throttled,
+            "refused_waiting": self._patience.parked,
+        }
+
+
+def _meets(principal: Principal, requirement: SecurityRequirement) -> bool:
+    scopes = {scope for one in requirement.schemes.values() for scope in one.list}
+    named = not requirement.schemes or principal.scheme in requirement.schemes
+    return named and scopes <= principal.scopes
+
+
+def _with(requirement: SecurityRequirement, extra: Iterable[str]) -> SecurityRequirement:
+    """Add scopes to the scheme that says who the caller is: the first."""
+    schemes = dict(requirement.schemes)
+    first = next(iter(schemes))
+    schemes[first] = StringList(list=list(dict.fromkeys([*schemes[first].list, *sorted(extra)])))
+    return SecurityRequirement(schemes=schemes)
+
+
+def _named(requirements: Sequence[SecurityRequirement]) -> set[str]:
+    return {name for one in requirements for name in one.schemes}

@@ -1,0 +1,91 @@
+"""What one caller may ask of this server. Limits of bodies and connections are the transports'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, field
+
+from ..protocol.errors import InvalidParamsError, PayloadTooLargeError
+from ..protocol.types import SendMessageRequest
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Each per principal, unless it says otherwise. Rates, tasks and streams of anonymous callers
+    are not limited one by one: they are all one principal. 0 switches a rate off.
+    """
+
+    parts: int = 256
+    """Parts of a message."""
+    part_bytes: int = 8 * 1024 * 1024
+    """Longest part: characters of text or base64, bytes of JSON."""
+    metadata_bytes: int = 64 * 1024
+    """Longest metadata of a message, of its request or of a part, as JSON."""
+    references: int = 64
+    """Other tasks that a message refers to."""
+    tasks: int = 1000
+    """Handlers that run at once; more sends are refused."""
+    streams: int = 1000
+    """Open streams."""
+    rate: float = 1000.0
+    """Requests a second, whatever they ask."""
+    burst: float = 2.0
+    """A bucket holds this many seconds of its rate."""
+    operations: Mapping[str, float] = field(default_factory=dict)
+    """Requests a second by operation (``{"SendMessage": 20}``)."""
+    buckets: int = 50_000
+    """Rates remembered; those unused longest are forgotten first."""
+    failures: int = 10
+    """Refused credentials of one address before it is made to wait."""
+    penalty: float = 2.0
+    """The longest wait, in seconds; it doubles with each refusal, from a sixteenth of this."""
+    forgiven: float = 60.0
+    """Seconds without a refusal after which an address starts anew."""
+    parked: int = 1000
+    """Requests that wait so at once; more are refused with 429."""
+    seen: int = 10_000
+    """Addresses remembered."""
+
+
+def measure(request: SendMessageRequest, limits: Limits) -> None:
+    """Refuse a message that is too long. Raises InvalidParamsError, PayloadTooLargeError."""
+    message = request.message
+    parts = message.parts
+    if len(parts) > limits.parts:
+        raise InvalidParamsError(
+            f"A message may have {limits.parts} parts, not {len(parts)}", field="message.parts"
+        )
+    most = limits.part_bytes
+    for index, part in enumerate(parts):
+        text = part.text if part.text is not None else part.raw
+        length = len(text) if text is not None else 0
+        if part.data is not UNSET:
+            length = len(_encode(part.data))
+        if length > most:
+            raise PayloadTooLargeError(
+                f"message.parts[{index}] is longer than {most} bytes", maxBytes=str(most)
+            )
+        if part.metadata is not None:
+            _metadata(f"message.parts[{index}].metadata", part.metadata, limits)
+    if message.metadata is not None:
+        _metadata("message.metadata", message.metadata, limits)
+    if request.metadata is not None:
+        _metadata("metadata", request.metadata, limits)
+    references = message.reference_task_ids
+    if references is not None and len(references) > limits.references:
+        raise InvalidParamsError(
+            f"A message may refer to {limits.references} tasks, not {len(references)}",
+            field="message.referenceTaskIds",
+        )
+
+
+def _metadata(path: str, value: dict[str, Any], limits: Limits) -> None:
+    if len(_encode(value)) > limits.metadata_bytes:
+        raise PayloadTooLargeError(
+            f"{path} is longer than {limits.metadata_bytes} bytes",
+            maxBytes=str(limits.metadata_bytes),
+        )
