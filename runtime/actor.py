@@ -45,6 +45,7 @@ from .call import Scope
 from .feed import Feed
 from .fold import Artifacts, fold_frames, join, task_from, task_of
 from .ports import (
+    ALL_TIMERS,
     Append,
     Entry,
     Header,
@@ -68,8 +69,6 @@ log = logging.getLogger("greenroom.actor")
 _encode = msgspec.json.Encoder().encode
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_status = msgspec.json.Decoder(TaskStatus).decode
-_UNBLOCK_EVERY = 30.0
-"""Seconds between looks at whether a blocked task has a handler again that fits."""
 _MESSAGES_KEPT = 32
 """Messages of a young task kept in memory; a task with more reads its history from the store."""
 
@@ -130,7 +129,9 @@ class Actor:
         "_row_epoch",
         "_sends",
         "_status_json",
+        "_timed",
         "_timers",
+        "_touched",
         "_unfolded",
         "_unfolded_bytes",
         "agent",
@@ -207,6 +208,10 @@ class Actor:
         self._new: list[Frame] = []
         self._sends: list[SendRecord] = []
         self._timers: list[Timer] = []
+        self._timed = False
+        """Timers of this task may be in the store."""
+        self._touched = False
+        """The header alone has changed."""
         self._cleared: list[str] = []
         self._unfolded: list[Frame] = []
         self._unfolded_bytes = 0
@@ -255,7 +260,7 @@ class Actor:
         """Make the actor of a stored task. Its first append takes the task over."""
         header = loaded.header
         self = cls(system, agent, header.scope, header.id, header.context_id)
-        self.born = True
+        self.born = self._timed = True
         self.state = header.state
         self.status = _decode_status(header.status)
         self.generation = header.generation
@@ -314,13 +319,13 @@ class Actor:
                 currentGeneration=str(self.generation),
             )
         # What answers a question is read at once, whatever was left unread before it.
-        if not self.state.interrupted and len(self.inbox) >= self.system.settings.mailbox:
+        waiting = self.state.interrupted or self.open_ask is not None
+        if not waiting and len(self.inbox) >= self.system.settings.mailbox:
             raise ResourceExhaustedError(
                 f"The task has {len(self.inbox)} messages that its agent has not read yet",
                 headers={"Retry-After": "1"},
             )
         accepted_after = self.generation
-        waiting = self.state.interrupted
         if waiting:
             self._keep_status_message()
         sequence = self._add_message(message)
@@ -336,10 +341,11 @@ class Actor:
     def _resume(self, sequence: int, message: Message, sender: Any) -> None:
         """The message that a waiting task waited for is here: committed with working, together."""
         from .execution import Execution
+        from .ledger import Ledger
 
         self.system.idle.discard(self)
         ask, self.open_ask = self.open_ask, None
-        if ask is None and self.execution is None:
+        if ask is None and self.execution is None and not Ledger.suspended(self.entries):
             # One call per message: a new turn, a new run.
             self.inbox.clear()
             self.entries = ()
@@ -351,15 +357,17 @@ class Actor:
             self.set_status(TaskState.WORKING)
             self.execution.start()
             return
-        self.set_status(TaskState.WORKING)
+        if self.state.interrupted:
+            self.set_status(TaskState.WORKING)
         if ask is not None:
             self.inbox.pop()
             self.record(ask, b'{"kind":"answer","value":%d}' % sequence)
-            if self.execution is None:
-                self.resume(sender)
-            assert self.execution is not None
-            self.execution.answered(message)
-        elif self.execution is not None:
+        if self.execution is None:
+            self.resume(sender)
+        assert self.execution is not None
+        if ask is not None:
+            self.execution.answered(ask, message)
+        else:
             self.execution.wake()
 
     def resume(self, sender: Any = None) -> None:
@@ -368,14 +376,17 @@ class Actor:
         from .ledger import Ledger
 
         entries, self.entries = self.entries, ()
-        message, state = Ledger.start(entries)
-        # The message just delivered is in the inbox already; the others were never read.
-        self.inbox.extendleft(
-            (entry.sequence, _decode_message(entry.body))
-            for entry in reversed(Ledger.unread(entries))
-        )
-        self.execution = Execution(self, message, sender, entries, state)
+        began = Ledger.start(entries)
+        # A message just delivered is in the inbox already; the others were never read.
+        known = {sequence for sequence, _ in self.inbox}
+        self.inbox.extendleft(item for item in reversed(began.unread) if item[0] not in known)
+        self.execution = Execution(self, began.message, sender, entries, began.state)
         self.execution.start()
+
+    def withdraw(self) -> None:
+        """Nobody waits any more for the answer to the open question."""
+        if self._lost is None and self.state.interrupted:
+            self.set_status(TaskState.WORKING)
 
     def set_status(
         self, state: TaskState, message: Message | None = None, op: Op = ROOT,
@@ -392,6 +403,9 @@ class Actor:
         self.status = TaskStatus(state=state, message=message, timestamp=self.system.timestamp())
         self.updated_at = self.system.now()
         self._status_json = _encode(self.status)
+        if state.terminal and self._timed:
+            self._timers.clear()
+            self._cleared = [ALL_TIMERS]
         self._add_event(
             StreamResponse(
                 status_update=TaskStatusUpdateEvent(
@@ -414,9 +428,12 @@ class Actor:
         """Append a record of the current run."""
         if not self.born:
             self.birth()
+        if self.attempts > 1 and self.agent.on_interrupt != "rerun":
+            self.attempts = 1  # the run has come further than ever
         self._add(Kind.RECORD, body, 0, op)
 
     def set_timer(self, timer: Timer) -> None:
+        self._timed = True
         self._timers.append(timer)
         self._dirty()
 
@@ -435,7 +452,10 @@ class Actor:
         """Replay cannot go on: visible, not terminal, tried again with a new version."""
         if self.agent.on_mismatch == "fail":
             log.error("task %s cannot be replayed: %s", self.id, why)
-            self.set_status(TaskState.FAILED)
+            self.set_status(
+                TaskState.FAILED,
+                self.say("The agent has changed since this task began and cannot go on with it."),
+            )
             return
         log.error("task %s is blocked: %s", self.id, why)
         self.blocked = f"{self.agent.version} {self.system.node} {why}"
@@ -444,7 +464,7 @@ class Actor:
             self.say(f"Blocked: {why}"),
             metadata={"greenroom/blocked": why},
         )
-        self.set_timer(Timer("unblock", self.system.now() + _UNBLOCK_EVERY))
+        self.set_timer(Timer("unblock", self.system.now() + self.system.settings.unblock_every))
 
     def timer_due(self, timer: Timer) -> None:
         """A durable timer of this task is due."""
@@ -457,9 +477,18 @@ class Actor:
             from .cancel import Reason
 
             self.cancel(Reason.DEADLINE)
-        elif timer.name == "unblock" and self.blocked:
-            self.set_timer(Timer("unblock", self.system.now() + _UNBLOCK_EVERY))
-        # A sleep or a time-out needs nothing more than that its task is awake: it is by now.
+        elif timer.name == "cancel":  # from the command line
+            from .cancel import Reason
+
+            self.cancel(Reason.USER)
+        elif timer.name == "unblock":
+            if self.blocked:
+                self.set_timer(
+                    Timer("unblock", self.system.now() + self.system.settings.unblock_every)
+                )
+        elif self.execution is None and self.entries and not self.blocked:
+            # A sleep or a time-out, beside a question that is still open: the run goes on.
+            self.resume()
 
     def say(self, text: str) -> Message:
         """A message of the agent to the client."""
@@ -475,6 +504,7 @@ class Actor:
         """``ctx.restart``: a new run of the same handler on the same message."""
         from .execution import Execution
 
+        self.attempts = 1
         self.begin_run(execution.message, state)
         self.execution = Execution(
             self, execution.message, execution.call, state=msgspec.json.decode(state)
@@ -485,9 +515,11 @@ class Actor:
         """Begin a run that no message begins: a record holds what it starts from."""
         self.run += 1
         self.run_start = self.sequence + 1
-        self.attempts = 1
+        self.handler = self.agent.version
         self.record(
-            ROOT, b'{"kind":"run","value":{"message":%b,"state":%b}}' % (_encode(message), state)
+            ROOT,
+            b'{"kind":"run","value":{"message":%b,"state":%b,"unread":%b}}'
+            % (_encode(message), state, _encode(list(self.inbox))),
         )
 
     def _keep_status_message(self) -> None:
@@ -525,6 +557,17 @@ class Actor:
         """The store does not know yet that nobody has this task."""
         return self.parked and self.committed is not None and self.committed.node != ""
 
+    def touch(self) -> None:
+        """Have the header written, though there may be no entry to write."""
+        self._touched = True
+        self._dirty()
+
+    def interrupted(self) -> None:
+        """The handler was stopped in good order: that was no attempt that failed."""
+        if self._lost is None and self.born and not self.state.terminal:
+            self.attempts = max(0, self.attempts - 1)
+            self.touch()
+
     def _dirty(self) -> None:
         if not self._queued and self._inflight is None:
             self._queued = True
@@ -537,7 +580,8 @@ class Actor:
         self._queued = False
         if self._lost is not None:
             return None
-        if not (self._pending or self._timers or self._cleared) and not self._parking:
+        touched, self._touched = self._touched, False
+        if not (self._pending or self._timers or self._cleared or touched or self._parking):
             return None
         entries, self._pending = self._pending, []
         frames, self._new = self._new, []
@@ -625,7 +669,7 @@ class Actor:
             self.feed.signal.notify()
         if header.state.terminal:
             self._leave()
-        elif self._pending or self._timers or self._cleared:
+        elif self._pending or self._timers or self._cleared or self._touched:
             self._dirty()
 
     def unknown(self, error: BaseException) -> None:
@@ -641,6 +685,8 @@ class Actor:
         if self._lost is not None:
             return
         self._lost = why
+        if self.born:
+            self.system.strays[self.id] = self.scope
         self._pending.clear()
         self._new.clear()
         self._forget_sends(self._sends)
@@ -677,8 +723,10 @@ class Actor:
         if self._lost is not None or self.state.terminal:
             return
         execution = self.execution
-        asleep = execution is not None and (execution.waiting or execution.sleeping > 0)
-        if self.readers or self.backlog:
+        asleep = execution is not None and execution.asleep
+        if execution is not None and not asleep:
+            return  # it will say when it waits again
+        if self.readers or self.unwritten:
             self.system.idle.add(self)
         elif self.state.interrupted or self.blocked:
             if execution is None or asleep:
@@ -715,6 +763,11 @@ class Actor:
         """Entries accepted and not yet committed."""
         return self.sequence - self._committed_sequence
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether anything of this actor is not in the store yet."""
+        return bool(self._queued or self._inflight)
+
     async def window(self) -> None:
         """Wait until the commit has caught up with what this task writes."""
         limit = self.system.settings.window
@@ -737,7 +790,7 @@ class Actor:
 
     async def settle(self) -> None:
         """Wait until nothing is left to commit, or this actor is not the task's any more."""
-        while self.backlog and self._lost is None:
+        while self.unwritten and self._lost is None:
             await self.feed.signal.wait()
 
     async def answer(self, after: int, wait: Wait) -> Header | Message:

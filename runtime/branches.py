@@ -6,45 +6,83 @@ failed, who won a race, where a time-out struck. On replay the record decides, n
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import anyio
 import msgspec
 
 from .actor import Op
-from .ledger import below, record
+from .ledger import ReplayMismatch, below, record
 from .ports import Timer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .context import TaskContext
+    from .execution import Execution
 
 T = TypeVar("T")
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """Where a branch was cut off: at which operation, and whether that was over."""
+
+    ordinal: int
+    over: bool
+
+    @property
+    def limit(self) -> int:
+        """The last operation that the branch may begin on replay."""
+        return self.ordinal if self.over else self.ordinal - 1
 
 
 class Branch:
     """One line of execution of a handler. Its operations are numbered from 1."""
 
-    __slots__ = ("busy", "context", "cut", "name", "ordinal")
+    __slots__ = ("busy", "context", "ended", "limit", "name", "ordinal", "watchers")
 
     def __init__(self, context: TaskContext, name: str) -> None:
         self.context = context
         self.name = name
         self.ordinal = 0
+        """The operation that began last …"""
+        self.ended = 0
+        """… and the one that ended last."""
         self.busy = False
-        self.cut = 0
-        """On replay: the operation at which a time-out struck; 0: none did."""
+        self.limit: int | None = None
+        """On replay: the operation after which this branch was cut off. It goes no further."""
+        self.watchers: list[TimeoutScope] = []
+
+    @property
+    def position(self) -> Position:
+        return Position(self.ordinal, self.ended == self.ordinal)
+
+    def go_on_from(self, position: Position) -> None:
+        """What was cut off was cut off again: number on as it was done then."""
+        self.ordinal = self.ended = position.ordinal
+
+    @property
+    def cut(self) -> bool:
+        """Whether the next operation never began."""
+        return self.limit is not None and self.ordinal >= self.limit
+
+    async def wait_for_the_cut(self) -> None:
+        """Stay here: what cut the branch off is on its way."""
+        for watcher in self.watchers.copy():
+            watcher.look(parked=True)
+        await anyio.sleep_forever()
+
+    def look(self) -> None:
+        """Tell the time-outs how far the branch is."""
+        for watcher in self.watchers.copy():
+            watcher.look(parked=False)
 
 
 current_branch: ContextVar[Branch | None] = ContextVar("greenroom_branch", default=None)
-
-
-class TimeoutStruck(BaseException):
-    """Replay has come to where a time-out struck."""
 
 
 class Busy:
@@ -58,8 +96,13 @@ class Busy:
     def __enter__(self) -> None:
         self._branch.busy = True
 
-    def __exit__(self, *_: object) -> None:
-        self._branch.busy = False
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        branch = self._branch
+        branch.busy = False
+        if kind is None or issubclass(kind, Exception):
+            branch.ended = branch.ordinal
+            if branch.watchers:
+                branch.look()
 
 
 class Spawned(Generic[T]):
@@ -93,36 +136,59 @@ class _Failed(Exception):
 
 async def _in_branch(branch: Branch, awaitable: Awaitable[T]) -> T:
     token = current_branch.set(branch)
+    execution = branch.context._execution
+    execution.go()
     try:
         return await awaitable
     finally:
+        execution.pause()
         current_branch.reset(token)
 
 
-def _close(awaitables: tuple[Awaitable[Any], ...]) -> None:
+def _close(awaitables: Iterable[Awaitable[Any]]) -> None:
     for awaitable in awaitables:
         if isinstance(awaitable, Coroutine):
             awaitable.close()
 
 
+async def _begin(context: TaskContext, awaitables: tuple[Awaitable[Any], ...], kind: str) -> Begun:
+    """Begin an operation whose awaitables become branches; if it may not begin, close them."""
+    try:
+        branch = context._branch()
+        op = await context._begin()
+        found = context._ledger.record(op, kind)
+    except BaseException:
+        _close(awaitables)
+        raise
+    inner = below(op)
+    children = [Branch(context, f"{inner}.{index}") for index in range(len(awaitables))]
+    recorded = None if found is None else msgspec.json.decode(found.value)
+    return Begun(branch, op, children, found is not None, recorded)
+
+
+class Begun(NamedTuple):
+    parent: Branch
+    op: Op
+    children: list[Branch]
+    replayed: bool
+    recorded: Any
+
+
 async def gather(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -> list[Any]:
     """``TaskContext.gather``."""
-    parent = context._branch()
-    op = context._place()
-    inner = below(op)
-    branches = [Branch(context, f"{inner}.{index}") for index in range(len(awaitables))]
-    found = context._ledger.record(op, "gather")
-    with Busy(parent):
-        if found is not None and (failed := msgspec.json.decode(found.value)) is not None:
+    begun = await _begin(context, awaitables, "gather")
+    failed = begun.recorded
+    with Busy(begun.parent), Asleep(context._execution):
+        if failed is not None:
             # This one failed first, and the others were cancelled: only it is run again.
             _close(awaitables[:failed] + awaitables[failed + 1 :])
-            await _in_branch(branches[failed], awaitables[failed])
-            return []
+            await _in_branch(begun.children[failed], awaitables[failed])
+            raise ReplayMismatch(begun.op, "a gather that failed", "one that does not")
         results: list[Any] = [None] * len(awaitables)
 
         async def run(index: int) -> None:
             try:
-                results[index] = await _in_branch(branches[index], awaitables[index])
+                results[index] = await _in_branch(begun.children[index], awaitables[index])
             except Exception as error:
                 raise _Failed(index, error) from error
 
@@ -132,97 +198,149 @@ async def gather(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -
                     group.start_soon(run, index)
         except BaseExceptionGroup as errors:
             first = _first(errors)
-            if first is None:
-                raise
-            if found is None:
-                context._actor.record(op, record("gather", value=b"%d" % first.index))
+            context._actor.record(begun.op, record("gather", value=b"%d" % first.index))
             raise first.error from None
-        if found is None:
-            context._actor.record(op, record("gather"))
+        if not begun.replayed:
+            context._actor.record(begun.op, record("gather"))
     return results
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> _Failed | None:
-    """The first failure, if there is nothing worse among the errors."""
-    failed, rest = errors.split(_Failed)
-    if rest is not None or failed is None:
-        return None
-    found: BaseException = failed
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, _Failed)
-    return found
+def _first(errors: BaseExceptionGroup[BaseException]) -> _Failed:
+    """The first failure among errors; raises what is no failure but a way out of the handler."""
+    failures: list[_Failed] = []
+    pending: list[BaseException] = [errors]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending[:0] = error.exceptions
+        elif isinstance(error, _Failed):
+            failures.append(error)
+        else:
+            raise error from None
+    return failures[0]
 
 
 async def race(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -> Any:
     """``TaskContext.race``."""
     if not awaitables:
         raise ValueError("a race needs somebody to run it")
-    parent = context._branch()
-    op = context._place()
-    inner = below(op)
-    branches = [Branch(context, f"{inner}.{index}") for index in range(len(awaitables))]
-    found = context._ledger.record(op, "race")
-    with Busy(parent):
-        if found is not None:
-            winner = msgspec.json.decode(found.value)
+    begun = await _begin(context, awaitables, "race")
+    with Busy(begun.parent), Asleep(context._execution):
+        if begun.replayed:
+            winner = begun.recorded
             _close(awaitables[:winner] + awaitables[winner + 1 :])
-            return await _in_branch(branches[winner], awaitables[winner])
+            return await _in_branch(begun.children[winner], awaitables[winner])
         ended: list[tuple[int, Any, BaseException | None]] = []
 
         async def run(index: int, scope: anyio.CancelScope) -> None:
             try:
-                value = await _in_branch(branches[index], awaitables[index])
+                value = await _in_branch(begun.children[index], awaitables[index])
             except Exception as error:
                 ended.append((index, None, error))
             else:
                 ended.append((index, value, None))
             scope.cancel()
 
-        async with anyio.create_task_group() as group:
-            for index in range(len(awaitables)):
-                group.start_soon(run, index, group.cancel_scope)
+        try:
+            async with anyio.create_task_group() as group:
+                for index in range(len(awaitables)):
+                    group.start_soon(run, index, group.cancel_scope)
+        except BaseExceptionGroup as errors:
+            raise _first(errors).error from None
         winner, value, error = ended[0]
-        context._actor.record(op, record("race", value=b"%d" % winner))
-    if error is not None:
-        raise error
+        context._actor.record(begun.op, record("race", value=b"%d" % winner))
+        if error is not None:
+            raise error
     return value
 
 
 class Group:
     """Branches of a handler that end together; see ``TaskContext.group``."""
 
-    def __init__(self, context: TaskContext, inner: str, children: anyio.abc.TaskGroup) -> None:
+    def __init__(
+        self, context: TaskContext, inner: str, children: anyio.abc.TaskGroup, failed: int | None
+    ) -> None:
         self._context = context
         self._inner = inner
         self._children = children
+        self._failed = failed
         self._count = 0
 
     def start(
         self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any
     ) -> Spawned[T]:
         """Run a coroutine function as a branch of its own."""
-        branch = Branch(self._context, f"{self._inner}.{self._count}")
+        index = self._count
+        branch = Branch(self._context, f"{self._inner}.{index}")
         self._count += 1
         spawned: Spawned[T] = Spawned()
 
         async def run() -> None:
-            spawned._finish(await _in_branch(branch, function(*args, **kwargs)))
+            try:
+                spawned._finish(await _in_branch(branch, function(*args, **kwargs)))
+            except Exception as error:
+                if self._failed not in (None, index):
+                    await anyio.sleep_forever()  # it was not the first then, nor is it now
+                raise _Failed(index, error) from error
 
         self._children.start_soon(run)
         return spawned
 
 
+_GroupRecord = tuple[int | None, Position | None]
+
+_BODY = -1
+"""Stands for the block of a group itself among its branches."""
+
+
 @asynccontextmanager
 async def group(context: TaskContext) -> AsyncIterator[Group]:
     """``TaskContext.group``."""
-    op = context._place()
-    async with anyio.create_task_group() as children:
-        yield Group(context, below(op), children)
+    branch = context._branch()
+    op = await context._begin()
+    branch.ended = op.ordinal
+    found = context._ledger.record(op, "group")
+    failed, position = (
+        (None, None) if found is None else msgspec.json.decode(found.value, type=_GroupRecord)
+    )
+    outer = branch.limit
+    joining = False
+    if position is not None:
+        branch.limit = position.limit
+    try:
+        async with anyio.create_task_group() as children:
+            try:
+                yield Group(context, below(op), children, failed)
+            except Exception as error:
+                raise _Failed(_BODY, error) from error
+            joining = branch.busy = True
+            context._execution.pause()
+    except BaseExceptionGroup as errors:
+        first = _first(errors)
+        if found is None:
+            # The block was cut off where it was, unless it was what failed.
+            told = None if first.index == _BODY else branch.position
+            context._actor.record(
+                op, record("group", value=msgspec.json.encode((first.index, told)))
+            )
+        elif position is not None:
+            branch.go_on_from(position)
+        raise first.error from None
+    finally:
+        branch.limit = outer
+        if joining:
+            branch.busy = False
+            context._execution.go()
+    if found is None:
+        context._actor.record(op, record("group", value=b"[null,null]"))
 
 
 class TimeoutScope:
-    """``TaskContext.timeout``: raises ``TimeoutError`` where it is left after it struck."""
+    """``TaskContext.timeout``: raises ``TimeoutError`` where it is left after it struck.
+
+    On replay the clock does not run while the branch is on ground that it has covered before; and
+    where the time-out struck then, it strikes again.
+    """
 
     def __init__(self, context: TaskContext, seconds: float) -> None:
         self._context = context
@@ -230,40 +348,91 @@ class TimeoutScope:
 
     async def __aenter__(self) -> TimeoutScope:
         context = self._context
-        actor = context._actor
+        actor, ledger = context._actor, context._ledger
         self._branch = branch = context._branch()
-        self._op = op = context._place()
-        found = context._ledger.record(op, "timeout")
+        self._op = op = await context._begin()
+        branch.ended = op.ordinal
+        found = ledger.record(op, "timeout")
         if found is None:
-            due = actor.system.now() + self._seconds
-            actor.record(op, record("timeout", value=msgspec.json.encode(due)))
-            actor.set_timer(Timer(f"timeout{below(op)}", due))
+            self._due = actor.system.now() + self._seconds
+            actor.record(op, record("timeout", value=msgspec.json.encode(self._due)))
+            actor.set_timer(Timer(f"timeout{below(op)}", self._due))
         else:
-            due = msgspec.json.decode(found.value)
-        struck = context._ledger.record(Op(below(op), 1), "struck")
-        self._outer = branch.cut
+            self._due = msgspec.json.decode(found.value)
+        struck = ledger.record(Op(below(op), 1), "struck")
+        self._outer = branch.limit
+        self._struck: Position | None = None
         if struck is not None:
-            branch.cut = msgspec.json.decode(struck.value)
-        left = max(0.0, due - actor.system.now())
-        self._scope = anyio.move_on_after(left if struck is None else None)
+            self._struck = msgspec.json.decode(struck.value, type=Position)
+            branch.limit = self._struck.limit
+        self._covered = ledger.last(branch.name)
+        self._scope = anyio.CancelScope()
         self._scope.__enter__()
+        branch.watchers.append(self)
+        self.look(parked=False)
         return self
 
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> bool:
+    def look(self, *, parked: bool) -> None:
+        """The branch has come further."""
         branch = self._branch
-        replayed = isinstance(error, TimeoutStruck)
-        if replayed:
-            self._scope.__exit__(None, None, None)
+        if self._struck is not None:
+            limit = self._struck.limit
+            if not (
+                branch.ended >= limit if self._struck.over else parked and branch.ordinal >= limit
+            ):
+                return
+            self._scope.cancel()
+        elif branch.ordinal >= self._covered:
+            left = self._due - self._context._actor.system.now()
+            self._scope.deadline = anyio.current_time() + max(0.0, left)
         else:
-            self._scope.__exit__(kind, error, traceback)
-        branch.cut = self._outer
-        actor = self._context._actor
-        actor.clear_timer(f"timeout{below(self._op)}")
-        if replayed:
-            raise TimeoutError from None
-        if self._scope.cancelled_caught:
-            actor.record(
-                Op(below(self._op), 1), record("struck", value=b"%d" % max(1, branch.ordinal))
-            )
-            raise TimeoutError from None
+            return
+        branch.watchers.remove(self)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        branch, scope = self._branch, self._scope
+        if self in branch.watchers:
+            branch.watchers.remove(self)
+        scope.__exit__(kind, error, traceback)
+        branch.limit = self._outer
+        context = self._context
+        context._withdraw(f"timeout{below(self._op)}")
+        if scope.cancelled_caught or (scope.cancel_called and _of_cancellation(error)):
+            if self._struck is None:
+                told = msgspec.json.encode(branch.position)
+                context._actor.record(Op(below(self._op), 1), record("struck", value=told))
+            else:
+                branch.go_on_from(self._struck)
+        if scope.cancelled_caught:
+            raise TimeoutError(f"{self._seconds:g} seconds are over") from None
         return False
+
+
+def _of_cancellation(error: BaseException | None) -> bool:
+    """Whether an error came up while a cancellation was being cleaned up after."""
+    cancelled = anyio.get_cancelled_exc_class()
+    while error is not None:
+        error = error.__context__
+        if isinstance(error, cancelled):
+            return True
+    return False
+
+
+class Asleep:
+    """Marks that a line of the handler waits for nothing that this process does."""
+
+    __slots__ = ("_execution",)
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+
+    def __enter__(self) -> None:
+        self._execution.pause()
+
+    def __exit__(self, *_: object) -> None:
+        self._execution.go()

@@ -14,6 +14,11 @@ class Reason(StrEnum):
     LEASE_LOST = "lease lost"
     PASSIVATED = "passivated"
 
+    @property
+    def ends(self) -> bool:
+        """Whether the task is over; else it goes on later, from its journal."""
+        return self is Reason.USER or self is Reason.DEADLINE
+
 
 class TaskCancelled(BaseException):
     """Raised in a plain ``def`` handler at its next call to the context after a cancel."""

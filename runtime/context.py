@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
+import anyio
 import msgspec
 
 from ..protocol.types import (
@@ -21,11 +22,11 @@ from ..protocol.types import (
 from . import parts as content_parts
 from .actor import Op
 from .branches import (
+    Asleep,
     Branch,
     Busy,
     Group,
     TimeoutScope,
-    TimeoutStruck,
     current_branch,
     gather,
     group,
@@ -34,14 +35,18 @@ from .branches import (
 from .call import Principal
 from .cancel import Reason, Restart, Stop
 from .durable import DurableOperations
-from .ledger import below, record
+from .ledger import ReplayMismatch, below, record, refusal
 from .parts import Content, InvalidAnswer
+from .ports import Kind
+from .states import IllegalTransition
 from .streaming import ArtifactWriter, pump, stream
 
 if TYPE_CHECKING:
     from .execution import Execution
 
 T = TypeVar("T")
+
+_ONE_QUESTION = "one question is open already; wait for its answer before asking another"
 
 
 class TaskContext(DurableOperations):
@@ -155,10 +160,16 @@ class TaskContext(DurableOperations):
         Raises ``IllegalTransition`` if ``state`` cannot follow. Waits only while too much of this
         task is still uncommitted.
         """
-        op = self._place()
+        message = self._execution.say(content)
+        op = await self._begin(waits=False)
         if self._replays(op, "a status"):
             return
-        self._actor.set_status(state, self._execution.say(content), op, metadata)
+        try:
+            self._actor.set_status(state, message, op, metadata)
+        except IllegalTransition as refused:
+            told = content_parts.encode((refused.old, refused.new))
+            self._actor.record(op, record("refused", value=told))
+            raise
         await self._room()
 
     def artifact(
@@ -261,17 +272,13 @@ class TaskContext(DurableOperations):
         written by the code before the change.
         """
         branch = self._branch()
-        self._check()
-        op = Op(branch.name, branch.ordinal + 1)
-        if self._ledger.find(op) is None:
-            if self._ledger.beyond(op):
+        if self._ledger.last(branch.name) > branch.ordinal:
+            following = Op(branch.name, branch.ordinal + 1)
+            if not self._ledger.is_record(following, "patched", name):
                 return False
-            branch.ordinal += 1
-            self._actor.record(op, record("patched", name))
-            return True
-        if not self._ledger.is_record(op, "patched", name):
-            return False
-        branch.ordinal += 1
+            self._place()
+        else:
+            self._actor.record(self._place(), record("patched", name))
         return True
 
     async def restart(self, state: Any = None) -> NoReturn:
@@ -308,73 +315,87 @@ class TaskContext(DurableOperations):
         return answer
 
     async def _ask(self, question: Content, type: Any, state: TaskState) -> Any:
+        execution, actor = self._execution, self._actor
+        if actor.open_ask is not None and not self._ledger:
+            raise RuntimeError(_ONE_QUESTION)
         branch = self._branch()
-        op = self._place()
+        op = await self._begin()
+        self._ledger.check_new(op, "a question", False)
         name = below(op)
-        execution = self._execution
-        actor = self._actor
         content = question
         attempt = 0
-        while True:
-            asked, answered = Op(name, 2 * attempt + 1), Op(name, 2 * attempt + 2)
-            if self._ledger.event(asked, "a question") is None:
-                self._check()
-                if actor.open_ask is not None:
-                    raise RuntimeError(
-                        "one question is open already; wait for its answer before asking another"
-                    )
-                actor.set_status(state, execution.say(content), asked)
-                actor.open_ask = answered
-            found = self._ledger.record(answered, "answer")
-            if found is not None:
-                message: Message | None = await actor.message_at(msgspec.json.decode(found.value))
-            else:
-                message = execution.pop_answer()
-                if message is None:
-                    actor.open_ask = answered
-                    try:
-                        message = await self._wait_answer(branch)
-                    finally:
-                        if actor.open_ask == answered:
-                            actor.open_ask = None
-            assert message is not None
-            if type is Message:
-                return message
-            try:
-                return content_parts.answer(message.parts, type)
-            except InvalidAnswer as invalid:
-                content = str(invalid)
-                attempt += 1
-
-    async def _wait_answer(self, branch: Branch) -> Message:
-        execution = self._execution
         with Busy(branch):
-            execution.wait(True)
-            try:
-                while (message := execution.pop_answer()) is None:
+            while True:
+                asked, answered = Op(name, 2 * attempt + 1), Op(name, 2 * attempt + 2)
+                entry = self._ledger.event(asked, "a question")
+                if entry is None:
                     self._check()
-                    execution.actor.quiet()
+                    if actor.open_ask is not None:
+                        raise RuntimeError(_ONE_QUESTION)
+                    actor.set_status(state, execution.say(content), asked)
+                found = self._ledger.record(answered, "answer")
+                if found is not None:
+                    message = await self._message_at(msgspec.json.decode(found.value))
+                else:
+                    since = actor.sequence if entry is None else entry.sequence
+                    message = await self._wait_answer(answered, since)
+                if type is Message:
+                    return message
+                try:
+                    return content_parts.answer(message.parts, type)
+                except InvalidAnswer as invalid:
+                    content = str(invalid)
+                    attempt += 1
+
+    async def _wait_answer(self, answered: Op, since: int) -> Message:
+        """Wait for the first message accepted after the entry ``since``."""
+        execution, actor = self._execution, self._actor
+        message = execution.take_answer(answered)
+        if message is not None:
+            return message
+        for item in actor.inbox:
+            if item[0] > since:  # it came before the replay did
+                actor.inbox.remove(item)
+                actor.record(answered, record("answer", value=b"%d" % item[0]))
+                return item[1]
+        actor.open_ask = answered
+        try:
+            with Asleep(execution):
+                while (message := execution.take_answer(answered)) is None:
+                    self._check()
                     await execution.signal.wait()
-                return message
-            finally:
-                execution.wait(False)
+        finally:
+            if actor.open_ask == answered:
+                actor.open_ask = None
+                if execution.reason is None and not execution.detached:
+                    actor.withdraw()
+        return message
 
     async def receive(self) -> Message:
         """Return the next message that the client sent meanwhile; wait for one if there is none."""
         branch = self._branch()
-        op = self._place()
+        op = await self._begin()
         actor = self._actor
         found = self._ledger.record(op, "receive")
-        if found is not None:
-            sequence = msgspec.json.decode(found.value)
-            actor.forget_unread(sequence)
-            return await actor.message_at(sequence)
         with Busy(branch):
-            while not actor.inbox:
-                self._check()
-                await self._execution.signal.wait()
-        sequence, message = actor.inbox.popleft()
-        actor.record(op, record("receive", value=b"%d" % sequence))
+            if found is not None:
+                sequence = msgspec.json.decode(found.value)
+                message = await self._message_at(sequence)
+                actor.forget_unread(sequence)
+                return message
+            if not actor.inbox:
+                with Asleep(self._execution):
+                    while not actor.inbox:
+                        self._check()
+                        await self._execution.signal.wait()
+            sequence, message = actor.inbox.popleft()
+            actor.record(op, record("receive", value=b"%d" % sequence))
+            return message
+
+    async def _message_at(self, sequence: int) -> Message:
+        """Read a message again. A time-out must not strike on ground that is only replayed."""
+        with anyio.CancelScope(shield=True):
+            message = await self._actor.message_at(sequence)
         return message
 
     # --- places ---------------------------------------------------------------------------------
@@ -384,7 +405,23 @@ class TaskContext(DurableOperations):
         return branch if branch is not None and branch.context is self else self._root
 
     def _place(self) -> Op:
-        """The place of the operation that begins now."""
+        """The place of an operation that does not wait."""
+        branch = self._enter()
+        if branch.cut:
+            raise self._mismatch_at_cut(branch)
+        return self._next(branch)
+
+    async def _begin(self, *, waits: bool = True) -> Op:
+        """The place of the operation that begins now, unless the run was cut off before it.
+
+        One that ``waits`` is over when its ``Busy`` is left.
+        """
+        branch = self._enter()
+        if branch.cut:
+            await branch.wait_for_the_cut()
+        return self._next(branch, waits)
+
+    def _enter(self) -> Branch:
         self._check()
         branch = self._branch()
         if branch.busy:
@@ -392,15 +429,36 @@ class TaskContext(DurableOperations):
                 "two coroutines use one branch of the task's context at once; "
                 "start them with ctx.gather, ctx.group or ctx.race"
             )
+        actor = self._actor
+        if actor.sequence - actor.run_start >= actor.system.settings.run_records:
+            raise RuntimeError(
+                f"this run of the handler has written {actor.sequence - actor.run_start} entries, "
+                f"more than a run may have (run_records): call `await ctx.restart(state)` now and "
+                f"then, which begins a new run with that state"
+            )
+        return branch
+
+    @staticmethod
+    def _next(branch: Branch, waits: bool = False) -> Op:
         branch.ordinal += 1
-        if branch.ordinal == branch.cut:
-            raise TimeoutStruck
+        if not waits:
+            branch.ended = branch.ordinal
+        if branch.watchers:
+            branch.look()
         return Op(branch.name, branch.ordinal)
 
+    @staticmethod
+    def _mismatch_at_cut(branch: Branch) -> ReplayMismatch:
+        return ReplayMismatch(
+            Op(branch.name, branch.ordinal + 1), "cut off by a time-out or a failure", "begun"
+        )
+
     def _replays(self, op: Op, what: str) -> bool:
-        """Whether the emission at ``op`` happened before."""
-        ledger = self._ledger
-        return bool(ledger) and ledger.event(op, what) is not None
+        """Whether the emission at ``op`` happened before. Raises what it raised then."""
+        entry = self._ledger.event(op, what)
+        if entry is not None and entry.kind is Kind.RECORD:
+            raise refusal(entry)
+        return entry is not None
 
     def _check(self) -> None:
         """Raise if this handler may not go on."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import random as stdlib_random
 import uuid as stdlib_uuid
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints, overload
 
 import anyio
@@ -17,6 +19,7 @@ import msgspec
 
 from . import parts
 from .actor import Op
+from .branches import Asleep, Busy
 from .cancel import StepFailed
 from .ledger import below, failure, record
 from .ports import Timer
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
     from .branches import Branch
     from .execution import Execution
     from .ledger import Ledger
+
+log = logging.getLogger("greenroom.durable")
+
+_REFUSED = "greenroom.refused"
+"""Stands for the type of the error of a step whose result cannot be kept."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,6 +93,9 @@ class DurableOperations:
     def _place(self) -> Op:
         raise NotImplementedError
 
+    async def _begin(self) -> Op:
+        raise NotImplementedError
+
     def _branch(self) -> Branch:
         raise NotImplementedError
 
@@ -120,32 +131,53 @@ class DurableOperations:
         kwargs: dict[str, Any],
     ) -> Any:
         branch = self._branch()
-        op = self._place()
+        op = await self._begin()
         name = str(options.name or getattr(function, "__name__", type(function).__name__))
         annotation = _result_type(function)
+        arguments = _digest(args, kwargs)
         found = self._ledger.record(op, "step", name)
-        if found is not None:
-            if found.error is not None:
-                raise StepFailed(name, *found.error)
-            return parts.decode(bytes(found.value), annotation)
-        actor = self._actor
-        branch.busy = True
-        try:
+        with Busy(branch):
+            if found is not None:
+                if found.arguments != arguments:
+                    log.warning(
+                        "task %s: the arguments of step %r (operation %d of branch %s) are not "
+                        "those of its first run; its recorded result is used",
+                        self._actor.id, name, op.ordinal, op.branch or "root",
+                    )  # fmt: skip
+                if found.error is not None:
+                    raise _failed(name, found.error)
+                return parts.decode(bytes(found.value), annotation)
             # What happened before is durable before anything can happen outside.
-            await actor.flushed()
-            try:
-                value = await self._attempts(function, options, op, args, kwargs)
-            except StepFailed:
-                raise
-            except Exception as error:
-                told = (type(error).__name__, str(error))
-                actor.record(op, failure(name, told))
-                raise StepFailed(name, *told) from error
+            await self._actor.flushed()
+            await self._actor.system.until_alive()
+            body = await self._result(function, options, op, name, arguments, args, kwargs)
+            return parts.decode(body, annotation)
+
+    async def _result(
+        self,
+        function: Callable[..., Any],
+        options: StepOptions,
+        op: Op,
+        name: str,
+        arguments: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> bytes:
+        """Run the function and record what came of it."""
+        actor = self._actor
+        try:
+            value = await self._attempts(function, options, op, args, kwargs)
+        except Exception as error:
+            told = (type(error).__name__, str(error))
+            actor.record(op, failure(name, told, arguments))
+            raise StepFailed(name, *told) from error
+        try:
             body = parts.encode(value)
-            actor.record(op, record("step", name, body))
-        finally:
-            branch.busy = False
-        return parts.decode(body, annotation)
+        except TypeError as error:
+            actor.record(op, failure(name, (_REFUSED, str(error)), arguments))
+            raise
+        actor.record(op, record("step", name, body, arguments))
+        return body
 
     async def _attempts(
         self,
@@ -215,28 +247,45 @@ class DurableOperations:
     async def sleep(self, seconds: float) -> None:
         """Sleep until ``seconds`` after this was first asked, through restarts."""
         branch = self._branch()
-        op = self._place()
+        op = await self._begin()
         actor = self._actor
         found = self._ledger.record(op, "sleep")
         timer = f"sleep{below(op)}"
-        if found is not None:
-            due: float = msgspec.json.decode(found.value)
-        else:
-            due = actor.system.now() + seconds
-            actor.record(op, record("sleep", value=msgspec.json.encode(due)))
-            actor.set_timer(Timer(timer, due))
-        left = due - actor.system.now()
-        if left > 0:
-            branch.busy = True
-            execution = self._execution
-            execution.sleeping += 1
-            actor.quiet()
+        with Busy(branch):
+            if found is not None:
+                due: float = msgspec.json.decode(found.value)
+            else:
+                due = actor.system.now() + seconds
+                actor.record(op, record("sleep", value=msgspec.json.encode(due)))
+                actor.set_timer(Timer(timer, due))
+            left = due - actor.system.now()
+            if left <= 0 and found is not None:
+                return
             try:
-                await anyio.sleep(left)
+                with Asleep(self._execution):
+                    await anyio.sleep(max(0.0, left))
             finally:
-                execution.sleeping -= 1
-                branch.busy = False
-        actor.clear_timer(timer)
+                self._withdraw(timer)
+
+    def _withdraw(self, timer: str) -> None:
+        """A timer is needed no more, unless the handler stops only to go on elsewhere."""
+        execution = self._execution
+        if execution.reason is None or execution.reason.ends:
+            self._actor.clear_timer(timer)
+
+
+def _digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """A digest of arguments; empty if they have no stable form."""
+    try:
+        told = msgspec.json.encode((args, kwargs), order="deterministic")
+    except Exception:
+        return ""
+    return blake2b(told, digest_size=6).hexdigest()
+
+
+def _failed(name: str, error: tuple[str, str]) -> Exception:
+    type_, message = error
+    return TypeError(message) if type_ == _REFUSED else StepFailed(name, type_, message)
 
 
 class StepOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,13 +6,13 @@ last status in one append, so a task is never left half finished.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import os
 import secrets
 import traceback
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +30,7 @@ from ..protocol.types import (
     TaskState,
 )
 from . import parts
-from .actor import LeaseLost
+from .actor import LeaseLost, Op
 from .cancel import Reason, Rejected, Restart, Stop, TaskCancelled
 from .ledger import Ledger, ReplayMismatch
 from .ports import Entry
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("greenroom.runtime")
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
-
-task_id_var: ContextVar[str] = ContextVar("greenroom_task_id", default="")
-"""The task whose handler runs; for log records."""
 
 RESULT = "result"
 """Name of the artifact that holds what a handler returned."""
@@ -69,6 +66,7 @@ class Execution:
         "_child",
         "_ctx",
         "actor",
+        "active",
         "call",
         "detached",
         "handler",
@@ -97,14 +95,12 @@ class Execution:
         self.reason: Reason | None = None
         self.detached = False
         """Left behind: it may not write any more."""
-        self.waiting = False
-        """The handler waits for a message, so the actor may rest."""
-        self.sleeping = 0
-        """Branches in ``ctx.sleep``: a durable timer will wake the task."""
+        self.active = 1
+        """Lines of the handler (its branches) that are at work: at 0 the actor may rest."""
         self.state = state
         self.started = False
         self._calls: set[anyio.CancelScope] = set()
-        self._answers: list[Message | None] = []
+        self._answers: dict[Op, Message] = {}
         self._child: Child | None = None
         self._ctx: TaskContext | None = None
 
@@ -118,13 +114,31 @@ class Execution:
         """A message came."""
         self.signal.notify()
 
-    def answered(self, message: Message | None) -> None:
-        """The answer to the open question came."""
-        self._answers.append(message)
+    def answered(self, op: Op, message: Message) -> None:
+        """The answer came that is recorded at ``op``."""
+        self._answers[op] = message
         self.signal.notify()
 
-    def pop_answer(self) -> Message | None:
-        return self._answers.pop(0) if self._answers else None
+    def take_answer(self, op: Op) -> Message | None:
+        return self._answers.pop(op, None)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it waits for messages and time only."""
+        return self.active == 0
+
+    def pause(self) -> None:
+        """A line of the handler waits for the client, for time or for its branches."""
+        self.active -= 1
+        if not self.active:
+            self.actor.system.waiting += 1
+            self.actor.quiet()
+
+    def go(self) -> None:
+        """A line of the handler goes on, or begins."""
+        if not self.active:
+            self.actor.system.waiting -= 1
+        self.active += 1
 
     def cancel(self, reason: Reason) -> None:
         """Cancel the handler; it has ``cancel_grace`` seconds to clean up."""
@@ -180,11 +194,6 @@ class Execution:
         self._cancelled()
         self.actor.execution = None
 
-    def wait(self, waiting: bool) -> None:
-        """The handler begins or ends to wait for the client: it is not at work meanwhile."""
-        self.waiting = waiting
-        self.actor.system.waiting += 1 if waiting else -1
-
     # --- the child ------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -201,10 +210,9 @@ class Execution:
                 if self.ledger and self._ctx is not None:
                     self._ctx.check_complete()
                 self._finish(value)
-        except anyio.get_cancelled_exc_class():
-            # Not ours, if nobody gave a reason: the whole runtime is going down.
-            if not self.detached and self.reason is not None:
-                self._cancelled()
+        except anyio.get_cancelled_exc_class() as cancelled:
+            if not self.detached:
+                self._unwound(cancelled)
             raise
         except BaseException as error:
             # Nothing that a handler raises may reach its neighbours, SystemExit included.
@@ -338,6 +346,8 @@ class Execution:
                 log.warning("the clean-up of task %s failed", self.actor.id, exc_info=cause)
                 self._cancelled()
             case _:
+                elif not _being_cancelled():
+                    self._failed(cause)
                 self._failed(cause)
 
     def _failed(self, error: BaseException) -> None:
@@ -348,7 +358,7 @@ class Execution:
             actor.id,
             error_id,
             exc_info=error,
-            extra={"task_id": actor.id, "error_id": error_id},
+            extra={"task": actor.id, "error_id": error_id},
         )
         told = f"The agent failed. Error id: {error_id}"
         if self.handler.direct and not actor.born:
@@ -372,7 +382,9 @@ class Execution:
         if self.reason in (Reason.USER, Reason.DEADLINE):
             text = "Canceled by the client." if self.reason is Reason.USER else "Out of time."
             self._end(TaskState.CANCELED, self.say(text))
-        # Otherwise the journal is as it was: the task is resumed by whoever owns it next.
+        else:
+            # The journal is as it was: the task is resumed by whoever owns it next.
+            self.actor.interrupted()
 
     def _end(self, state: TaskState, message: Message | None) -> None:
         actor = self.actor
@@ -407,5 +419,14 @@ def _where(mismatch: BaseException) -> str:
     found = ""
     for frame in traceback.extract_tb(mismatch.__traceback__):
         if not frame.filename.startswith(_PACKAGE):
+def _being_cancelled() -> bool:
+    """Whether somebody cancels the handler; on asyncio it may have raised that error itself."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True
+    return task is None or task.cancelling() > 0
+
+
             found = f" ({os.path.basename(frame.filename)}, line {frame.lineno}: {frame.line})"
     return found

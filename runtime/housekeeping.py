@@ -1,6 +1,7 @@
 """What a runtime does unasked: take up orphans, let durable timers fire, forget what is old.
 
-Each sweep is bounded, logged and tried again: an error in one never ends the next.
+Each sweep is bounded and logged. An error ends neither the sweep nor the next one, and a task that
+cannot be woken stands in nobody's way: it is passed over for a while.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ log = logging.getLogger("greenroom.housekeeping")
 
 BATCH = 100
 """Tasks taken up in one sweep."""
+_PASSED_OVER = 60.0
+"""Seconds until a task that could not be woken is tried again."""
 
 
 class Housekeeping:
@@ -26,6 +29,9 @@ class Housekeeping:
     def __init__(self, system: System, directory: Directory) -> None:
         self._system = system
         self._directory = directory
+        self._agents = tuple(directory.agents)
+        self._passed: dict[TaskRef, float] = {}
+        """Tasks that could not be woken, and when to try again."""
         self.recovered = 0
         self.pruned = 0
 
@@ -34,41 +40,62 @@ class Housekeeping:
         settings = self._system.settings
         prune_at = 0.0
         while True:
+            busy = False
             try:
+                await self.look_after_strays()
                 busy = await self.take_up_orphans()
                 busy = await self.fire_timers() or busy
                 now = self._system.now()
-                if now >= prune_at and not await self.prune():
-                    prune_at = now + settings.prune_every
+                if now >= prune_at:
+                    if await self.prune():
+                        busy = True
+                    else:
+                        prune_at = now + settings.prune_every
             except Exception:
                 log.exception("a sweep failed; it is tried again")
-                busy = False
             await anyio.sleep(0.0 if busy else settings.sweep_every)
+
+    async def look_after_strays(self) -> None:
+        """Tasks whose actor lost track of the store: read again, and go on if they are ours."""
+        system = self._system
+        for task_id, scope in list(system.strays.items()):
+            header = await system.store.header(scope, task_id)
+            if header is not None and not header.state.terminal and header.node == system.node:
+                await self._wake(TaskRef(scope, task_id))
+            system.strays.pop(task_id, None)
 
     async def take_up_orphans(self) -> bool:
         """Wake tasks whose owner is gone; whether there may be more."""
         system = self._system
-        refs = await system.store.orphans(now=system.now(), limit=BATCH)
-        woken = 0
+        room = system.settings.handlers - (system.running - system.waiting)
+        limit = min(BATCH, room) + len(self._passed)
+        if room <= 0:
+            return False
+        refs = await system.store.orphans(now=system.now(), limit=limit, agents=self._agents)
+        taken = 0
         for ref in refs:
             if ref.id not in system.actors and await self._wake(ref) is not None:
-                woken += 1
-        self.recovered += woken
-        # Orphans of agents that are not served here stay: no reason to look again at once.
-        return len(refs) == BATCH and woken > 0
+                taken += 1
+        self.recovered += taken
+        if taken:
+            log.info("%d tasks of nodes that are gone were taken up", taken)
+            await system.journal.caught_up()
+        return taken > 0 and len(refs) == limit
 
     async def fire_timers(self) -> bool:
         """Wake the tasks whose durable timers are due; whether there may be more."""
         system = self._system
-        due = await system.store.due(now=system.now(), limit=BATCH)
+        limit = BATCH + len(self._passed)
+        due = await system.store.due(now=system.now(), limit=limit, agents=self._agents)
         fired = 0
         for item in due:
-            if (actor := await self._wake(item.ref)) is not None:
+            actor = await self._wake(item.ref)
+            if actor is not None:
                 actor.timer_due(item.timer)
                 fired += 1
         if fired:
             await system.journal.caught_up()
-        return len(due) == BATCH and fired > 0
+        return fired > 0 and len(due) == limit
 
     async def prune(self) -> bool:
         """Delete what is kept no longer; whether there may be more."""
@@ -85,11 +112,21 @@ class Housekeeping:
         return pruned.tasks + pruned.sends >= BATCH
 
     async def _wake(self, ref: TaskRef) -> Actor | None:
+        """The actor of a task, awake; ``None`` if it cannot be woken now."""
         system = self._system
         actor = system.actors.get(ref.id)
         if actor is not None:
             return actor
-        loaded = await system.store.load(ref.scope, ref.id)
-        if loaded is None or ref.scope.agent not in self._directory.agents:
+        if (again := self._passed.get(ref)) is not None:
+            if again > system.now():
+                return None
+            del self._passed[ref]
+        try:
+            loaded = await system.store.load(ref.scope, ref.id)
+            if loaded is None:
+                return None
+            return system.actors.get(ref.id) or self._directory.wake(loaded)
+        except Exception:
+            log.exception("task %s cannot be woken; it is passed over for a while", ref.id)
+            self._passed[ref] = system.now() + _PASSED_OVER
             return None
-        return system.actors.get(ref.id) or self._directory.wake(loaded)

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from ..protocol.types import Message
+from ..protocol.types import Message, Role, StreamResponse, TaskState
 from .actor import Op
 from .ports import Entry, Kind
+from .states import IllegalTransition
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -25,16 +26,35 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     value: msgspec.Raw = msgspec.Raw()
     error: tuple[str, str] | None = None
     """(type, message) of a step that failed."""
+    arguments: str = ""
+    """Digest of a step's arguments: a change of them is worth a warning."""
 
 
-class _Start(msgspec.Struct):
+class Start(msgspec.Struct):
+    """What a run began with."""
+
     message: Message
-    state: Any
+    state: Any = None
+    """What ``ctx.restart`` handed over."""
+    unread: list[tuple[int, Message]] = []
+    """Messages accepted before the run that nobody had read, with their sequences."""
 
 
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode = msgspec.json.Decoder(Record).decode
+_decode_response = msgspec.json.Decoder(StreamResponse).decode
 _encode = msgspec.json.Encoder().encode
+
+# How bodies begin: what a record is can be told without decoding it.
+_STATUS = b'{"statusUpdate"'
+_RUN = b'{"kind":"run"'
+_ANSWER = b'{"kind":"answer"'
+_REFUSED = b'{"kind":"refused"'
+_READERS = (_ANSWER, b'{"kind":"receive"')
+_DURABLE = (*_READERS, b'{"kind":"step"', b'{"kind":"stream"', b'{"kind":"sleep"')
+
+_INNER = {"stream": False, "gather": True, "race": True, "group": True, "timeout": False}
+"""Kinds of operations that may have branches below them while they have no record yet."""
 
 
 class ReplayMismatch(BaseException):
@@ -51,58 +71,83 @@ class ReplayMismatch(BaseException):
 class Ledger:
     """The entries of one run, by place."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_inner", "_last")
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._entries: dict[tuple[str, int], Entry] = {
             (entry.branch, entry.ordinal): entry for entry in entries if entry.ordinal
         }
+        self._inner: dict[tuple[str, int], bool] = {}
+        """Operations that have branches below them; whether those are of a gather or a race."""
+        self._last: dict[str, int] = {}
+        for branch, ordinal in self._entries:
+            if ordinal > self._last.get(branch, 0):
+                self._last[branch] = ordinal
+        for branch in list(self._last):
+            self._trace(branch)
+
+    def _trace(self, branch: str) -> None:
+        """An operation may have left nothing at its own place, only below it."""
+        while branch:
+            parent, _, tail = branch.rpartition("/")
+            number, dot, _ = tail.partition(".")
+            ordinal = int(number)
+            self._inner[parent, ordinal] = bool(dot)
+            if ordinal > self._last.get(parent, 0):
+                self._last[parent] = ordinal
+            branch = parent
 
     def __bool__(self) -> bool:
         return bool(self._entries)
 
     @staticmethod
-    def start(entries: Sequence[Entry]) -> tuple[Message, Any]:
-        """The message that a run began with, and the state that ``ctx.restart`` gave it."""
+    def start(entries: Sequence[Entry]) -> Start:
+        """What a run began with, and the messages of it that no operation has read."""
+        began: Start | None = None
+        read: set[int] = set()
+        later: list[tuple[int, Message]] = []
         for entry in entries:
             if entry.kind is Kind.MESSAGE:
-                return _decode_message(entry.body), None
-            if entry.kind is Kind.RECORD and (found := _decode(entry.body)).kind == "run":
-                began = msgspec.json.decode(found.value, type=_Start)
-                return began.message, began.state
-        raise ValueError("the journal of the run does not say what it began with")
+                if began is None:
+                    began = Start(_decode_message(entry.body))
+                elif b'"ROLE_USER"' in entry.body:
+                    message = _decode_message(entry.body)
+                    if message.role is Role.USER:
+                        later.append((entry.sequence, message))
+            elif entry.kind is Kind.RECORD:
+                # Only few records matter here; the others are not decoded.
+                if entry.body.startswith(_READERS):
+                    read.add(int(value_of(_decode(entry.body))))
+                elif began is None and entry.body.startswith(_RUN):
+                    began = msgspec.json.decode(_decode(entry.body).value, type=Start)
+        if began is None:
+            raise ValueError("the journal of the run does not say what it began with")
+        unread = [item for item in (*began.unread, *later) if item[0] not in read]
+        return Start(began.message, began.state, unread)
 
     @staticmethod
     def open_ask(entries: Sequence[Entry]) -> Op | None:
-        """Where the answer belongs, if the last event is a question that waits in a run."""
-        for entry in reversed(entries):
-            if entry.kind is Kind.EVENT:
-                return Op(entry.branch, entry.ordinal + 1) if entry.ordinal else None
-        return None
+        """Where the answer belongs, if a question of the run is open."""
+        question = _interruption(entries)
+        if question is None or not _below(question.branch):
+            return None
+        return Op(question.branch, question.ordinal + 1)
 
     @staticmethod
-    def unread(entries: Sequence[Entry]) -> list[Entry]:
-        """Messages of a run, its first apart, that no operation of it has read."""
-        read = {
-            int(value_of(found))
-            for entry in entries
-            if entry.kind is Kind.RECORD
-            and (found := _decode(entry.body)).kind in ("answer", "receive")
-        }
-        messages = [entry for entry in entries if entry.kind is Kind.MESSAGE]
-        if messages and entries[0] is messages[0]:
-            messages.pop(0)
-        return [
-            entry
-            for entry in messages
-            if entry.sequence not in read and b'"ROLE_USER"' in entry.body
-        ]
+    def suspended(entries: Sequence[Entry]) -> bool:
+        """Whether the handler itself interrupted the task and would go on with its run."""
+        question = _interruption(entries)
+        return question is not None and question.ordinal > 0
 
-    def beyond(self, op: Op) -> bool:
-        """Whether the branch of ``op`` went further than it."""
-        return any(
-            branch == op.branch and ordinal > op.ordinal for branch, ordinal in self._entries
-        )
+    def last(self, branch: str) -> int:
+        """The last operation that a branch is known to have begun."""
+        return self._last.get(branch, 0)
+
+    def check_complete(self, ordinal: int) -> None:
+        """Raise ``ReplayMismatch`` if the root branch went further than ``ordinal``."""
+        if self.last("") > ordinal:
+            missing = Op("", ordinal + 1)
+            raise ReplayMismatch(missing, self._describe(missing), "the end of the handler")
 
     def is_record(self, op: Op, kind: str, name: str) -> bool:
         entry = self._entries.get((op.branch, op.ordinal))
@@ -111,46 +156,48 @@ class Ledger:
         found = _decode(entry.body)
         return found.kind == kind and found.name == name
 
-    def check_complete(self, ordinal: int) -> None:
-        """Raise ``ReplayMismatch`` if the root branch went further than ``ordinal``."""
-        missing = Op("", ordinal + 1)
-        entry = self._entries.get(("", ordinal + 1))
-        if entry is not None:
-            raise ReplayMismatch(missing, _what(entry), "the end of the handler")
-
     def find(self, op: Op) -> Entry | None:
         return self._entries.get((op.branch, op.ordinal))
 
     def record(self, op: Op, kind: str, name: str = "") -> Record | None:
         """Return the record of ``op``; raises ``ReplayMismatch`` if it is of something else."""
-        entry = self._entries.get((op.branch, op.ordinal))
-        if entry is None:
-            self._check_inner(op, f"{kind} {name!r}" if name else kind, kind)
+        if not self._entries:
             return None
+        entry = self._entries.get((op.branch, op.ordinal))
         asked = f"{kind} {name!r}" if name else kind
+        if entry is None:
+            self.check_new(op, asked, _INNER.get(kind))
+            return None
         if entry.kind is not Kind.RECORD:
             raise ReplayMismatch(op, _what(entry), asked)
         found = _decode(entry.body)
         if found.kind != kind or found.name != name:
-            raise ReplayMismatch(op, f"{found.kind} {found.name!r}", asked)
+            raise ReplayMismatch(op, _what(entry), asked)
         return found
 
     def event(self, op: Op, asked: str) -> Entry | None:
-        """Return the event emitted at ``op``."""
+        """Return the event emitted at ``op``, or the record that says that it was refused."""
+        if not self._entries:
+            return None
         entry = self._entries.get((op.branch, op.ordinal))
         if entry is None:
-            self._check_inner(op, asked, "")
+            self.check_new(op, asked, None)
             return None
-        if entry.kind is not Kind.EVENT:
+        if entry.kind is not Kind.EVENT and not entry.body.startswith(_REFUSED):
             raise ReplayMismatch(op, _what(entry), asked)
         return entry
 
-    def _check_inner(self, op: Op, asked: str, kind: str) -> None:
-        """An ask or an interrupted stream has no record at its place, but a branch below it."""
-        if self._entries and kind not in ("stream", "gather", "race", "struck", "answer"):
-            inner = self._entries.get((below(op), 1))
-            if inner is not None:
-                raise ReplayMismatch(op, "a question or a stream", asked)
+    def check_new(self, op: Op, asked: str, inner: bool | None) -> None:
+        """Raise ``ReplayMismatch`` unless ``op`` may be new ground.
+
+        ``inner``: what branches below it may be there: of a gather or a race (``True``), of a
+        question, a stream or a time-out (``False``), or none (``None``).
+        """
+        found = self._inner.get((op.branch, op.ordinal))
+        if found is not None and found is not inner:
+            raise ReplayMismatch(op, self._describe(op), asked)
+        if found is None and self._last.get(op.branch, 0) > op.ordinal:
+            raise ReplayMismatch(op, self._describe(op), asked)
 
     def below(self, op: Op) -> Sequence[Entry]:
         """Entries of the branch that belongs to ``op``, in order."""
@@ -162,6 +209,15 @@ class Ledger:
             ordinal += 1
         return found
 
+    def _describe(self, op: Op) -> str:
+        entry = self._entries.get((op.branch, op.ordinal))
+        if entry is not None:
+            return _what(entry)
+        inner = self._inner.get((op.branch, op.ordinal))
+        if inner is None:
+            return "interrupted by something else than ctx.timeout, ctx.race or ctx.gather"
+        return "a gather, a race or a group" if inner else "a question or a stream"
+
 
 def _what(entry: Entry) -> str:
     """A few words for what an entry is."""
@@ -171,26 +227,61 @@ def _what(entry: Entry) -> str:
     return f"{found.kind} {found.name!r}" if found.name else found.kind
 
 
+def _interruption(entries: Sequence[Entry]) -> Entry | None:
+    """The event of the run that asks for something, if nothing has answered or withdrawn it."""
+    answered: set[tuple[str, int]] = set()
+    for entry in reversed(entries):
+        if entry.kind is Kind.RECORD:
+            if entry.body.startswith(_ANSWER):
+                answered.add((entry.branch, entry.ordinal - 1))
+        elif entry.kind is Kind.EVENT and entry.body.startswith(_STATUS):
+            update = _decode_response(entry.body).status_update
+            if update is not None and update.status.state.interrupted:
+                return None if (entry.branch, entry.ordinal) in answered else entry
+            if not entry.ordinal:
+                return None  # said by the runtime: the question was answered or withdrawn
+    return None
+
+
+def _below(branch: str) -> bool:
+    """Whether a branch belongs to an operation that consists of several entries."""
+    tail = branch.rpartition("/")[2]
+    return bool(tail) and "." not in tail
+
+
 def below(op: Op) -> str:
     """Name of the branch that belongs to an operation."""
     return f"{op.branch}/{op.ordinal}"
 
 
 def durable(entries: Iterable[Entry]) -> bool:
-    """Whether a run has a step, an ask or a stream: what makes it resumable by default."""
-    return any(entry.ordinal and (entry.kind is Kind.RECORD or entry.branch) for entry in entries)
+    """Whether a run has a step, a question, a stream or a sleep: by default it is resumed then."""
+    return any(
+        entry.body.startswith(_DURABLE)
+        if entry.kind is Kind.RECORD
+        else entry.ordinal > 0 and _below(entry.branch)
+        for entry in entries
+    )
 
 
-def record(kind: str, name: str = "", value: bytes = b"null") -> bytes:
+def record(kind: str, name: str = "", value: bytes = b"null", arguments: str = "") -> bytes:
     """Encode a record."""
-    return _encode(Record(kind, name, msgspec.Raw(value)))
+    return _encode(Record(kind, name, msgspec.Raw(value), None, arguments))
 
 
-def failure(name: str, error: tuple[str, str]) -> bytes:
+def failure(name: str, error: tuple[str, str], arguments: str = "") -> bytes:
     """Encode the record of a step that failed."""
-    return _encode(Record("step", name, msgspec.Raw(b"null"), error))
+    return _encode(Record("step", name, msgspec.Raw(b"null"), error, arguments))
 
 
 def value_of(found: Record) -> Any:
     """The plain value of a record."""
     return msgspec.json.decode(found.value)
+
+
+def refusal(entry: Entry) -> IllegalTransition:
+    """What an emission raised that was refused."""
+    return IllegalTransition(*msgspec.json.decode(_decode(entry.body).value, type=_Refused))
+
+
+_Refused = tuple[TaskState, TaskState]

@@ -97,6 +97,10 @@ class Timer(Struct, frozen=True):
     due_at: float
 
 
+ALL_TIMERS = "*"
+"""Among the names to clear it stands for all timers of the task."""
+
+
 class SendRecord(Struct, frozen=True):
     """That a message was accepted, and what became of it.
 
@@ -131,7 +135,7 @@ class Append(Struct, frozen=True):
     segment: Segment | None = None
     timers: Sequence[Timer] = ()
     cleared: Sequence[str] = ()
-    """Names of timers to remove; done before ``timers`` are set."""
+    """Names of timers to remove (``ALL_TIMERS``: all); done before ``timers`` are set."""
 
 
 class Verdict(IntEnum):
@@ -297,11 +301,27 @@ class Store(Protocol):
     async def retire(self, node: str, *, now: float) -> None:
         """Say that ``node`` is gone: its tasks are orphans at once."""
 
-    async def orphans(self, *, now: float, limit: int) -> Sequence[TaskRef]:
-        """Tasks that are not terminal and whose node is set but not alive at ``now``."""
+    async def orphans(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[TaskRef]:
+        """Tasks that are not terminal and whose node is set but not alive at ``now``; of
+        ``agents`` (slugs) only, where given."""
 
-    async def due(self, *, now: float, limit: int) -> Sequence[DueTimer]:
-        """Timers with ``due_at <= now``, earliest first. They stay until an append clears them."""
+    async def due(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[DueTimer]:
+        """Timers with ``due_at <= now``, earliest first; of ``agents`` only, where given. They
+        stay until an append clears them."""
+
+    async def remind(self, ref: TaskRef, timer: Timer) -> bool:
+        """Set a timer from outside, whoever owns the task: how tools give commands to the process
+        that serves. ``False``: there is no such task, or it is over."""
+
+    async def scopes(self) -> Sequence[Scope]:
+        """All that own anything. For tools."""
+
+    async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
+        """Every entry of a task that is kept, in order. For tools."""
 
     async def next_due(self) -> float | None:
         """When the earliest timer is due."""
@@ -319,8 +339,9 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "COMMITTED", "LOST", "Append", "Clock", "DueTimer", "Entry", "EventPage", "Header", "Kind",
-    "Loaded", "Outcome", "OutcomeUnknownError", "Pruned", "Segment", "SendRecord", "Snapshot",
-    "Store", "StoreClosedError", "StoreError", "StoreFormatError", "StoreInUseError", "TaskPage",
+    "ALL_TIMERS", "COMMITTED", "LOST", "Append", "Clock", "DueTimer", "Entry", "EventPage",
+    "Header", "Kind", "Loaded", "Outcome", "OutcomeUnknownError", "Pruned", "Segment",
+    "SendRecord", "Snapshot", "Store", "StoreClosedError", "StoreError", "StoreFormatError",
+    "StoreInUseError", "TaskPage",
     "TaskQuery", "TaskRef", "Timer", "Verdict",
 ]  # fmt: skip

@@ -17,31 +17,38 @@ log = logging.getLogger("greenroom.recovery")
 def recover(actor: Actor, loaded: Loaded) -> None:
     """Decide what becomes of a woken task that nobody runs (it is submitted or working).
 
-    By default a run with a step, an ask or a stream is resumed, and another fails: a plain
-    handler's payment must not silently run twice. ``on_interrupt`` of the agent decides otherwise.
+    By default a run with a step, a question, a stream or a sleep is resumed, and another fails: a
+    plain handler's payment must not silently run twice. ``on_interrupt`` of the agent decides
+    otherwise.
     """
-    policy = actor.agent.on_interrupt or ("resume" if durable(loaded.entries) else "fail")
-    if actor.attempts >= actor.system.settings.attempts:
-        _fail(actor, f"The agent was started {actor.attempts} times and never got to an end.")
-        return
-    crashed = loaded.header.node != ""
     if actor.blocked:
         if actor.blocked.startswith(f"{actor.agent.version} {actor.system.node} "):
             return  # the same handler would only stumble again
         actor.blocked = ""
-    elif crashed:
+    policy = "resume"
+    if loaded.header.node:
+        # Nobody put it to rest: it was interrupted.
+        policy = actor.agent.on_interrupt or ("resume" if durable(loaded.entries) else "fail")
         if policy == "fail":
             _fail(actor, "The agent was interrupted by a restart of its server.")
             return
+        if actor.attempts >= actor.system.settings.attempts:
+            _fail(
+                actor,
+                f"The agent was started {actor.attempts} times and its server died each time.",
+            )
+            return
         actor.attempts += 1
     actor.entries = loaded.entries
-    if crashed and policy == "rerun":
-        message, _ = Ledger.start(loaded.entries)
-        actor.begin_run(message)
-        actor.entries = [Entry(0, Kind.MESSAGE, msgspec.json.encode(message))]
+    if policy == "rerun":
+        began = Ledger.start(loaded.entries)
+        actor.inbox.extend(began.unread)
+        actor.begin_run(began.message)
+        actor.entries = [Entry(0, Kind.MESSAGE, msgspec.json.encode(began.message))]
     log.info("task %s is taken up again (%s, attempt %d)", actor.id, policy, actor.attempts)
     if actor.state is TaskState.SUBMITTED:
         actor.set_status(TaskState.WORKING)
+    actor.touch()  # who else looks must find the task taken
     actor.resume()
 
 

@@ -50,5 +50,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Between looks for orphans and due timers."""
     prune_every: float = 60.0
     """Between looks for what is kept no longer."""
+    unblock_every: float = 30.0
+    """Between looks at whether a task that could not be replayed has a handler that fits."""
     attempts: int = 10
-    """Times a run is started again before its task fails."""
+    """Times a run is started without coming any further before its task fails."""

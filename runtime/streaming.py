@@ -16,8 +16,9 @@ from ..protocol.types import (
 )
 from . import parts
 from .actor import Op
+from .branches import Busy
 from .fold import SEAL
-from .ledger import below, record
+from .ledger import ReplayMismatch, below, record
 from .ports import Kind
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ class ArtifactWriter:
 
     async def _whole(self) -> Artifact:
         context = self._context
-        op = context._place()
         artifact = self._artifact
         if not isinstance(self._content, Artifact):
             content = "" if self._content is None else self._content
             artifact = msgspec.structs.replace(artifact, parts=parts.parts_of(content))
+        op = await context._begin(waits=False)
         if not context._replays(op, "an artifact"):
             self._emit(artifact, op, append=False, last=True)
             await context._room()
@@ -66,8 +67,8 @@ class ArtifactWriter:
         what was streamed of this artifact, and what follows is appended to it.
         """
         context = self._context
-        op = context._place()
         chunk = parts.parts_of(content)
+        op = await context._begin(waits=False)
         if self._replayed is not None and context._ledger:
             entry = context._ledger.event(op, "a chunk")
             if entry is not None:
@@ -97,7 +98,7 @@ class ArtifactWriter:
         if kind is not None or not self._begun:
             return
         context = self._context
-        op = context._place()
+        op = await context._begin(waits=False)
         if not context._replays(op, "the end of an artifact"):
             self._emit(
                 Artifact(artifact_id=self._artifact.artifact_id, parts=SEAL),
@@ -130,32 +131,35 @@ async def stream(
     if on_restart not in ("again", "continue"):
         raise ValueError(f"on_restart is 'again' or 'continue', not {on_restart!r}")
     branch = context._branch()
-    op = context._place()
+    op = await context._begin()
     actor = context._actor
     inner = below(op)
+    done = context._ledger.record(op, "stream", name) is not None
     committed: list[Part] = []
     chunks = 0
     for entry in context._ledger.below(op):
         chunks += 1
-        if entry.kind is Kind.EVENT:
-            event = _response.decode(entry.body).artifact_update
-            if event is not None:
-                if not event.append:
-                    committed.clear()
-                if event.artifact.parts != SEAL:
-                    committed.extend(event.artifact.parts)
+        event = _response.decode(entry.body).artifact_update if entry.kind is Kind.EVENT else None
+        if event is None or event.artifact.artifact_id != name:
+            what = "a question" if event is None else f"stream {event.artifact.artifact_id!r}"
+            raise ReplayMismatch(op, what, f"stream {name!r}")
+        if not event.append:
+            committed.clear()
+        if event.artifact.parts != SEAL:
+            committed.extend(event.artifact.parts)
     first = Artifact(artifact_id=name, name=name, parts=committed)
-    if context._ledger.record(op, "stream", name) is not None:
-        return first
-    whole: list[Part] = []
-    begun = False
-    if chunks and on_restart == "continue":
-        kwargs = {**kwargs, "committed": list(committed)}
-        whole = list(committed)
-        begun = True
-    await actor.flushed()
-    branch.busy = True
-    try:
+    with Busy(branch):
+        if done:
+            return first
+        whole: list[Part] = []
+        begun = False
+        if chunks and on_restart == "continue":
+            kwargs = {**kwargs, "committed": list(committed)}
+            whole = list(committed)
+            begun = True
+        # What happened before is durable before anything can happen outside.
+        await actor.flushed()
+        await actor.system.until_alive()
         async with aclosing(generator(*args, **kwargs)) as produced:
             async for content in produced:
                 chunk = parts.parts_of(content)
@@ -175,17 +179,15 @@ async def stream(
                 begun = True
                 whole.extend(chunk)
                 await context._room()
-    finally:
-        branch.busy = False
-    if begun:
-        actor.add_artifact(
-            TaskArtifactUpdateEvent(
-                task_id=actor.id, context_id=actor.context_id,
-                artifact=Artifact(artifact_id=name, parts=SEAL), append=True, last_chunk=True,
-            ),
-            Op(inner, chunks + 1),
-        )  # fmt: skip
-    actor.record(op, record("stream", name))
+        if begun:
+            actor.add_artifact(
+                TaskArtifactUpdateEvent(
+                    task_id=actor.id, context_id=actor.context_id,
+                    artifact=Artifact(artifact_id=name, parts=SEAL), append=True, last_chunk=True,
+                ),
+                Op(inner, chunks + 1),
+            )  # fmt: skip
+        actor.record(op, record("stream", name))
     return msgspec.structs.replace(first, parts=whole)
 
 

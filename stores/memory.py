@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from ..protocol.types import TERMINAL
 from ..runtime.call import Scope
 from ..runtime.ports import (
+    ALL_TIMERS,
     COMMITTED,
     LOST,
     Append,
@@ -219,10 +220,10 @@ class MemoryStore:
             if not working:
                 del self._working[header.node]
 
-    def _set_timers(self, task: _Task, cleared: Iterable[str], timers: Iterable[Timer]) -> None:
+    def _set_timers(self, task: _Task, cleared: Sequence[str], timers: Iterable[Timer]) -> None:
         header = task.header
         mine = task.timers or {}
-        for name in cleared:
+        for name in mine.copy() if ALL_TIMERS in cleared else cleared:
             self._drop_timer(header, name, mine.pop(name, None))
         for timer in timers:
             self._drop_timer(header, timer.name, mine.get(timer.name))
@@ -330,12 +331,18 @@ class MemoryStore:
         self._check()
         self._nodes[node] = -inf
 
-    async def orphans(self, *, now: float, limit: int) -> Sequence[TaskRef]:
+    async def orphans(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[TaskRef]:
         self._check()
         found: list[TaskRef] = []
         for node, refs in self._working.items():
             if not self._alive(node, now):
-                found += (ref for ref in refs if not self._state_over(ref))
+                found += (
+                    ref
+                    for ref in refs
+                    if not self._state_over(ref) and (agents is None or ref.scope.agent in agents)
+                )
         return found[:limit]
 
     def _state_over(self, ref: TaskRef) -> bool:
@@ -343,14 +350,32 @@ class MemoryStore:
 
     # --- time -----------------------------------------------------------------------------------
 
-    async def due(self, *, now: float, limit: int) -> Sequence[DueTimer]:
+    async def due(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[DueTimer]:
         self._check()
         found: list[DueTimer] = []
-        for due_at, scope, task_id, name in self._timers[:limit]:
-            if due_at > now:
+        for due_at, scope, task_id, name in self._timers:
+            if due_at > now or len(found) == limit:
                 break
-            found.append(DueTimer(TaskRef(scope, task_id), Timer(name, due_at)))
+            if agents is None or scope.agent in agents:
+                found.append(DueTimer(TaskRef(scope, task_id), Timer(name, due_at)))
         return found
+
+    async def remind(self, ref: TaskRef, timer: Timer) -> bool:
+        task = self._find(ref.scope, ref.id)
+        if task is None or task.header.state in TERMINAL:
+            return False
+        self._set_timers(task, (), (timer,))
+        return True
+
+    async def scopes(self) -> Sequence[Scope]:
+        self._check()
+        return list(self._scopes)
+
+    async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
+        task = self._find(scope, task_id)
+        return () if task is None else task.since(0)
 
     async def next_due(self) -> float | None:
         self._check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 
 from ...runtime.call import Scope
 from ...runtime.ports import (
@@ -24,11 +25,11 @@ from ...runtime.ports import (
 from .rows import Row
 from .schema import OVER, SHIFT, STATE_NUMBERS, STATES
 
-_SCOPE = """(SELECT id FROM scope
+SCOPE = """(SELECT id FROM scope
 WHERE deployment = ? AND tenant = ? AND agent = ? AND owner = ?)"""
 _COLUMNS = """number, id, context_id, state, status, generation, sequence, created_at, updated_at,
 run, run_start, epoch, node, folded, floor, metadata, handler, blocked, attempts"""
-HEADER = f"SELECT {_COLUMNS} FROM task WHERE scope = {_SCOPE} AND id = ?"
+HEADER = f"SELECT {_COLUMNS} FROM task WHERE scope = {SCOPE} AND id = ?"
 """Parameters: deployment, the scope, id of the task. See ``header_of``."""
 _LAST = (1 << SHIFT) - 1
 
@@ -57,7 +58,7 @@ class Reads:
     def find_send(self, db: sqlite3.Connection, scope: Scope, key: bytes) -> SendRecord | None:
         row = db.execute(
             "SELECT key, message_id, created_at, task_id, message FROM send "
-            f"WHERE scope = {_SCOPE} AND key = ?",
+            f"WHERE scope = {SCOPE} AND key = ?",
             (self._deployment, *scope, key),
         ).fetchone()
         return None if row is None else SendRecord(*row)
@@ -74,19 +75,7 @@ class Reads:
             header = header_of(scope, row)
             number: int = row[0]
             tail = [_event(event) for event in self._events(db, number, header.folded)]
-            entries = list(_run_events(db, number, header.run_start))
-            first = (number << SHIFT) + header.run_start
-            for table, kind in (("message", Kind.MESSAGE), ("record", Kind.RECORD)):
-                entries += (
-                    Entry(key & _LAST, kind, body, 0, *place)
-                    for key, body, *place in db.execute(
-                        f"SELECT key, body, run, branch, ordinal FROM {table} "
-                        "WHERE key BETWEEN ? AND ?",
-                        (first, (number << SHIFT) + _LAST),
-                    )
-                )
-        entries.sort(key=lambda entry: entry.sequence)
-        return Loaded(header, tail, entries)
+            return Loaded(header, tail, self._entries(db, number, header.run_start))
 
     def snapshot(
         self,
@@ -140,7 +129,7 @@ class Reads:
             return [] if row is None else self._messages(db, row[0], before, limit)
 
     def tasks(self, db: sqlite3.Connection, query: TaskQuery) -> TaskPage:
-        where = f"scope = {_SCOPE}"
+        where = f"scope = {SCOPE}"
         values: list[object] = [self._deployment, *query.scope]
         for condition, value in (
             ("context_id = ?", query.context_id),
@@ -163,33 +152,70 @@ class Reads:
         headers = [header_of(query.scope, row) for row in rows[: query.limit]]
         return TaskPage(headers, total, len(rows) > query.limit)
 
-    def orphans(self, db: sqlite3.Connection, now: float, limit: int) -> Sequence[TaskRef]:
+    def orphans(
+        self, db: sqlite3.Connection, now: float, limit: int, agents: Sequence[str] | None
+    ) -> Sequence[TaskRef]:
+        of, names = _of_agents(agents)
         return [
             TaskRef(Scope(*scope), task_id)
             for task_id, *scope in db.execute(
                 "SELECT task.id, tenant, agent, owner FROM task JOIN scope ON scope.id = scope "
                 f"WHERE node <> '' AND task.deployment = ? AND NOT {OVER} AND node NOT IN "
-                "(SELECT id FROM node WHERE deployment = ? AND until > ?) LIMIT ?",
-                (self._deployment, self._deployment, now, limit),
+                f"(SELECT id FROM node WHERE deployment = ? AND until > ?){of} LIMIT ?",
+                (self._deployment, self._deployment, now, *names, limit),
             )
         ]
 
-    def due(self, db: sqlite3.Connection, now: float, limit: int) -> Sequence[DueTimer]:
+    def due(
+        self, db: sqlite3.Connection, now: float, limit: int, agents: Sequence[str] | None
+    ) -> Sequence[DueTimer]:
+        of, names = _of_agents(agents)
         return [
             DueTimer(TaskRef(Scope(*scope), task_id), Timer(name, due_at))
             for name, due_at, task_id, *scope in db.execute(
                 "SELECT timer.name, due_at, task.id, tenant, agent, owner FROM timer "
                 "JOIN task ON task.number = timer.task JOIN scope ON scope.id = task.scope "
-                "WHERE timer.deployment = ? AND due_at <= ? ORDER BY due_at LIMIT ?",
-                (self._deployment, now, limit),
+                f"WHERE timer.deployment = ? AND due_at <= ?{of} ORDER BY due_at LIMIT ?",
+                (self._deployment, now, *names, limit),
             )
         ]
+
+    def scopes(self, db: sqlite3.Connection) -> Sequence[Scope]:
+        return [
+            Scope(*row)
+            for row in db.execute(
+                "SELECT tenant, agent, owner FROM scope WHERE deployment = ? ORDER BY id",
+                (self._deployment,),
+            )
+        ]
+
+    def journal(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Sequence[Entry]:
+        with _reading(db):
+            row = self._find(db, scope, task_id)
+            return [] if row is None else self._entries(db, row[0], 0)
 
     def next_due(self, db: sqlite3.Connection) -> float | None:
         (found,) = db.execute(
             "SELECT min(due_at) FROM timer WHERE deployment = ?", (self._deployment,)
         ).fetchone()
         return None if found is None else float(found)
+
+    @staticmethod
+    def _entries(db: sqlite3.Connection, number: int, since: int) -> list[Entry]:
+        """Entries of every kind from a sequence on, in order."""
+        entries = list(_run_events(db, number, since))
+        first = (number << SHIFT) + since
+        for table, kind in (("message", Kind.MESSAGE), ("record", Kind.RECORD)):
+            entries += (
+                Entry(key & _LAST, kind, body, 0, *place)
+                for key, body, *place in db.execute(
+                    f"SELECT key, body, run, branch, ordinal FROM {table} "
+                    "WHERE key BETWEEN ? AND ?",
+                    (first, (number << SHIFT) + _LAST),
+                )
+            )
+        entries.sort(key=attrgetter("sequence"))
+        return entries
 
     # --- parts ----------------------------------------------------------------------------------
 
@@ -221,6 +247,13 @@ class Reads:
                 (first, first + end, -1 if limit is None else limit),
             )
         ]
+
+
+def _of_agents(agents: Sequence[str] | None) -> tuple[str, Sequence[str]]:
+    """A condition for the agents wanted, and its values."""
+    if agents is None:
+        return "", ()
+    return f" AND agent IN ({', '.join('?' * len(agents))})", agents
 
 
 def _event(row: Row) -> Entry:

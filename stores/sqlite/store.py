@@ -12,6 +12,7 @@ from ...runtime.call import Scope
 from ...runtime.ports import (
     Append,
     DueTimer,
+    Entry,
     EventPage,
     Header,
     Loaded,
@@ -25,6 +26,7 @@ from ...runtime.ports import (
     TaskPage,
     TaskQuery,
     TaskRef,
+    Timer,
 )
 from . import schema
 from .lock import FileLock
@@ -130,7 +132,7 @@ class SQLiteStore:
                 f"{self.path} has schema {version} of {len(schema.MIGRATIONS)}: start the server "
                 "on it once, which migrates it"
             )
-        return self._writes.enlist(db)
+        return self._writes.enlist(db, alone=self._exclusive)
 
     def _connect_writer(self) -> sqlite3.Connection:
         db = self._connect("rw" if not self._exclusive else "rwc")
@@ -228,11 +230,24 @@ class SQLiteStore:
     async def retire(self, node: str, *, now: float) -> None:
         await self._write(self._writes.retire, node)
 
-    async def orphans(self, *, now: float, limit: int) -> Sequence[TaskRef]:
-        return await self._read(Reads.orphans, now, limit)
+    async def orphans(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[TaskRef]:
+        return await self._read(Reads.orphans, now, limit, agents)
 
-    async def due(self, *, now: float, limit: int) -> Sequence[DueTimer]:
-        return await self._read(Reads.due, now, limit)
+    async def due(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[DueTimer]:
+        return await self._read(Reads.due, now, limit, agents)
+
+    async def remind(self, ref: TaskRef, timer: Timer) -> bool:
+        return await self._write(self._writes.remind, ref, timer)
+
+    async def scopes(self) -> Sequence[Scope]:
+        return await self._read(Reads.scopes)
+
+    async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
+        return await self._read(Reads.journal, scope, task_id)
 
     async def next_due(self) -> float | None:
         return await self._read(Reads.next_due)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from ...runtime.call import Scope
 from ...runtime.ports import (
+    ALL_TIMERS,
     COMMITTED,
     LOST,
     Append,
@@ -22,9 +23,11 @@ from ...runtime.ports import (
     OutcomeUnknownError,
     Pruned,
     SendRecord,
+    TaskRef,
+    Timer,
     Verdict,
 )
-from .reads import HEADER, header_of
+from .reads import HEADER, SCOPE, header_of
 from .rows import Row, read, write
 from .schema import OVER, SHIFT, STATE_NUMBERS
 
@@ -112,13 +115,19 @@ class Writes:
         self._deployment = 0
         self._scopes: dict[Scope, int] = {}
 
-    def enlist(self, db: sqlite3.Connection) -> int:
-        """Return the number that stands for the deployment in this file."""
+    def enlist(self, db: sqlite3.Connection, *, alone: bool) -> int:
+        """Return the number that stands for the deployment in this file.
+
+        ``alone``: nobody else serves from it, so every node there was is gone, and need not be
+        waited for until its lease is over.
+        """
         with transaction(db):
             db.execute("INSERT OR IGNORE INTO deployment (name) VALUES (?)", (self._name,))
             (self._deployment,) = db.execute(
                 "SELECT id FROM deployment WHERE name = ?", (self._name,)
             ).fetchone()
+            if alone:
+                db.execute("DELETE FROM node WHERE deployment = ?", (self._deployment,))
         return self._deployment
 
     # --- append ---------------------------------------------------------------------------------
@@ -290,6 +299,8 @@ class Writes:
             db.execute("DELETE FROM event WHERE key BETWEEN ? AND ?", (first, last))
         if plan.timers:
             cleared = [key for key, row in plan.timers.items() if row is None]
+            whole = [(number,) for number, name in cleared if name == ALL_TIMERS]
+            db.executemany("DELETE FROM timer WHERE task = ?", whole)
             db.executemany("DELETE FROM timer WHERE task = ? AND name = ?", cleared)
             write(db, _ADD_TIMERS, [row for row in plan.timers.values() if row is not None])
 
@@ -328,6 +339,15 @@ class Writes:
                 "INSERT OR REPLACE INTO node (deployment, id, until) VALUES (?, ?, NULL)",
                 (self._deployment, node),
             )
+
+    def remind(self, db: sqlite3.Connection, ref: TaskRef, timer: Timer) -> bool:
+        with transaction(db):
+            changed = db.execute(
+                "INSERT OR REPLACE INTO timer (task, name, deployment, due_at) "
+                f"SELECT number, ?, ?, ? FROM task WHERE scope = {SCOPE} AND id = ? AND NOT {OVER}",
+                (timer.name, self._deployment, timer.due_at, self._deployment, *ref.scope, ref.id),
+            ).rowcount
+        return changed > 0
 
     # --- time -----------------------------------------------------------------------------------
 
