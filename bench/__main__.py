@@ -13,7 +13,9 @@ from . import environment, report
 from .race import Options, Table
 from .server import LOAD_CORE, pin
 
-QUESTIONS = ("floor", "send", "stream", "get_task", "sqlite_send", "long_tasks", "memory", "grpc_send")
+QUESTIONS = (
+    "floor", "send", "stream", "get_task", "sqlite_send", "long_tasks", "memory", "grpc_send",
+)  # fmt: skip
 
 
 def main() -> None:

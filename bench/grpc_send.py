@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from . import grpc_load
+from .load import Sample
 from .race import COMPARED, Figures, Options, Table, per_request, race
 from .server import Contender, Server
 
 
 async def _measured(
     server: Server, options: Options, *, method: str, expect: bytes, streaming: bool = False
-) -> tuple[grpc_load.Sample, float]:
+) -> tuple[Sample, float]:
     before = server.cpu()
     sample = await grpc_load.hammer(
         server.port, method, expect=expect, seconds=options.seconds, streaming=streaming

@@ -168,9 +168,7 @@ class Message:
                 write(value, append)
         return b"".join(out)
 
-    def add(
-        self, name: str, mark: bytes, presence: bool, write: Write, read: Read
-    ) -> None:
+    def add(self, name: str, mark: bytes, presence: bool, write: Write, read: Read) -> None:
         self._readers[read_tag(mark, 0)[0]] = read
         self._writers.append((attrgetter(name), presence, write))
 

@@ -159,6 +159,7 @@ class Link(Connection):
             rpc.reset_if_open()
             self.flush_soon()
         self.server.calls -= 1
+        self.server.changed()
         if self.doomed and not self.rpcs:
             self.loop.call_soon(self.hang_up)
 
@@ -216,7 +217,7 @@ class Processor(EventsProcessor):
         )
 
     def process(self, event: Event) -> None:
-        processor = self.processors.get(event.__class__)
+        processor: Any = self.processors.get(event.__class__)
         if processor is not None:  # grpclib raises for what HTTP/2 says to ignore
             processor(event)
 
@@ -370,6 +371,7 @@ class GrpcProtocol(H2Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._server.links.discard(self)
+        self._server.changed()
         if hasattr(self, "processor"):
             self.processor.close("Connection lost")
 

@@ -47,7 +47,7 @@ class Assembler:
         buffer += data
         if len(buffer) < self._wanted:
             return ()
-        found = []
+        found: list[bytes] = []
         while len(buffer) >= PREFIX:
             size = int.from_bytes(buffer[1:PREFIX])
             self._check(buffer[0], size)

@@ -25,9 +25,7 @@ def parsed(type_: type[M], body: bytes) -> M:
     try:
         return type_.parse(body)
     except Exception as error:  # betterproto2 lets out whatever its parts raise
-        raise RpcError(
-            Status.INVALID_ARGUMENT, f"Not a {type_.__name__} message"
-        ) from error
+        raise RpcError(Status.INVALID_ARGUMENT, f"Not a {type_.__name__} message") from error
 
 
 class Descriptors:

@@ -48,9 +48,7 @@ class Rpc(Stream):
     id: int
 
     def __init__(self, connection: Link, stream_id: int, metadata: Metadata) -> None:
-        super().__init__(
-            connection, connection.h2, connection.transport, stream_id=stream_id
-        )
+        super().__init__(connection, connection.h2, connection.transport, stream_id=stream_id)
         self.metadata = metadata
         self.method: Method | None = None
         self.message = b""
@@ -295,5 +293,3 @@ class Rpc(Stream):
         """After the trailers: stop a client that has not ended its request."""
         if self.closable:
             self.reset_nowait(ErrorCodes.NO_ERROR)
-
-

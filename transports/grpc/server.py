@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 
@@ -87,6 +88,7 @@ class GrpcServer(AbstractHandler):
                 raise GrpcServerError(f"there is no agent {slug!r} for a port; there are: {known}")
         self.loop = asyncio.get_running_loop()
         self._stopping = anyio.Event()
+        self._changed = anyio.Event()
         await self._listen()
         self._prepare()
         group = self._group = anyio.create_task_group()
@@ -134,12 +136,16 @@ class GrpcServer(AbstractHandler):
         for link in list(self.links):
             link.connection.transport.abort()
 
-    @staticmethod
-    async def _until(true: object, seconds: float) -> None:
-        assert callable(true)
+    async def _until(self, over: Callable[[], bool], seconds: float) -> None:
         with anyio.move_on_after(seconds):
-            while not true():
-                await anyio.sleep(0.01)
+            while not over():
+                self._changed = anyio.Event()
+                await self._changed.wait()
+
+    def changed(self) -> None:
+        """A call or a connection is over."""
+        if self.draining:
+            self._changed.set()
 
     # --- listening ------------------------------------------------------------------------------
 
@@ -213,7 +219,9 @@ class GrpcServer(AbstractHandler):
             try:
                 context = tls.context(self.settings)
             except tls.TlsError as error:
-                log.warning("the certificate changed but cannot be used, the old one stays: %s", error)
+                log.warning(
+                    "the certificate changed but cannot be used, the old one stays: %s", error
+                )
             else:
                 await self._accept(context)
                 self._stamp = stamp

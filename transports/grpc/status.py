@@ -85,9 +85,7 @@ def _details(status: Status, error: A2AError) -> bytes:
             info += _field(3, _field(1, key) + _field(2, value))
         details.append(_field(1, _TYPE + "ErrorInfo") + _field(2, info))
     if violations := getattr(error, "violations", None):
-        broken = b"".join(
-            _field(1, _field(1, path) + _field(2, text)) for path, text in violations
-        )
+        broken = b"".join(_field(1, _field(1, path) + _field(2, text)) for path, text in violations)
         details.append(_field(1, _TYPE + "BadRequest") + _field(2, broken))
     if not details:
         return b""
