@@ -783,6 +783,15 @@ class Actor:
         if self._committed_sequence < target:
             self.check()
 
+    async def claimed(self) -> None:
+        """Wait until the store knows that this actor has the task: of a woken one, that is."""
+        while self._row_epoch and self._lost is None:
+            if not self.unwritten:
+                self.touch()
+            await self.feed.signal.wait()
+        if self._row_epoch:
+            self.check()
+
     def check(self) -> None:
         """Raise why this actor may not go on, if so."""
         if self._lost is not None:

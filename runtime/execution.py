@@ -37,6 +37,7 @@ from .ports import Entry
 from .sends import DirectReply
 from .signals import Signal
 from .supervisor import Child
+from .telemetry import current_actor, handler_span
 
 if TYPE_CHECKING:
     from .actor import Actor
@@ -65,16 +66,15 @@ class Execution:
         "_calls",
         "_child",
         "_ctx",
-        "actor",
         "active",
+        "actor",
         "call",
         "detached",
         "handler",
         "ledger",
         "message",
         "reason",
-        "signal", "sleeping", "started", "state",
-        "waiting",
+        "signal", "started", "state",
     )  # fmt: skip
 
     def __init__(
@@ -203,9 +203,14 @@ class Execution:
         system = actor.system
         self.started = True
         system.began(actor.scope)
-        task_id_var.set(actor.id)
+        current_actor.set(actor)
         try:
-            value = await self._call()
+            await actor.claimed()
+            if system.tracing:
+                with handler_span(actor):
+                    value = await self._call()
+            else:
+                value = await self._call()
             if not self.detached:
                 if self.ledger and self._ctx is not None:
                     self._ctx.check_complete()
@@ -341,13 +346,13 @@ class Execution:
                 # Not ours, if nobody gave a reason: the whole runtime is going down.
                 if self.reason is not None:
                     self._cancelled()
+                elif not _being_cancelled():
+                    self._failed(cause)
             case _ if self.reason is not None:
                 # Only the client and the deadline may end a task that is being stopped.
                 log.warning("the clean-up of task %s failed", self.actor.id, exc_info=cause)
                 self._cancelled()
             case _:
-                elif not _being_cancelled():
-                    self._failed(cause)
                 self._failed(cause)
 
     def _failed(self, error: BaseException) -> None:
@@ -414,11 +419,6 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _where(mismatch: BaseException) -> str:
-    """The line of the user's code that a mismatch came from."""
-    found = ""
-    for frame in traceback.extract_tb(mismatch.__traceback__):
-        if not frame.filename.startswith(_PACKAGE):
 def _being_cancelled() -> bool:
     """Whether somebody cancels the handler; on asyncio it may have raised that error itself."""
     try:
@@ -428,5 +428,10 @@ def _being_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
+def _where(mismatch: BaseException) -> str:
+    """The line of the user's code that a mismatch came from."""
+    found = ""
+    for frame in traceback.extract_tb(mismatch.__traceback__):
+        if not frame.filename.startswith(_PACKAGE):
             found = f" ({os.path.basename(frame.filename)}, line {frame.lineno}: {frame.line})"
     return found
