@@ -36,6 +36,10 @@ SEAL = [Part(text="")]
 """What closes an artifact when there is nothing more to say: parts may not be empty (5.7)."""
 
 
+def _seals(event: TaskArtifactUpdateEvent) -> bool:
+    return event.append and event.last_chunk and event.artifact.parts == SEAL
+
+
 class Artifacts:
     """The artifacts of one task while events are folded into them."""
 
@@ -51,7 +55,7 @@ class Artifacts:
         if event.append:
             known = self._items.get(new.artifact_id)
             if known is not None:
-                if not (event.last_chunk and new.parts == SEAL):
+                if not _seals(event):
                     known[1].extend(new.parts)
                 return
         self._items[new.artifact_id] = (new, list(new.parts))
@@ -90,8 +94,9 @@ def join(events: Sequence[TaskArtifactUpdateEvent]) -> bytes:
             last is not None
             and event.append
             and last.artifact.artifact_id == event.artifact.artifact_id
+            and not _seals(last)  # it adds nothing, which what it was joined with would
         ):
-            if not (event.last_chunk and event.artifact.parts == SEAL):
+            if not _seals(event):
                 parts.extend(event.artifact.parts)
             continue
         parts = list(event.artifact.parts)
