@@ -85,7 +85,9 @@ def fold(frames: list[Frame]) -> Task:
     first = frames[0].response.task
     assert first is not None
     status = first.status
-    artifacts = {a.artifact_id: [a, list(a.parts)] for a in first.artifacts or []}
+    artifacts: dict[str, tuple[Artifact, list[Part]]] = {
+        a.artifact_id: (a, list(a.parts)) for a in first.artifacts or []
+    }
     for frame in frames[1:]:
         # what travels is the bytes
         event = msgspec.json.decode(frame.json, type=StreamResponse)
@@ -99,9 +101,9 @@ def fold(frames: list[Frame]) -> Task:
                 if not (update.last_chunk and update.artifact.parts == SEAL):
                     known[1].extend(update.artifact.parts)
             else:
-                artifacts[update.artifact.artifact_id] = [
+                artifacts[update.artifact.artifact_id] = (
                     update.artifact, list(update.artifact.parts),
-                ]  # fmt: skip
+                )  # fmt: skip
     return Task(
         id=first.id,
         status=status,
@@ -135,7 +137,11 @@ def in_virtual_time(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def test_the_task_is_the_fold_of_its_journal(script: list[Any], tail: int, small: bool) -> None:
     async def test() -> None:
         store = KeptStore()
-        options = {"tail_events": tail, "tail_bytes": 200 if small else 65536, "idle": 5.0}
+        options: dict[str, Any] = {
+            "tail_events": tail,
+            "tail_bytes": 200 if small else 65536,
+            "idle": 5.0,
+        }
         async with running(speaker(script), store=store, **options) as peer:
             task = await perform(peer)
             live = await peer.get(task)
