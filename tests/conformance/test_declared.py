@@ -13,6 +13,7 @@ from .errors import refused
 
 pytestmark = pytest.mark.anyio
 
+WITH = [("a2a-extensions", EXTENSION)]
 SLUGS = ["stage", "direct", "quiet", "strict"]
 REQUIRED = (  # a2a.proto
     "name", "description", "supportedInterfaces", "version", "capabilities", "defaultInputModes",
@@ -69,9 +70,9 @@ async def test_every_binding_is_declared_and_every_declaration_is_true(
 
 async def _asked(served: Served, dialect: Dialect, base: str, at: str) -> Answer:
     if dialect in (REST, REST_03):
-        return await dialect.call(served.app, "GetTask", {"id": "x"}, at=at)
+        return await dialect.call(served.app, "GetTask", {"id": "x"}, headers=WITH, at=at)
     _, _, body = dialect.request("GetTask", {"id": "x"})
-    headers = dialect.headers([], body)
+    headers = dialect.headers(WITH, body)
     raw = json.dumps(body).encode()
     return dialect.read(await request(served.app, "POST", base, headers=headers, body=raw))
 

@@ -443,4 +443,7 @@ async def test_streaming_without_the_capability(served: Served, dialect: Dialect
 
 async def test_an_extended_card_that_is_not_declared(served: Served, dialect: Dialect) -> None:
     answer = await dialect.call(served.app, "GetExtendedAgentCard")
-    refused(dialect, answer, "UnsupportedOperation")
+    # 0.3 has one error for both cases (section 8.2).
+    modern = dialect in MODERN
+    name = "UnsupportedOperation" if modern else "ExtendedAgentCardNotConfigured"
+    refused(dialect, answer, name)
