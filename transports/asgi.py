@@ -6,9 +6,11 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from ..protocol.codec import HTTP_JSON, codec_for
 from ..protocol.errors import A2AError, InvalidRequestError
+from ..protocol.types import AgentInterface
 from ..protocol.version import V10
 from ..runtime.runtime import Runtime
 from . import metrics as prometheus
@@ -32,6 +34,14 @@ _POST = frozenset({"POST"})
 _PLAIN = b"text/plain; charset=utf-8"
 
 
+class Neighbour(Protocol):
+    """Another server of the same runtime, which cards and metrics tell of."""
+
+    def interfaces(self, agent: str, base: str) -> list[AgentInterface]: ...
+
+    def statistics(self) -> dict[str, int]: ...
+
+
 class Application:
     """An ASGI 3 application over a runtime. It runs the runtime: from its own lifespan, or, when
     mounted in a host whose lifespan does not reach it, inside ``async with app.lifespan():``.
@@ -50,6 +60,7 @@ class Application:
         self._proxies = Proxies(self.settings.trusted_proxies)
         self._cors = Cors(self.settings)
         self._cards = Cards(runtime.card, max_age=self.settings.card_max_age, modified=time.time())
+        self._neighbours: list[Neighbour] = []
         self._rpc = JsonRpc(runtime, self.metrics)
         self._rest = Rest(runtime, self.metrics)
         self._plain = {
@@ -57,6 +68,11 @@ class Application:
             "/ready": self._ready,
             "/metrics": self._metrics,
         }
+
+    def tell_of(self, neighbour: Neighbour) -> None:
+        """Put a server that stands beside this application on the cards and in the metrics."""
+        self._neighbours.append(neighbour)
+        self._cards.more = neighbour.interfaces
 
     # --- lifetime -------------------------------------------------------------------------------
 
@@ -208,5 +224,7 @@ class Application:
             "http_streams_open": len(self.streams.open),
             "http_streams_dropped_total": self.streams.dropped,
         }
+        for neighbour in self._neighbours:
+            own |= neighbour.statistics()
         body = self.metrics.render(self.runtime.statistics(), own)
         await exchange.reply(200, [(b"content-type", prometheus.CONTENT_TYPE)], body)

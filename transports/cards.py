@@ -39,6 +39,8 @@ class Cards:
     ) -> None:
         """``make`` is ``Runtime.card``; ``modified`` when the agents last changed (epoch)."""
         self._make = make
+        self.more: Callable[[str, str], list[AgentInterface]] = lambda agent, base: []
+        """Interfaces beside those of this application, by agent and base URL."""
         self._modified = int(modified)
         self._cache: dict[tuple[str, str, str], tuple[bytes, bytes]] = {}
         self._headers: Headers = [
@@ -68,12 +70,15 @@ class Cards:
         key = (agent, shape, base)
         found = self._cache.get(key)
         if found is None:
-            body = card_json(self._make(agent, interfaces(base, rpc)), shape)
+            body = card_json(self._make(agent, self._interfaces(agent, base, rpc)), shape)
             found = (body, b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode())
             if len(self._cache) >= _KEPT:
                 self._cache.clear()
             self._cache[key] = found
         return found
+
+    def _interfaces(self, agent: str, base: str, rpc: str) -> list[AgentInterface]:
+        return [*interfaces(base, rpc), *self.more(agent, base)]
 
     def _unchanged(self, exchange: Exchange, etag: bytes) -> bool:
         """RFC 9110 section 13.2.2: the tag decides where there is one, else the date."""

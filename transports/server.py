@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from typing import Any, Protocol
 
 import anyio
@@ -66,6 +66,10 @@ class Servable(Protocol):
     def runtime(self) -> Drainable: ...
 
 
+class Beside(Drainable, AbstractAsyncContextManager[Any], Protocol):
+    """Another server of the same runtime: started after it, drained with it."""
+
+
 class ServerError(Exception):
     """The server cannot start; the message says what to change."""
 
@@ -75,6 +79,7 @@ async def run(
     settings: ServerSettings,
     *,
     announce: Callable[[str], None] = lambda url: None,
+    beside: Beside | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order; call ``announce`` with the bound URL.
 
@@ -84,15 +89,20 @@ async def run(
     listener = _listen(settings)
     stopping = Stopping(settings.deadline)
     closed = anyio.Event()
+    other = beside or nullcontext()
     with closing(listener), stopping.listening():
-        async with app.lifespan(), anyio.create_task_group() as serving:
+        async with app.lifespan(), other, anyio.create_task_group() as serving:
             if settings.tune_gc:
                 tune_garbage_collection()
             serving.start_soon(connections.serve, app, config, listener, closed, CLOSE_GRACE)
             scheme = "https" if config.ssl_enabled else "http"
             announce(f"{scheme}://{_authority(listener)}")
             await stopping.asked.wait()
-            await app.runtime.drain(min(settings.grace, settings.deadline))
+            grace = min(settings.grace, settings.deadline)
+            async with anyio.create_task_group() as draining:
+                if beside is not None:
+                    draining.start_soon(beside.drain, grace)
+                await app.runtime.drain(grace)
             closed.set()
     log.info("stopped", extra={"event": "stopped"})
 

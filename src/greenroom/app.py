@@ -85,12 +85,31 @@ async def run(agents: tuple[Agent, ...], settings: Settings) -> None:
         http=structs.replace(settings.http, drain_grace=settings.grace),
         runtime=settings.runtime,
     )
+    grpc = None
+    if settings.grpc_port is not None:
+        from .transports.grpc.server import GrpcServer
+
+        grpc = GrpcServer(
+            app.runtime,
+            structs.replace(
+                settings.grpc,
+                host=settings.host,
+                port=settings.grpc_port,
+                certfile=settings.certfile,
+                keyfile=settings.keyfile,
+            ),
+        )
+        app.tell_of(grpc)
     shared = set(Settings.__struct_fields__) & set(ServerSettings.__struct_fields__)
     server = ServerSettings(
         write_timeout=settings.http.write_timeout,
         **{name: getattr(settings, name) for name in shared},
     )
-    await run_server(app, server, announce=lambda url: announce(url, agents, settings))
+
+    def ready(url: str) -> None:
+        announce(url, agents, settings, grpc=None if grpc is None else grpc.address)
+
+    await run_server(app, server, announce=ready, beside=grpc)
 
 
 def check(settings: Settings) -> None:
@@ -107,6 +126,13 @@ def check(settings: Settings) -> None:
         _need("uvloop", "greenroom[uvloop]")
     if settings.backend == "trio":
         _need("trio", "greenroom[trio]")
+    if settings.grpc_port is not None:
+        if settings.backend == "trio":
+            raise SettingsError(
+                "grpc_port needs backend = asyncio; on trio JSON-RPC, REST and SSE are served"
+            )
+        for module in ("grpclib", "betterproto2"):
+            _need(module, "greenroom[grpc]")
 
 
 def _need(module: str, extra: str) -> None:

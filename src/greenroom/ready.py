@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 CARD = "/.well-known/agent-card.json"
 
 
-def announce(url: str, agents: Sequence[Agent], settings: Settings) -> None:
+def announce(
+    url: str, agents: Sequence[Agent], settings: Settings, *, grpc: str | None = None
+) -> None:
     """Write to standard output where the server is; ``url`` is the address bound.
 
     In JSON: ``{"event": "ready", "url", "card", "store", "backend", "version", "agents": [{"slug",
-    "name", "url", "card"}]}`` on one line.
+    "name", "url", "card"}], "grpc"}`` on one line; ``grpc`` is ``host:port``, where it is served.
     """
     base = (settings.public_url or url).rstrip("/")
     listed = [
@@ -43,13 +45,16 @@ def announce(url: str, agents: Sequence[Agent], settings: Settings) -> None:
             "version": version("greenroom"),
             "agents": listed,
         }
+        if grpc is not None:
+            line["grpc"] = grpc
         text = msgspec.json.encode(line).decode()
     else:
         rows = "".join(f"\n  agent  {row['name']}: {row['card']}" for row in listed)
         gc = "tuned (frozen after start)" if settings.tune_gc else "as Python has it"
         text = (
-            f"Greenroom {version('greenroom')} listens on {url}{rows}\n"
-            f"  store  {settings.store}\n  loop   {settings.backend}, garbage collector {gc}"
+            f"Greenroom {version('greenroom')} listens on {url}{rows}"
+            + (f"\n  gRPC   {grpc}" if grpc is not None else "")
+            + f"\n  store  {settings.store}\n  loop   {settings.backend}, garbage collector {gc}"
         )
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

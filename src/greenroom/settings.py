@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from .runtime.settings import RuntimeSettings
+from .transports.grpc.settings import GrpcSettings
 from .transports.settings import HttpSettings
 
 PREFIX = "GREENROOM_"
@@ -38,6 +39,9 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="port; 0 picks a free one")] = 8000
+    grpc_port: Annotated[
+        int | None, Meta(description="port for gRPC; 0 picks a free one; default: no gRPC")
+    ] = None
     store: Annotated[
         str, Meta(description="sqlite:///path (add ?durability=relaxed for speed) or memory://")
     ] = "sqlite:///greenroom.db"
@@ -75,14 +79,24 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
         Literal["console", "json"], Meta(description="one JSON object a line, or plain text")
     ] = "console"
     http: HttpSettings = field(default_factory=HttpSettings)
+    grpc: GrpcSettings = field(default_factory=GrpcSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
 
 
-GROUPS: dict[str, type[Struct]] = {"http": HttpSettings, "runtime": RuntimeSettings}
+GROUPS: dict[str, type[Struct]] = {
+    "http": HttpSettings,
+    "grpc": GrpcSettings,
+    "runtime": RuntimeSettings,
+}
 """Nested settings: a TOML table, ``GREENROOM_HTTP_…``, ``--set http.…=…``."""
 
-# Filled from the top-level settings: ``public_url`` and ``grace``.
-_DERIVED = frozenset({"http.public_url", "http.drain_grace"})
+# Filled from the top-level settings: ``public_url``, ``grace``, and where to listen.
+_DERIVED = frozenset(
+    {
+        "http.public_url", "http.drain_grace",
+        "grpc.host", "grpc.port", "grpc.certfile", "grpc.keyfile",
+    }
+)  # fmt: skip
 
 
 class Option(Struct, frozen=True):

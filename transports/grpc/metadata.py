@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from ...protocol.errors import VersionNotSupportedError
 from ...protocol.version import V03, negotiate
@@ -17,7 +18,7 @@ _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _LONGEST = 365 * 86_400.0
 _READ = frozenset(
     {
-        b":method", b":path", b"a2a-extensions", b"a2a-version", b"content-type",
+        b":authority", b":method", b":path", b"a2a-extensions", b"a2a-version", b"content-type",
         b"grpc-encoding", b"grpc-timeout", b"te", b"traceparent", b"tracestate",
         b"x-a2a-extensions", b"x-a2a-version",
     }
@@ -50,6 +51,12 @@ class Metadata:
         if kind[16:17] == b"+" and kind[17:].partition(b";")[0] != b"proto":
             return 415, "This server speaks application/grpc+proto"
         return None
+
+    @property
+    def host(self) -> str:
+        """The host that the client means to have reached, without its port."""
+        authority = self._fields.get(b":authority", b"").decode("latin-1")
+        return urlsplit(f"//{authority}").hostname or "localhost"
 
     @property
     def encoding(self) -> bytes:

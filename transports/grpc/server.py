@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
+from urllib.parse import urlsplit
 
 import anyio
 import sniffio
@@ -16,9 +17,11 @@ from anyio.abc import TaskGroup
 from grpclib.protocol import AbstractHandler
 
 from ...protocol.errors import A2AError
+from ...protocol.types import AgentInterface
 from ...runtime.runtime import Runtime
 from ...runtime.supervisor import Supervisor, supervisor
 from .. import faults
+from ..server import ServerError
 from . import tls
 from .cards import Cards
 from .connection import CONFIGURATION, GrpcProtocol
@@ -38,15 +41,11 @@ CLOSE_GRACE = 2.0
 """What connections get to take what was written to them before they are cut, in seconds."""
 
 
-class GrpcServerError(Exception):
-    """The server cannot start; the message says what to change."""
-
-
 class GrpcServer(AbstractHandler):
     """Serves a runtime over gRPC: ``async with GrpcServer(runtime, settings) as server:``.
 
     It does not run the runtime. Leave the block, or ``drain`` first, to stop. asyncio only.
-    Raises GrpcServerError when it cannot listen or cannot read its certificate.
+    Raises ServerError when it cannot listen or cannot read its certificate.
     """
 
     def __init__(self, runtime: Runtime, settings: GrpcSettings | None = None) -> None:
@@ -78,14 +77,10 @@ class GrpcServer(AbstractHandler):
 
     async def __aenter__(self) -> GrpcServer:
         if sniffio.current_async_library() != "asyncio":
-            raise GrpcServerError(
+            raise ServerError(
                 "gRPC runs on asyncio only: serve with the asyncio backend, or leave the gRPC port "
                 "out; JSON-RPC, REST and SSE run on trio"
             )
-        for slug in self.settings.agent_ports:
-            if slug not in self.runtime.agents:
-                known = ", ".join(self.runtime.agents)
-                raise GrpcServerError(f"there is no agent {slug!r} for a port; there are: {known}")
         self.loop = asyncio.get_running_loop()
         self._stopping = anyio.Event()
         self._changed = anyio.Event()
@@ -114,6 +109,12 @@ class GrpcServer(AbstractHandler):
         finally:
             group.cancel_scope.cancel()
             await group.__aexit__(kind, error, traceback)
+
+    @property
+    def address(self) -> str:
+        """``host:port`` as bound."""
+        host = self.settings.host.strip("[]")
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     async def drain(self, grace: float) -> None:
         """Take no more connections, send those there are away, and end what has not ended after
@@ -150,20 +151,29 @@ class GrpcServer(AbstractHandler):
     # --- listening ------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        wanted = [("", self.settings.port), *self.settings.agent_ports.items()]
+        wanted = [("", self.settings.port), *map(self._agent_port, self.settings.agent_ports)]
         try:
             self._stamp = tls.stamp(self.settings)
             context = tls.context(self.settings)
             for slug, port in wanted:
                 self._sockets.append((self._bind(port), slug))
         except tls.TlsError as error:
-            raise GrpcServerError(str(error)) from None
+            raise ServerError(str(error)) from None
         except BaseException:
             self._close_sockets()
             raise
         self.port = self._sockets[0][0].getsockname()[1]
         self.ports = {slug: sock.getsockname()[1] for sock, slug in self._sockets[1:]}
         await self._accept(context)
+
+    def _agent_port(self, entry: str) -> tuple[str, int]:
+        slug, _, port = entry.partition("=")
+        if slug not in self.runtime.agents or not port.isdecimal():
+            raise ServerError(
+                f"agent_ports = {entry!r}: write slug=port with the slug of one of the agents: "
+                + ", ".join(self.runtime.agents)
+            )
+        return slug, int(port)
 
     def _bind(self, port: int) -> socket.socket:
         host = self.settings.host.strip("[]")
@@ -177,7 +187,7 @@ class GrpcServer(AbstractHandler):
             bound.bind(address)
             bound.listen(2048)
         except OSError as error:
-            raise GrpcServerError(
+            raise ServerError(
                 f"cannot listen for gRPC on {host} port {port}: {error.strerror}; choose another "
                 "with --grpc-port (0 picks a free one)"
             ) from None
@@ -231,8 +241,7 @@ class GrpcServer(AbstractHandler):
 
     def _prepare(self) -> None:
         runtime = self.runtime
-        address = self.settings.address or f"{self.settings.host}:{self.port}"
-        self.cards = Cards(runtime.card, address, runtime.default.slug, self.ports)
+        self.cards = Cards(runtime, self.settings.address, self.port, self.ports)
         services = [V1, LEGACY, HEALTH, "grpc.reflection.v1.ServerReflection"]
         services.append("grpc.reflection.v1alpha.ServerReflection")
         health = Health(services, self._ready, self._stopping.wait)
@@ -255,6 +264,11 @@ class GrpcServer(AbstractHandler):
             now = self.loop.time()
             for link in list(self.links):
                 link.look(now)
+
+    def interfaces(self, agent: str, base: str) -> list[AgentInterface]:
+        """Return the gRPC entries for the card of an agent whose HTTP address is ``base``."""
+        host = urlsplit(base).hostname or self.settings.host
+        return self.cards.interfaces(agent, host)
 
     def statistics(self) -> dict[str, int]:
         """Counters for metrics; names end in ``_total`` where they only grow."""

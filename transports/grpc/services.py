@@ -12,13 +12,13 @@ from ...protocol.protobuf.codec import protobuf_codec
 from ...protocol.version import V03, V10
 from ...runtime.call import Call
 from ...runtime.runtime import Runtime
+from .cards import Cards, legacy_message
 from .metadata import answer
 from .rpc import Method, Rpc
 from .status import RpcError, Status
 
 if TYPE_CHECKING:
     from ...runtime.feed import Stream
-    from .cards import Cards
 
 V1 = "lf.a2a.v1.A2AService"
 LEGACY = "a2a.v1.A2AService"
@@ -105,8 +105,8 @@ class A2AService:
             try:
                 card = await runtime.dispatch(call, operation, request)
             except (ExtendedAgentCardNotConfiguredError, UnsupportedOperationError):
-                card = cards.public(call.agent)
-            await rpc.reply(cards.legacy_message(card), answer(version, call))
+                card = cards.public(call.agent, rpc.metadata.host)
+            await rpc.reply(legacy_message(card), answer(version, call))
 
         return Method(run, legacy=legacy)
 

@@ -16,8 +16,8 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
     """Port of all agents; 0 picks a free one. A request's ``tenant`` may name an agent."""
     address: str | None = None
     """``host:port`` where clients reach it, as written on cards. ``None``: where it listens."""
-    agent_ports: dict[str, int] = {}
-    """Further ports, each of one agent (by slug): for clients of 0.3, which know no tenant."""
+    agent_ports: tuple[str, ...] = ()
+    """Further ports, each of one agent (``slug=50052``): clients of 0.3 know no tenant."""
     certfile: str | None = None
     """TLS certificate chain (PEM); read again when the file changes."""
     keyfile: str | None = None
