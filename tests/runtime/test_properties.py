@@ -167,6 +167,41 @@ def test_the_task_is_the_fold_of_its_journal(script: list[Any], tail: int, small
     in_virtual_time(test)
 
 
+@FEW
+@given(
+    script=st.lists(doings, min_size=1, max_size=6),
+    tail=st.sampled_from([1, 3, 256]),
+    how=st.sampled_from(["asleep", "restarted"]),
+)
+def test_replay_emits_nothing_twice_and_leaves_nothing_out(
+    script: list[Any], tail: int, how: str
+) -> None:
+    script = [*script, ("ask", "last?"), ("whole", "a", "end")]
+
+    async def test() -> None:
+        found: list[Task] = []
+        async with running(speaker(script)) as peer:
+            found.append(await peer.get(await perform(peer)))
+        store = KeptStore()
+        options: dict[str, Any] = {"tail_events": tail, "idle": 5.0}
+        async with running(speaker(script), store=store, **options) as peer:
+            task = await peer.send("go")
+        while task.status.state is TaskState.INPUT_REQUIRED:
+            async with running(speaker(script), store=store, **options) as peer:
+                task = await peer.send("answer", task=task.id)
+                while how == "asleep" and task.status.state is TaskState.INPUT_REQUIRED:
+                    await anyio.sleep(20.0)
+                    assert not peer.runtime.system.actors
+                    task = await peer.send("answer", task=task.id)
+        found.append(task)
+        once, replayed = found
+        assert replayed.generation == once.generation
+        assert replayed.artifacts == once.artifacts
+        assert [m.text for m in replayed.history or []] == [m.text for m in once.history or []]
+
+    in_virtual_time(test)
+
+
 readers = st.lists(
     st.tuples(
         st.integers(0, 6),  # doings of the agent before it comes
