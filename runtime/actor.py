@@ -43,7 +43,7 @@ from ..protocol.types import (
 from . import states
 from .call import Scope
 from .feed import Feed
-from .fold import Artifacts, fold_frames, join, task_from, task_of
+from .fold import Artifacts, artifacts_of, join, task_from, task_of
 from .ports import (
     ALL_TIMERS,
     Append,
@@ -114,6 +114,8 @@ class Actor:
     """The awake form of one task."""
 
     __slots__ = (
+        "_artifact_bytes",
+        "_artifacts",
         "_born_at",
         "_cleared",
         "_committed_sequence",
@@ -215,6 +217,9 @@ class Actor:
         self._cleared: list[str] = []
         self._unfolded: list[Frame] = []
         self._unfolded_bytes = 0
+        self._artifacts: Artifacts | None = Artifacts()
+        """What was committed of a task whose artifacts are small; of others the store knows."""
+        self._artifact_bytes = 0
         self._folded = 1
         self._status_json = b""
         self._row_epoch = 0
@@ -279,6 +284,7 @@ class Actor:
         self._messages = None
         self._metadata = header.metadata
         self._status_json = header.status
+        self._artifacts = None
         self._folded = header.folded
         frames = [Frame(entry.generation, json=entry.body) for entry in loaded.tail]
         for frame in frames:
@@ -664,6 +670,7 @@ class Actor:
         self._committed_sequence = header.sequence
         self._row_epoch = 0
         if frames:
+            self._show(frames)
             self.feed.publish(frames)
         else:
             self.feed.signal.notify()
@@ -671,6 +678,19 @@ class Actor:
             self._leave()
         elif self._pending or self._timers or self._cleared or self._touched:
             self._dirty()
+
+    def _show(self, frames: list[Frame]) -> None:
+        """Fold committed events into the task that replies show, while it is small."""
+        shown = self._artifacts
+        if shown is None:
+            return
+        for frame in frames:
+            event = frame.response.artifact_update
+            if event is not None:
+                shown.apply(event)
+                self._artifact_bytes += len(frame.json)
+        if self._artifact_bytes > self.system.settings.tail_bytes:
+            self._artifacts = None
 
     def unknown(self, error: BaseException) -> None:
         if self._inflight is not None:
@@ -857,19 +877,28 @@ class Actor:
         """The committed task and its generation; ``history`` messages of it (``None``: all)."""
         header = self.committed
         assert header is not None
-        if self.feed.floor <= 1 and (self._messages is not None or history == 0):
-            folded = Artifacts()
-            fold_frames(self.feed.frames, folded)
+        artifacts = self._artifacts
+        if artifacts is not None and (self._messages is not None or history == 0):
             shown: list[Message] | None = None
             if history != 0:
                 assert self._messages is not None
                 shown = [m for s, m in self._messages if s <= header.sequence]
                 if history is not None:
                     shown = shown[-history:]
-            return task_from(header, folded.result(), shown or None), header.generation
+            return task_from(header, artifacts.result(), shown or None), header.generation
         snapshot = await self.system.store.snapshot(self.scope, self.id, history=history)
         if snapshot is None:
             raise UnavailableError("The task was removed meanwhile.")
+        read = sum(map(len, snapshot.segments)) + sum(map(len, snapshot.events))
+        if (
+            read <= self.system.settings.tail_bytes
+            and artifacts is None
+            and self._artifact_bytes == 0
+            and self.committed is header
+            and snapshot.header.sequence == header.sequence
+        ):
+            self._artifacts = artifacts_of(snapshot)
+            self._artifact_bytes = read
         return task_of(snapshot), snapshot.header.generation
 
     def born_frame(self, history: int | None) -> Frame:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ..protocol.frame import Frame
 from ..protocol.types import (
     Artifact,
     Message,
@@ -76,14 +75,6 @@ class Artifacts:
         ]
 
 
-def fold_frames(frames: Iterable[Frame], into: Artifacts) -> None:
-    """Fold the artifact events among frames."""
-    for frame in frames:
-        event = frame.response.artifact_update
-        if event is not None:
-            into.apply(event)
-
-
 def join(events: Sequence[TaskArtifactUpdateEvent]) -> bytes:
     """Encode a segment: neighbouring chunks of one artifact become one event."""
     joined: list[TaskArtifactUpdateEvent] = []
@@ -127,17 +118,22 @@ def rewind(header: Header, events: Iterable[tuple[int, bytes]]) -> Task:
     )
 
 
+def artifacts_of(snapshot: Snapshot) -> Artifacts:
+    """Fold the artifacts of a snapshot."""
+    folded = Artifacts()
+    for segment in snapshot.segments:
+        folded.apply_all(_segment.decode(segment))
+    for body in snapshot.events:
+        if body.startswith(b'{"artifactUpdate"'):
+            event = _response.decode(body).artifact_update
+            assert event is not None
+            folded.apply(event)
+    return folded
+
+
 def task_of(snapshot: Snapshot, *, artifacts: bool = True) -> Task:
     """Build the task that a snapshot shows. ``history`` is ``None`` when no message was read."""
-    folded = Artifacts()
-    if artifacts:
-        for segment in snapshot.segments:
-            folded.apply_all(_segment.decode(segment))
-        for body in snapshot.events:
-            if body.startswith(b'{"artifactUpdate"'):
-                event = _response.decode(body).artifact_update
-                assert event is not None
-                folded.apply(event)
+    folded = artifacts_of(snapshot) if artifacts else Artifacts()
     return task_from(
         snapshot.header,
         folded.result(),
