@@ -11,8 +11,10 @@ from ..protocol.errors import (
     InvalidParamsError,
     PushNotificationNotSupportedError,
     ResourceExhaustedError,
+    TaskGenerationMismatchError,
     TaskNotCancelableError,
     UnavailableError,
+    UnsupportedOperationError,
 )
 from ..protocol.frame import Frame
 from ..protocol.types import (
@@ -81,6 +83,21 @@ class Messaging:
         """Answer with the task when it ends or asks, at once if asked to, or a direct Message."""
         configuration = request.configuration
         immediate = configuration is not None and configuration.return_immediately
+        found = await self._carry_out(call, agent, scope, request, immediate)
+        if isinstance(found, Message):
+            return SendMessageResponse(message=found)
+        task, generation = await found.actor.task(shown_history(self._system, configuration))
+        return SendMessageResponse(task=with_generation(task, generation, call))
+
+    async def _carry_out(
+        self,
+        call: Call,
+        agent: Agent,
+        scope: Scope,
+        request: SendMessageRequest,
+        immediate: bool,
+    ) -> Accepted | Message:
+        """Accept a message and wait for its answer: a direct Message, or the task to show."""
         accepted = await self._accept(call, agent, scope, request, immediate)
         try:
             found = await self._answer(accepted, immediate)
@@ -88,11 +105,7 @@ class Messaging:
             # Another node was quicker with the same send: answer with what it made of it.
             accepted = await self._known(scope, duplicate.send)
             found = await self._answer(accepted, immediate)
-        if isinstance(found, Message):
-            return SendMessageResponse(message=found)
-        assert isinstance(accepted, Accepted)
-        task, generation = await accepted.actor.task(shown_history(self._system, configuration))
-        return SendMessageResponse(task=with_generation(task, generation, call))
+        return found if isinstance(found, Message) else accepted
 
     async def _answer(self, accepted: Accepted | Message, immediate: bool) -> Header | Message:
         if isinstance(accepted, Message):
@@ -180,7 +193,11 @@ class Messaging:
             message = msgspec.structs.replace(message, context_id=actor.context_id)
         configuration = request.configuration
         expected = configuration.if_generation_match if configuration is not None else None
-        after, sequence = actor.deliver(message, record, expected, _sender(call, request))
+        try:
+            after, sequence = actor.deliver(message, record, expected, _sender(call, request))
+        except (TaskGenerationMismatchError, UnsupportedOperationError):
+            await _committed(actor)
+            raise
         return Accepted(actor, after, sequence)
 
     def _begin(
@@ -232,24 +249,21 @@ class Messaging:
         self, call: Call, agent: Agent, scope: Scope, request: SendMessageRequest
     ) -> Stream:
         """Stream the task from where it is until it ends or asks, or one direct Message."""
-        accepted = await self._accept(call, agent, scope, request, True)
-        try:
-            found = await self._answer(accepted, True)
-        except Duplicate as duplicate:
-            accepted = await self._known(scope, duplicate.send)
-            found = await self._answer(accepted, True)
+        found = await self._carry_out(call, agent, scope, request, True)
         if isinstance(found, Message):
             stream = Stream(
                 None, Frame(0, response=StreamResponse(message=found)), cursor=0,
                 sending=True, catchup=_nothing,
             )  # fmt: skip
         else:
-            assert isinstance(accepted, Accepted)
-            actor = accepted.actor
+            actor = found.actor
+            if call.last_event_id is not None and call.last_event_id <= found.after:
+                # It saw an earlier turn, whose end would be taken for the end of this one.
+                call.last_event_id = None
             history = shown_history(self._system, request.configuration)
             stream = await open_stream(
                 self._system, actor, call, history=history, sending=True,
-                first=actor.born_frame(history) if accepted.fresh else None,
+                first=actor.born_frame(history) if found.fresh else None,
             )  # fmt: skip
         self._opened(stream)
         return stream
@@ -262,6 +276,7 @@ class Messaging:
         """Cancel; the answer is the task in its end state, whoever wins the race to it."""
         actor = await self._directory.activate(scope, request.id)
         if actor.state.terminal:
+            await _committed(actor)
             raise TaskNotCancelableError(
                 f"The task is {actor.state.name.lower()} already", taskId=request.id
             )
@@ -283,6 +298,11 @@ class Messaging:
             raise UnavailableError("The task's handler has not stopped yet; ask for the task.")
         task, generation = await actor.task(None)
         return with_generation(task, generation, call)
+
+
+async def _committed(actor: Actor) -> None:
+    """Wait until the store has what a refusal is about to tell: nobody hears of it before."""
+    await actor.accepted(actor.sequence)
 
 
 async def _nothing(cursor: int) -> list[Frame]:
