@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from math import inf
 from types import coroutine
 from typing import Any
 
@@ -53,29 +54,39 @@ class _Body:
         return not message.get("more_body", False)
 
 
-async def read(exchange: Exchange) -> bytes:
-    """Return the whole body. Raises PayloadTooLargeError, BodyTimeoutError and ClientGone."""
+async def read(exchange: Exchange, *, keep: bool = True) -> bytes:
+    """Return the whole body; without ``keep`` it passes by.
+
+    Raises PayloadTooLargeError, BodyTimeoutError and ClientGone.
+    """
     exchange.received = True
-    limit = exchange.settings.max_body
+    limit = exchange.settings.max_body if keep else 0
     declared = exchange.fields.get(b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         limit = 0  # keep nothing of it
     body = _Body(limit)
-    # A small body is mostly here already, and then no time-out has to be set up (8 µs): only when
-    # the server has to wait for more does the clock run.
-    while True:
-        pending = exchange.receive().__await__()
-        try:
-            parked = next(pending)
-        except StopIteration as done:
-            if body.add(done.value):
-                break
-            if body.size > limit:
-                await _drain(exchange, body)
-                break
-        else:
-            await _wait(exchange, body, pending, parked)
-            break
+    # A small body is mostly here already, and then the clock need not run: only when the server
+    # has to wait for more. The scope is there before the first ``receive`` all the same, for scopes
+    # must nest, and that of a host's middleware may hold one of its own while it waits.
+    with anyio.CancelScope() as scope:
+        complete = False
+        while not complete and body.size <= limit:
+            pending = exchange.receive().__await__()
+            try:
+                parked = next(pending)
+            except StopIteration as done:
+                message = done.value
+            else:
+                if scope.deadline == inf:
+                    scope.deadline = anyio.current_time() + exchange.settings.body_timeout
+                message = await _resume(pending, parked)
+            complete = body.add(message)
+        if not complete:
+            await _drain(exchange, body)
+    if scope.cancelled_caught and body.size <= limit:
+        raise BodyTimeoutError(
+            f"The request body did not arrive within {exchange.settings.body_timeout:g} seconds"
+        )
     if body.size > body.limit:
         raise PayloadTooLargeError(
             f"The request body is longer than {exchange.settings.max_body} bytes",
@@ -90,23 +101,7 @@ async def discard(exchange: Exchange) -> None:
     if exchange.received:
         return
     with contextlib.suppress(RefusedError):  # the other reason stands
-        await read(exchange)
-
-
-async def _wait(
-    exchange: Exchange, body: _Body, pending: Generator[Any, Any, Message], parked: Any
-) -> None:
-    with anyio.move_on_after(exchange.settings.body_timeout):
-        complete = body.add(await _resume(pending, parked))
-        while not complete and body.size <= body.limit:
-            complete = body.add(await exchange.receive())
-        if not complete:
-            await _drain(exchange, body)
-        return
-    if body.size <= body.limit:
-        raise BodyTimeoutError(
-            f"The request body did not arrive within {exchange.settings.body_timeout:g} seconds"
-        )
+        await read(exchange, keep=False)
 
 
 async def _drain(exchange: Exchange, body: _Body) -> None:
