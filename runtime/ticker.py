@@ -7,6 +7,7 @@ removing cost a dict operation, and ten thousand waits cost no timer of the even
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -16,6 +17,8 @@ from .signals import Signal
 
 T = TypeVar("T", bound=Hashable)
 _NEVER = float("inf")
+_LEAST = 0.01
+"""The shortest delay: what is added again as soon as it is due must not spin."""
 
 
 class Lane(Generic[T]):
@@ -25,9 +28,10 @@ class Lane(Generic[T]):
 
     def __init__(self, ticker: Ticker, delay: float, due: Callable[[T], None]) -> None:
         self._ticker = ticker
-        self.delay = delay
+        self.delay = max(delay, _LEAST)
         self._due = due
-        self._items: dict[T, float] = {}
+        # Not a dict: finding the first item of one whose front was emptied is a walk each time.
+        self._items: OrderedDict[T, float] = OrderedDict()
 
     def add(self, item: T) -> None:
         """Start the time-out of ``item``, anew if it runs already."""
