@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from ..protocol import json
 from ..protocol.codec import HTTP_JSON, codec_for
 from ..protocol.errors import A2AError, InvalidRequestError
 from ..protocol.types import AgentInterface
@@ -21,7 +22,7 @@ from .exchange import JSON, ClientGone, Exchange, Receive, Scope, Send, answer_h
 from .faults import MethodNotAllowedError, PathNotFoundError, headers_of, told
 from .jsonrpc import JsonRpc
 from .metrics import Metrics
-from .places import Places, path_of, raw_path_of
+from .places import AGENTS, Places, path_of, raw_path_of
 from .proxies import Proxies
 from .rest import Rest
 from .settings import HttpSettings
@@ -61,13 +62,18 @@ class Application:
         self._cors = Cors(self.settings)
         self._cards = Cards(runtime.card, max_age=self.settings.card_max_age, modified=time.time())
         self._neighbours: list[Neighbour] = []
-        self._rpc = JsonRpc(runtime, self.metrics)
-        self._rest = Rest(runtime, self.metrics)
+        self._rpc = JsonRpc(runtime, self.metrics, self._interfaces)
+        self._rest = Rest(runtime, self.metrics, self._interfaces)
         self._plain = {
             "/health": self._health,
             "/ready": self._ready,
             "/metrics": self._metrics,
         }
+        if keys := runtime.gate.security.signing:
+            if self.settings.public_url is None:
+                raise ValueError("signed cards need public_url: they say where the agent is")
+            self._jwks = json.encode({"keys": [key.public_jwk for key in keys]})
+            self._plain["/.well-known/jwks.json"] = self._key_set
 
     def tell_of(self, neighbour: Neighbour) -> None:
         """Put a server that stands beside this application on the cards and in the metrics."""
@@ -126,6 +132,7 @@ class Application:
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> Writer | None:
         exchange = Exchange(scope, receive, send, self.settings)
         exchange.peer = self._proxies.peer(exchange)
+        exchange.forwarded_certificate = self._proxies.certificate(exchange)
         if self._cors.enabled:
             self._cors.apply(exchange)
         path = path_of(scope)
@@ -202,11 +209,24 @@ class Application:
     # --- what is no binding ---------------------------------------------------------------------
 
     async def _card(self, exchange: Exchange, agent: str, prefix: str) -> None:
+        rpc = self.places.rpc_path(prefix)
+        await self._cards.reply(exchange, agent, self._base(exchange) + prefix, rpc)
+
+    def _base(self, exchange: Exchange) -> str:
         base = self.settings.public_url or self._proxies.base_url(exchange)
         if base is None:
             raise InvalidRequestError("The Host header is missing or is no host")
+        return base.rstrip("/")
+
+    def _interfaces(self, exchange: Exchange, agent: str) -> tuple[AgentInterface, ...]:
+        base = self._base(exchange)
+        prefix = AGENTS + agent if path_of(exchange.scope).startswith(AGENTS) else ""
         rpc = self.places.rpc_path(prefix)
-        await self._cards.reply(exchange, agent, base.rstrip("/") + prefix, rpc)
+        return tuple(self._cards.interfaces(agent, base + prefix, rpc))
+
+    async def _key_set(self, exchange: Exchange) -> None:
+        caching = (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age)
+        await exchange.reply(200, [(b"content-type", JSON), caching], self._jwks)
 
     async def _health(self, exchange: Exchange) -> None:
         await exchange.reply(200, [(b"content-type", JSON)], b'{"status":"ok"}')

@@ -70,14 +70,15 @@ class Cards:
         key = (agent, shape, base)
         found = self._cache.get(key)
         if found is None:
-            body = card_json(self._make(agent, self._interfaces(agent, base, rpc)), shape)
+            body = card_json(self._make(agent, self.interfaces(agent, base, rpc)), shape)
             found = (body, b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode())
             if len(self._cache) >= _KEPT:
                 self._cache.clear()
             self._cache[key] = found
         return found
 
-    def _interfaces(self, agent: str, base: str, rpc: str) -> list[AgentInterface]:
+    def interfaces(self, agent: str, base: str, rpc: str) -> list[AgentInterface]:
+        """Return where ``agent`` is served, our neighbours included."""
         return [*interfaces(base, rpc), *self.more(agent, base)]
 
     def _unchanged(self, exchange: Exchange, etag: bytes) -> bool:

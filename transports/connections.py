@@ -20,6 +20,8 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.typing import ConnectionState, LifespanState
 
+from .certificates import state_of
+
 if TYPE_CHECKING:
     import trio
 
@@ -66,7 +68,8 @@ async def _serve_asyncio(
         assert task is not None
         connections[task] = writer.transport
         try:
-            await TCPServer(app, loop, config, context, LifespanState(), reader, writer)
+            state = LifespanState(state_of(writer.get_extra_info("ssl_object")))
+            await TCPServer(app, loop, config, context, state, reader, writer)
         finally:
             del connections[task]
 
@@ -110,7 +113,15 @@ async def _serve_trio(
     async def connected(stream: Any) -> None:
         connections.add(stream)
         try:
-            await TCPServer(app, config, context, ConnectionState(LifespanState()), stream)
+            state = {}
+            if tls is not None:
+                try:
+                    with trio.fail_after(config.ssl_handshake_timeout):
+                        await stream.do_handshake()  # hypercorn's own is then done already
+                except (trio.BrokenResourceError, trio.TooSlowError):
+                    return
+                state = state_of(stream)
+            await TCPServer(app, config, context, ConnectionState(LifespanState(state)), stream)
         finally:
             connections.discard(stream)
             if closed.is_set() and not connections:

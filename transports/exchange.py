@@ -11,6 +11,7 @@ import anyio
 from ..protocol.rest import MAX_QUERY
 from ..protocol.version import SUPPORTED, V03, negotiate
 from ..runtime.call import Call
+from .certificates import certificate_of
 from .settings import HttpSettings
 
 Scope = MutableMapping[str, Any]
@@ -37,6 +38,7 @@ _WANTED = frozenset(
         b"traceparent",
         b"tracestate",
         b"x-a2a-extensions",
+        b"x-forwarded-client-cert",
         b"x-forwarded-for",
         b"x-forwarded-host",
         b"x-forwarded-prefix",
@@ -74,6 +76,17 @@ class HeaderView(Mapping[str, str]):
     def __getitem__(self, key: str) -> str:
         return self._read()[key]
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """Look one field up, as the gate does for every request, without reading all of them."""
+        if self._fields is not None:
+            return self._fields.get(key, default)
+        sought = key.encode("latin-1")
+        found: bytes | None = None
+        for name, value in self._raw:
+            if name == sought:
+                found = value if found is None else found + b", " + value
+        return default if found is None else found.decode("latin-1")
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
 
@@ -88,8 +101,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "extra", "fields", "method", "path", "peer", "query", "receive", "received", "scope",
-        "send", "settings",
+        "extra", "fields", "forwarded_certificate", "method", "path", "peer", "query", "receive",
+        "received", "scope", "send", "settings",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, settings: HttpSettings) -> None:
@@ -100,6 +113,8 @@ class Exchange:
         self.method: str = scope["method"]
         self.path = ""
         self.peer = ""
+        self.forwarded_certificate: str | None = None
+        """What a proxy that vouches for client certificates says of the client's."""
         self.extra: Headers = []
         """Response headers that every answer to this request carries (CORS)."""
         fields: dict[bytes, bytes] = {}
@@ -156,6 +171,10 @@ class Exchange:
             call.extensions = self.extensions
         if self.query:
             call.query = dict(self.parameters)
+        if self.scope["scheme"] == "https":
+            call.certificate = certificate_of(self.scope)
+        if self.forwarded_certificate is not None:
+            call.forwarded_certificate = self.forwarded_certificate
         if (parent := fields.get(b"traceparent")) is not None:
             call.traceparent = parent.decode("latin-1")
             call.tracestate = fields.get(b"tracestate", b"").decode("latin-1") or None

@@ -6,13 +6,16 @@ from ..protocol import jsonrpc
 from ..protocol import sse as events
 from ..protocol.codec import JSONRPC, Codec, codec_for
 from ..protocol.errors import A2AError, RefusedError, VersionNotSupportedError
+from ..protocol.operations import EXTENDED_CARD
 from ..protocol.version import V03, V10
+from ..runtime.call import Call
 from ..runtime.runtime import Runtime
 from . import sse
-from .body import check_content_type, read
+from .body import check_content_type, discard, read
 from .exchange import ClientGone, Exchange, answer_headers
 from .faults import headers_of, told
 from .metrics import Metrics
+from .places import Interfaces
 
 _HOLE = b"\0"  # JSON cannot hold it, so it marks the place of the payload
 
@@ -20,15 +23,21 @@ _HOLE = b"\0"  # JSON cannot hold it, so it marks the place of the payload
 class JsonRpc:
     """Answers the requests POSTed to an agent's JSON-RPC address."""
 
-    def __init__(self, runtime: Runtime, metrics: Metrics) -> None:
+    def __init__(self, runtime: Runtime, metrics: Metrics, interfaces: Interfaces) -> None:
         self._dispatch = runtime.dispatch
+        self._gate = runtime.gate
+        self._interfaces = interfaces
         self._counts = metrics.requests
 
     async def serve(self, exchange: Exchange, agent: str) -> sse.Writer | None:
         """Answer one request, or return the writer of its stream."""
         id_, name, notification, streaming = jsonrpc.NO_ID, "", False, False
         codec: Codec | None = None
+        call: Call | None = None
         try:
+            if not self._gate.open:  # who is nobody here is not worth keeping a body for
+                call = exchange.call(JSONRPC, V10, agent, None)
+                await self._gate.admit(call)
             body = await read(exchange)
             check_content_type(exchange, body)
             request = jsonrpc.parse(body)
@@ -38,7 +47,12 @@ class JsonRpc:
             operation = jsonrpc.operation(request, version)
             name, streaming = operation.name, operation.streaming
             params = codec.decode(operation, request.params)
-            call = exchange.call(JSONRPC, version, agent, params.tenant)
+            if call is None:
+                call = exchange.call(JSONRPC, version, agent, params.tenant)
+            else:
+                call.version, call.tenant = version, params.tenant
+            if operation is EXTENDED_CARD:
+                call.interfaces = self._interfaces(exchange, agent)
             result = await self._dispatch(call, operation, params)
             if not operation.streaming:
                 payload = codec.encode(operation, result)
@@ -53,6 +67,7 @@ class JsonRpc:
             raise
         except Exception as caught:
             error = told(caught)
+            await discard(exchange)
             self._counts[JSONRPC, name, type(error).__name__] += 1
             await self._fail(exchange, error, id_, codec, notification, streaming)
             return None

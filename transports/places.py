@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
-from .exchange import Scope
+from ..protocol.types import AgentInterface
+from .exchange import Exchange, Scope
+
+Interfaces = Callable[[Exchange, str], tuple[AgentInterface, ...]]
+"""Where an agent is served, as this caller reaches it."""
 
 AGENTS = "/a2a/agents/"
 _CARDS = ("/.well-known/agent-card.json", "/.well-known/agent.json")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from ..protocol import rest
 from ..protocol.codec import HTTP_JSON, Codec, codec_for
+from ..protocol.operations import EXTENDED_CARD
 from ..protocol.rest import Match
 from ..protocol.version import SUPPORTED, V03, V10
+from ..runtime.call import Call
 from ..runtime.runtime import Runtime
 from . import sse
 from .body import check_content_type, discard, read
 from .exchange import ClientGone, Exchange, Headers, activated, answer_headers
 from .faults import MethodNotAllowedError, PathNotFoundError, headers_of, told
 from .metrics import Metrics
+from .places import Interfaces
 
 # Section 11.1 wants the media type of A2A on success; 0.3 knows none.
 _SUCCESS: dict[str, Headers] = {
@@ -22,12 +25,17 @@ _SUCCESS: dict[str, Headers] = {
     for version in SUPPORTED
 }
 
+# What one caller may read is not for a cache to show to another (section 13.3).
+_PRIVATE: Headers = [(b"cache-control", b"private, no-store"), (b"vary", b"Authorization")]
+
 
 class Rest:
     """Answers the requests to the resources of one agent."""
 
-    def __init__(self, runtime: Runtime, metrics: Metrics) -> None:
+    def __init__(self, runtime: Runtime, metrics: Metrics, interfaces: Interfaces) -> None:
         self._dispatch = runtime.dispatch
+        self._gate = runtime.gate
+        self._interfaces = interfaces
         self._counts = metrics.requests
 
     async def serve(self, exchange: Exchange, agent: str, path: str) -> sse.Writer | None:
@@ -41,13 +49,22 @@ class Rest:
                 raise _no_match(exchange.method, path)
             operation = found.operation
             name = operation.name
+            call: Call | None = None
+            if not self._gate.open:  # before the body is read
+                call = exchange.call(HTTP_JSON, V10, agent, None)
+                await self._gate.admit(call)
             body = await read(exchange)
             version = rest.version(found, exchange.asked_version)
             codec = codec_for(version, HTTP_JSON)
             if operation.body:
                 check_content_type(exchange, body)
             request = rest.request(codec, found, exchange.query, body)
-            call = exchange.call(HTTP_JSON, version, agent, request.tenant)
+            if call is None:
+                call = exchange.call(HTTP_JSON, version, agent, request.tenant)
+            else:
+                call.version, call.tenant = version, request.tenant
+            if operation is EXTENDED_CARD:
+                call.interfaces = self._interfaces(exchange, agent)
             result = await self._dispatch(call, operation, request)
             if operation.streaming:
                 self._counts[HTTP_JSON, name, "ok"] += 1
@@ -71,6 +88,8 @@ class Rest:
             return None
         self._counts[HTTP_JSON, name, "ok"] += 1
         headers = _SUCCESS[version]
+        if not self._gate.open or operation is EXTENDED_CARD:
+            headers = [*headers, *_PRIVATE]
         if call.activated:
             headers = [*headers, activated(version, call)]
         await exchange.reply(200, headers, payload)

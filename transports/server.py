@@ -13,7 +13,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, closing, nullcontext
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import anyio
 from hypercorn.config import Config
@@ -39,6 +39,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True):
     port: int = 8000
     certfile: str | None = None
     keyfile: str | None = None
+    client_ca: str | None = None
+    client_certificate: Literal["optional", "required"] = "required"
     http2: bool = False
     keep_alive: float = 75.0
     grace: float = 10.0
@@ -128,7 +130,13 @@ def _configure(settings: ServerSettings) -> Config:
         raise ServerError("TLS needs both certfile and keyfile")
     if settings.http2 and settings.certfile is None:
         raise ServerError("HTTP/2 is offered over TLS only: name a certfile and a keyfile")
+    if settings.client_ca is not None and settings.certfile is None:
+        raise ServerError("client_ca is for TLS: name a certfile and a keyfile")
     config = Config()
+    if settings.client_ca is not None:
+        config.ca_certs = settings.client_ca
+        required = settings.client_certificate == "required"
+        config.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     config.certfile, config.keyfile = settings.certfile, settings.keyfile
     # hypercorn loses an HTTP/2 connection when one of its bodies is not read: only when asked.
     config.alpn_protocols = ["h2", "http/1.1"] if settings.http2 else ["http/1.1"]
@@ -145,7 +153,8 @@ def _configure(settings: ServerSettings) -> Config:
         config.create_ssl_context()
     except (OSError, ssl.SSLError) as error:
         raise ServerError(
-            f"cannot use certfile {settings.certfile} with keyfile {settings.keyfile}: {error}"
+            f"cannot use certfile {settings.certfile} with keyfile {settings.keyfile}"
+            f"{f' and client_ca {settings.client_ca}' if settings.client_ca else ''}: {error}"
         ) from None
     return config
 

@@ -13,6 +13,7 @@ from ..cards import card_json, parse_card
 from ..codec import NOTHING, with_path
 from ..errors import (
     A2AError,
+    ExtensionSupportRequiredError,
     InvalidAgentResponseError,
     InvalidParamsError,
     ParseError,
@@ -39,9 +40,10 @@ _READ: dict[str, tuple[type[t.Wire], _Read]] = {
     operations.DELETE_PUSH.name: (w.IdParams, reading.push_id),
     operations.LIST_PUSH.name: (w.IdParams, reading.list_push),
 }
-# Errors that 0.3 has no code for, and the nearest one it has.
-_NEAREST: dict[type[A2AError], int] = {
+# Errors that 0.3 has no code for: the nearest one it has, or the one its clients know.
+_CODES: dict[type[A2AError], int] = {
     TaskGenerationMismatchError: UnsupportedOperationError.code,
+    ExtensionSupportRequiredError: -32010,  # UnsupportedExtensionError of CrewAI's platform
 }
 
 
@@ -102,7 +104,7 @@ class V03Codec:
 
     def error(self, error: A2AError) -> dict[str, Any]:
         """See ``Codec.error``."""
-        code = _NEAREST.get(type(error), error.code)
+        code = _CODES.get(type(error), error.code)
         found: dict[str, Any] = {"code": code, "message": error.message}
         if data := details(error):
             found["data"] = data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import time
@@ -100,6 +99,8 @@ class KeyFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[ApiKey]]:
+        import fcntl
+
         lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

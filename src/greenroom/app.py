@@ -14,11 +14,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import anyio
 from msgspec import structs
 
+from .securing import check_transport, secure
 from .settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from .runtime.agent import Agent
+    from .runtime.limits import Limits
     from .runtime.ports import Store
+    from .runtime.security import Security
     from .runtime.settings import RuntimeSettings
     from .transports.asgi import Application
     from .transports.settings import HttpSettings
@@ -33,6 +36,8 @@ def asgi(
     public_url: str | None = None,
     http: HttpSettings | None = None,
     runtime: RuntimeSettings | None = None,
+    security: Security | None = None,
+    limits: Limits | None = None,
 ) -> Application:
     """Return an ASGI application that serves ``agents``; the first one also at the root.
 
@@ -48,14 +53,21 @@ def asgi(
     if public_url is not None:
         http = structs.replace(http, public_url=public_url)
     opened = open_store(store) if isinstance(store, str) else store
-    return Application(Runtime(agents, store=opened, settings=runtime), http)
+    made = Runtime(agents, store=opened, settings=runtime, security=security, limits=limits)
+    return Application(made, http)
 
 
-def serve(*agents: Agent, settings: Settings | None = None, **overrides: object) -> None:
+def serve(
+    *agents: Agent,
+    settings: Settings | None = None,
+    security: Security | None = None,
+    **overrides: object,
+) -> None:
     """Serve ``agents`` until SIGTERM or SIGINT; does not return before.
 
     ``overrides`` are fields of ``Settings`` (``port=8080``, ``store="memory://"``); without
-    ``settings`` the environment (``GREENROOM_…``) counts below them.
+    ``settings`` the environment (``GREENROOM_…``) counts below them. ``security`` (see
+    ``greenroom.auth``) takes the place of the settings of the group ``auth``.
     Raises SettingsError and ServerError, which say what to change.
     """
     from .logs import configure
@@ -69,22 +81,31 @@ def serve(*agents: Agent, settings: Settings | None = None, **overrides: object)
     options: dict[str, object] = {}
     if settings.backend == "asyncio" and settings.loop == "uvloop":
         options["use_uvloop"] = True
-    anyio.run(run, agents, settings, backend=settings.backend, backend_options=options)
+    anyio.run(run, agents, settings, security, backend=settings.backend, backend_options=options)
 
 
-async def run(agents: tuple[Agent, ...], settings: Settings) -> None:
+async def run(
+    agents: tuple[Agent, ...], settings: Settings, security: Security | None = None
+) -> None:
     """Serve inside a running event loop: what ``serve`` runs."""
     from .ready import announce
     from .transports.server import ServerSettings
     from .transports.server import run as run_server
 
-    app = asgi(
-        *agents,
-        store=settings.store,
-        public_url=settings.public_url,
-        http=structs.replace(settings.http, drain_grace=settings.grace),
-        runtime=settings.runtime,
-    )
+    try:
+        security = security or secure(settings.auth, settings.public_url)
+        check_transport(security, settings)
+        app = asgi(
+            *agents,
+            store=settings.store,
+            public_url=settings.public_url,
+            http=structs.replace(settings.http, drain_grace=settings.grace),
+            runtime=settings.runtime,
+            security=security,
+            limits=settings.limits,
+        )
+    except (ValueError, OSError) as error:
+        raise SettingsError(str(error)) from error
     grpc = None
     if settings.grpc_port is not None:
         from .transports.grpc.server import GrpcServer
@@ -97,6 +118,7 @@ async def run(agents: tuple[Agent, ...], settings: Settings) -> None:
                 port=settings.grpc_port,
                 certfile=settings.certfile,
                 keyfile=settings.keyfile,
+                client_ca=settings.client_ca,
             ),
         )
         app.tell_of(grpc)

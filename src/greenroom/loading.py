@@ -51,6 +51,19 @@ def load_agent(target: str) -> Agent:
     return found
 
 
+def load_object(target: str) -> object:
+    """Return what ``module:attribute`` names. Raises LoadError."""
+    name, colon, attribute = target.partition(":")
+    if not colon:
+        raise LoadError(f"{target}: write module:attribute")
+    found: object = _module(name)
+    for step in attribute.split("."):
+        if not hasattr(found, step):
+            raise LoadError(f"{name} has no attribute {attribute!r}")
+        found = getattr(found, step)
+    return found
+
+
 def _module(name: str) -> ModuleType:
     if name.endswith(".py") or "/" in name or "\\" in name:
         path = Path(name).resolve()

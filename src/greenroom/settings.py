@@ -16,11 +16,15 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, field
 
+from .runtime.limits import Limits
 from .runtime.settings import RuntimeSettings
+from .securing import AuthSettings
 from .transports.grpc.settings import GrpcSettings
 from .transports.settings import HttpSettings
 
 PREFIX = "GREENROOM_"
+AUTH_TOKEN = "AUTH_TOKEN"
+"""The variable that other A2A servers read their static token from."""
 # Not settings: they name the file to read, or where variables are only passed through.
 RESERVED = frozenset({"GREENROOM_CONFIG"})
 # Kubernetes describes a service called "greenroom" with variables of these shapes.
@@ -50,6 +54,12 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = None
     certfile: Annotated[str | None, Meta(description="TLS certificate chain (PEM)")] = None
     keyfile: Annotated[str | None, Meta(description="TLS private key (PEM)")] = None
+    client_ca: Annotated[
+        str | None, Meta(description="mutual TLS: certificate authorities of the clients (PEM)")
+    ] = None
+    client_certificate: Annotated[
+        Literal["optional", "required"], Meta(description="whether every client must have one")
+    ] = "required"
     http2: Annotated[bool, Meta(description="offer HTTP/2 over TLS beside HTTP/1.1")] = False
     backend: Annotated[Literal["asyncio", "trio"], Meta(description="event loop family")] = (
         "asyncio"
@@ -81,12 +91,16 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
     http: HttpSettings = field(default_factory=HttpSettings)
     grpc: GrpcSettings = field(default_factory=GrpcSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    limits: Limits = field(default_factory=Limits)
+    auth: AuthSettings = field(default_factory=AuthSettings)
 
 
 GROUPS: dict[str, type[Struct]] = {
     "http": HttpSettings,
     "grpc": GrpcSettings,
     "runtime": RuntimeSettings,
+    "limits": Limits,
+    "auth": AuthSettings,
 }
 """Nested settings: a TOML table, ``GREENROOM_HTTP_…``, ``--set http.…=…``."""
 
@@ -94,7 +108,7 @@ GROUPS: dict[str, type[Struct]] = {
 _DERIVED = frozenset(
     {
         "http.public_url", "http.drain_grace",
-        "grpc.host", "grpc.port", "grpc.certfile", "grpc.keyfile",
+        "grpc.host", "grpc.port", "grpc.certfile", "grpc.keyfile", "grpc.client_ca",
     }
 )  # fmt: skip
 
@@ -149,6 +163,8 @@ def load(
     values: dict[str, Any] = {}
     if config := config or environ.get("GREENROOM_CONFIG"):
         _merge(values, _flatten(_read(Path(config))), f"{config}")
+    if environ.get(AUTH_TOKEN):
+        values["auth.token"] = environ[AUTH_TOKEN]
     _merge(values, _from_environment(environ), "the environment")
     _merge(values, overrides or {}, "the command line or call")
     nested: dict[str, Any] = {}
@@ -210,11 +226,15 @@ def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> 
 
 
 def _split(name: str, value: object) -> object:
-    """Lists are written with commas where only text can be written."""
+    """Lists and mappings (``a=1,b=2``) are written with commas where only text can be written."""
     group, _, leaf = name.rpartition(".")
     kind = get_type_hints(GROUPS[group] if group else Settings)[leaf]
     if isinstance(value, str) and getattr(kind, "__origin__", None) in (tuple, list, frozenset):
         return [item.strip() for item in value.split(",") if item.strip()]
+    if isinstance(value, str) and getattr(kind, "__origin__", None) is Mapping:
+        pairs = [item.partition("=") for item in value.split(",") if item.strip()]
+        listed = get_args(kind)[1] is not str and get_args(kind)[1] is not float
+        return {name.strip(): text.split() if listed else text for name, _, text in pairs}
     return value
 
 

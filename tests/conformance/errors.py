@@ -34,6 +34,8 @@ def refused(dialect: Dialect, answer: Answer, name: str) -> Fault:
     fault = answer.fault
     assert fault is not None, f"not refused: {answer.raw or answer.result}"
     code, http, grpc, reason = ERRORS.get(name) or (*STANDARD[name], "")
+    if name == "ExtensionSupportRequired" and _keeps_its_own_reason(dialect):
+        code = -32010  # what the clients of 0.3 know
     over_rest = dialect in (REST, REST_03)
     assert answer.response.status == (http if over_rest else 200), answer.raw
     assert fault.code == (http if dialect is REST else code), answer.raw

@@ -45,6 +45,7 @@ def test_card_send_stream_and_a_clean_stop(python: str, store: str) -> None:
     assert code == 0
     assert took < 5
     assert [json.loads(line)["event"] for line in server.log.splitlines()] == [
+        "anonymous",
         "draining",
         "stopped",
     ]

@@ -407,7 +407,7 @@ def test_metadata_that_only_looks_like_ours_is_the_users() -> None:
         (e.ContentTypeNotSupportedError, -32005),
         (e.InvalidAgentResponseError, -32006),
         (e.ExtendedAgentCardNotConfiguredError, -32007),
-        (e.ExtensionSupportRequiredError, -32008),
+        (e.ExtensionSupportRequiredError, -32010),
         (e.VersionNotSupportedError, -32009),
         (e.TaskGenerationMismatchError, -32004),
     ],

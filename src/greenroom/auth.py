@@ -1,0 +1,59 @@
+"""Who may do what: what to hand to ``serve`` and ``asgi`` as ``security=``.
+
+from greenroom.auth import ApiKeys, Security, open_id_connect
+
+security = Security(
+    open_id_connect("https://login.example.com", audience="https://agents.example.com"),
+    ApiKeys("keys.json"),
+)
+"""
+
+from __future__ import annotations
+
+from .protocol.jose import SigningKey
+from .protocol.types import SecurityRequirement, SecurityScheme
+from .runtime.audit import AuditEntry, AuditSink, FileAudit
+from .runtime.auth.basic import Basic, hash_password
+from .runtime.auth.bearer import Bearer
+from .runtime.auth.certificates import MutualTls
+from .runtime.auth.keys import ApiKey, ApiKeys, new_key
+from .runtime.auth.ports import Authenticator, Claims, Rejected, Scheme, TokenVerifier, identify
+from .runtime.auth.tokens import StaticToken, static_tokens
+from .runtime.call import Call, Principal
+from .runtime.limits import Limits
+from .runtime.security import Policy, Security
+from .transports.auth.introspection import Introspection
+from .transports.auth.schemes import enterprise_tokens, oauth2, open_id_connect
+
+__all__ = [
+    "ApiKey",
+    "ApiKeys",
+    "AuditEntry",
+    "AuditSink",
+    "Authenticator",
+    "Basic",
+    "Bearer",
+    "Call",
+    "Claims",
+    "FileAudit",
+    "Introspection",
+    "Limits",
+    "MutualTls",
+    "Policy",
+    "Principal",
+    "Rejected",
+    "Scheme",
+    "Security",
+    "SecurityRequirement",
+    "SecurityScheme",
+    "SigningKey",
+    "StaticToken",
+    "TokenVerifier",
+    "enterprise_tokens",
+    "hash_password",
+    "identify",
+    "new_key",
+    "oauth2",
+    "open_id_connect",
+    "static_tokens",
+]

@@ -1,0 +1,229 @@
+"""Security from settings: the ``[greenroom.auth]`` table, made into schemes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    from .runtime.auth.combination import Requirement
+    from .runtime.auth.ports import Claims, Scheme
+    from .runtime.security import Security
+    from .settings import Settings
+
+_SECRET = frozenset(
+    {"token", "tokens", "users", "oauth_client_secret", "introspection_client_secret"}
+)
+
+
+class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Each scheme is on when what it cannot do without is set. Names of schemes: ``token``,
+    ``apiKey``, ``basic``, ``oidc``, ``oauth2``, ``enterprise``, ``mtls``.
+    """
+
+    require: tuple[str, ...] = ()
+    """Alternatives, each ``scheme`` or ``scheme+scheme``, scopes behind ``=``
+    (``oauth2=chat:read chat:write+mtls``). Without it any scheme that is on suffices."""
+    anonymous: bool | None = None
+    """``False`` refuses to start without a scheme; ``True`` refuses to start with one."""
+    token: str | None = None
+    """A static bearer token (also ``AUTH_TOKEN``), or ``sha256:<hex>`` of it."""
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """Several, by the name of their holder."""
+    keys_file: str | None = None
+    """API keys, made by ``greenroom keys create``."""
+    key_name: str = "X-API-Key"
+    key_in: Literal["header", "query", "cookie"] = "header"
+    users: Mapping[str, str] = field(default_factory=dict)
+    """HTTP Basic: passwords, or better what ``greenroom keys hash`` prints, by user name."""
+    oidc_issuer: str | None = None
+    oidc_audience: tuple[str, ...] = ()
+    oidc_jwks_url: str | None = None
+    """Only for issuers without a discovery document."""
+    oauth_token_url: str | None = None
+    oauth_authorization_url: str | None = None
+    oauth_scopes: Mapping[str, str] = field(default_factory=dict)
+    """Scopes and their descriptions, for the card."""
+    oauth_issuer: str | None = None
+    oauth_audience: tuple[str, ...] = ()
+    oauth_jwks_url: str | None = None
+    oauth_introspection_url: str | None = None
+    oauth_client_id: str = ""
+    oauth_client_secret: str = ""
+    introspection_url: str | None = None
+    """Enterprise tokens: the endpoint that knows them (RFC 7662)."""
+    introspection_client_id: str = ""
+    introspection_client_secret: str = ""
+    introspection_audience: tuple[str, ...] = ()
+    introspection_issuer: str | None = None
+    verifier: str | None = None
+    """Enterprise tokens of a platform with its own API: ``module:attribute`` of a TokenVerifier."""
+    mtls: Literal["off", "direct", "forwarded"] = "off"
+    """``direct``: certificates of TLS connections to this server (``client_ca``); ``forwarded``:
+    also ``x-forwarded-client-cert`` of ``http.trusted_proxies``."""
+    mtls_identity: Literal["spiffe", "uri", "dns", "email", "subject", "cn", "fingerprint"] = (
+        "spiffe"
+    )
+    mtls_allow: tuple[str, ...] = ()
+    """Patterns of names that may call (``spiffe://example.org/agents/*``); none: all."""
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
+    leeway: float = 30.0
+    """Seconds that clocks may differ."""
+    subject_claim: str = "sub"
+    tenant_claim: str | None = None
+    scopes_claim: str = "scope"
+    agents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Scopes needed, by agent."""
+    operations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Scopes needed, by operation (``CancelTask``)."""
+    audit_file: str | None = None
+    """Who did what, one JSON object a line."""
+    signing_keys: tuple[str, ...] = ()
+    """PEM files of private keys that sign the cards, ``file`` or ``file=kid``."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={'***' if name in _SECRET and value else repr(value)}"
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) != _default(name)
+        )
+        return f"AuthSettings({', '.join(shown)})"
+
+
+def _default(name: str) -> Any:
+    return getattr(_DEFAULTS, name)
+
+
+_DEFAULTS = AuthSettings()
+
+
+def secure(settings: AuthSettings, public_url: str | None = None) -> Security:
+    """Return what the settings ask for. Raises ValueError, which says what to change."""
+    from .protocol.jose import SigningKey
+    from .runtime.audit import FileAudit
+    from .runtime.security import Policy, Security
+
+    schemes = _schemes(settings)
+    if settings.anonymous is False and not schemes:
+        raise ValueError("auth.anonymous is false, but no security scheme is set up")
+    if settings.anonymous and schemes:
+        raise ValueError(
+            f"auth.anonymous is true, but {schemes[0].name} is set up: choose one of them"
+        )
+    signing = []
+    for entry in settings.signing_keys:
+        path, _, kid = entry.partition("=")
+        jku = f"{public_url.rstrip('/')}/.well-known/jwks.json" if public_url else None
+        signing.append(SigningKey(Path(path).read_bytes(), kid=kid, jku=jku))
+    return Security(
+        *schemes,
+        require=[_requirement(one) for one in settings.require] or None,
+        policy=Policy(agents=settings.agents, operations=settings.operations),
+        audit=FileAudit(settings.audit_file) if settings.audit_file else None,
+        signing=signing,
+    )
+
+
+def _requirement(text: str) -> Requirement:
+    found = {}
+    for one in text.split("+"):
+        name, _, scopes = one.partition("=")
+        found[name.strip()] = tuple(scopes.split())
+    return found
+
+
+def _schemes(settings: AuthSettings) -> list[Scheme]:
+    from . import auth
+
+    s, found = settings, list[auth.Scheme]()
+    claims = auth.Claims(subject=s.subject_claim, tenant=s.tenant_claim, scopes=s.scopes_claim)
+    tokens = dict(s.tokens)
+    if s.token:
+        tokens.setdefault("token", s.token)
+    if tokens:
+        found.append(auth.static_tokens(tokens))
+    if s.keys_file:
+        found.append(auth.ApiKeys(Path(s.keys_file), field=s.key_name, location=s.key_in))
+    if s.users:
+        found.append(auth.Basic(s.users))
+    if s.oidc_issuer:
+        if not s.oidc_audience:
+            raise ValueError("auth.oidc_audience: say what the issuer calls this server")
+        found.append(
+            auth.open_id_connect(
+                s.oidc_issuer, audience=s.oidc_audience, algorithms=s.algorithms, leeway=s.leeway,
+                claims=claims, jwks_url=s.oidc_jwks_url,
+            )
+        )  # fmt: skip
+    if s.oauth_token_url:
+        found.append(_oauth2(s, claims))
+    if s.introspection_url or s.verifier:
+        found.append(_enterprise(s, claims))
+    if s.mtls != "off":
+        found.append(
+            auth.MutualTls(
+                identity=s.mtls_identity,
+                allow=s.mtls_allow or None,
+                forwarded=s.mtls == "forwarded",
+            )
+        )
+    return found
+
+
+def _oauth2(s: AuthSettings, claims: Claims) -> Scheme:
+    from . import auth
+
+    assert s.oauth_token_url is not None
+    introspection = None
+    if s.oauth_introspection_url:
+        introspection = auth.Introspection(
+            s.oauth_introspection_url, client_id=s.oauth_client_id,
+            client_secret=s.oauth_client_secret, audience=s.oauth_audience or None,
+            issuer=s.oauth_issuer,
+        )  # fmt: skip
+    return auth.oauth2(
+        token_url=s.oauth_token_url, authorization_url=s.oauth_authorization_url,
+        scopes=s.oauth_scopes, issuer=s.oauth_issuer, audience=s.oauth_audience or None,
+        jwks_url=s.oauth_jwks_url, introspection=introspection, algorithms=s.algorithms,
+        leeway=s.leeway, claims=claims,
+    )  # fmt: skip
+
+
+def _enterprise(s: AuthSettings, claims: Claims) -> Scheme:
+    from . import auth
+
+    if s.verifier:
+        from .loading import load_object
+
+        verifier: Any = load_object(s.verifier)
+        return auth.enterprise_tokens(verifier, issuer=s.introspection_issuer or s.verifier, claims=claims)  # fmt: skip # noqa: E501
+    assert s.introspection_url is not None
+    verifier = auth.Introspection(
+        s.introspection_url, client_id=s.introspection_client_id,
+        client_secret=s.introspection_client_secret, audience=s.introspection_audience or None,
+        issuer=s.introspection_issuer,
+    )  # fmt: skip
+    issuer = s.introspection_issuer or s.introspection_url
+    return auth.enterprise_tokens(verifier, issuer=issuer, claims=claims)
+
+
+def check_transport(security: Security, settings: Settings) -> None:
+    """Raise ValueError where a scheme could never be met as this server listens."""
+    from .runtime.auth.certificates import MutualTls
+
+    for scheme in security.schemes:
+        if not isinstance(scheme, MutualTls):
+            continue
+        proxies = [one for one in settings.http.trusted_proxies if one != "*"]
+        if scheme.forwarded and not proxies:
+            raise ValueError(
+                "mutual TLS behind a proxy needs http.trusted_proxies: the addresses of the "
+                "proxies that may say who the client is (* is nobody in particular)"
+            )
+        if settings.client_ca is None and not scheme.forwarded:
+            raise ValueError(
+                "mutual TLS needs client_ca: the certificate authorities of the clients"
+            )

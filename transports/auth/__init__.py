@@ -1,0 +1,1 @@
+"""Authentication that needs HTTP of its own: discovery, key sets, introspection."""

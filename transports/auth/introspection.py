@@ -1,0 +1,86 @@
+"""Token introspection (RFC 7662): the issuer itself says what a token is worth."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+from urllib.parse import quote_plus
+
+import anyio
+
+from ...protocol.errors import UnavailableError
+from ...runtime.auth.ports import Rejected
+from .fetching import FetchError, check_address, post_form
+
+log = logging.getLogger("greenroom.security")
+
+
+class Introspection:
+    """``TokenVerifier`` that asks an endpoint, at most ``at_once`` times at once.
+
+    The client authenticates with its secret in a Basic header (RFC 6749 section 2.3.1) or in the
+    form. ``audience`` and ``issuer`` are checked where given and the answer names them.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        client_id: str,
+        client_secret: str,
+        method: Literal["basic", "post"] = "basic",
+        audience: str | Sequence[str] | None = None,
+        issuer: str | None = None,
+        at_once: int = 16,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._url = check_address(url)
+        self._form: dict[str, str] = {"token_type_hint": "access_token"}
+        self._headers: dict[str, str] = {}
+        if method == "basic":
+            pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
+            self._headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+        else:
+            self._form |= {"client_id": client_id, "client_secret": client_secret}
+        self._audience = {audience} if isinstance(audience, str) else set(audience or ())
+        self._issuer = None if issuer is None else issuer.rstrip("/")
+        self._at_once = at_once
+        self._limiter: anyio.Semaphore | None = None
+        self._tls = tls
+
+    async def verify(self, token: str, now: float) -> Mapping[str, Any]:
+        """See ``TokenVerifier.verify``."""
+        if self._limiter is None:
+            self._limiter = anyio.Semaphore(self._at_once)
+        try:
+            async with self._limiter:
+                found = await post_form(
+                    self._url,
+                    {"token": token, **self._form},
+                    headers=self._headers,
+                    tls=self._tls,
+                )
+        except FetchError as error:
+            log.warning("introspection: %s", error)
+            raise UnavailableError(
+                "The token cannot be verified at the moment", headers={"Retry-After": "5"}
+            ) from error
+        self._check(found, now)
+        return found
+
+    def _check(self, found: dict[str, Any], now: float) -> None:
+        if found.get("active") is not True:
+            raise Rejected("it is not active")
+        expires = found.get("exp")
+        if isinstance(expires, (int, float)) and now >= expires:
+            raise Rejected("it has expired")
+        if self._audience:
+            named = found.get("aud")
+            listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+            if not self._audience & {one for one in listed if isinstance(one, str)}:
+                raise Rejected("it is for another audience")
+        if self._issuer is not None and str(found.get("iss")).rstrip("/") != self._issuer:
+            raise Rejected("it is of another issuer")
