@@ -476,6 +476,8 @@ class Actor:
         """A durable timer of this task is due."""
         if self._lost is not None:
             return
+        if self.execution is not None and self.execution.alarm(timer.name):
+            return  # it is cleared by what it wakes
         self.clear_timer(timer.name)
         if self.state.terminal:
             return
@@ -559,9 +561,18 @@ class Actor:
         self._dirty()
 
     @property
-    def _parking(self) -> bool:
-        """The store does not know yet that nobody has this task."""
-        return self.parked and self.committed is not None and self.committed.node != ""
+    def _node(self) -> str:
+        """Who has to be alive for this task to go on; nobody if only its client or time can."""
+        execution = self.execution
+        if self.state.terminal or self.blocked:
+            return ""
+        waits = (self.state.interrupted or self.parked) and (execution is None or execution.asleep)
+        return "" if waits else self.system.node
+
+    def moved(self) -> None:
+        """The handler fell asleep or woke up: the store must know who is to be missed."""
+        if self.committed is not None and self.committed.node != self._node:
+            self.touch()
 
     def touch(self) -> None:
         """Have the header written, though there may be no entry to write."""
@@ -587,7 +598,7 @@ class Actor:
         if self._lost is not None:
             return None
         touched, self._touched = self._touched, False
-        if not (self._pending or self._timers or self._cleared or touched or self._parking):
+        if not (self._pending or self._timers or self._cleared or touched):
             return None
         entries, self._pending = self._pending, []
         frames, self._new = self._new, []
@@ -595,7 +606,6 @@ class Actor:
         timers, self._timers = self._timers, []
         cleared, self._cleared = self._cleared, []
         segment = self._fold(frames)
-        resting = self.state.terminal or self.state.interrupted or self.blocked != "" or self.parked
         header = Header(
             id=self.id,
             scope=self.scope,
@@ -609,7 +619,7 @@ class Actor:
             run=self.run,
             run_start=self.run_start,
             epoch=self.epoch,
-            node="" if resting else self.system.node,
+            node=self._node,
             folded=self._folded,
             floor=self.floor,
             metadata=self._metadata,
@@ -669,6 +679,7 @@ class Actor:
         self.committed = header
         self._committed_sequence = header.sequence
         self._row_epoch = 0
+        self.moved()
         if frames:
             self._show(frames)
             self.feed.publish(frames)
@@ -754,7 +765,7 @@ class Actor:
         elif asleep and not self.parked:
             # It sleeps while working: say in the store that nobody has it, then leave.
             self.parked = True
-            self._dirty()
+            self.moved()
             self.system.idle.add(self)
         elif asleep:
             self._passivate()

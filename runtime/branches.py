@@ -6,6 +6,7 @@ failed, who won a race, where a time-out struck. On replay the record decides, n
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -134,13 +135,15 @@ class _Failed(Exception):
         self.error = error
 
 
-async def _in_branch(branch: Branch, awaitable: Awaitable[T]) -> T:
+async def _in_branch(branch: Branch, awaitable: Awaitable[T], join: Asleep) -> T:
     token = current_branch.set(branch)
     execution = branch.context._execution
     execution.go()
     try:
         return await awaitable
     finally:
+        # First the one who waited for this goes on, or the handler would seem to be asleep.
+        join.child_ended(sys.exc_info()[1])
         execution.pause()
         current_branch.reset(token)
 
@@ -178,17 +181,17 @@ async def gather(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -
     """``TaskContext.gather``."""
     begun = await _begin(context, awaitables, "gather")
     failed = begun.recorded
-    with Busy(begun.parent), Asleep(context._execution):
+    with Busy(begun.parent), Asleep(context._execution, len(awaitables)) as join:
         if failed is not None:
             # This one failed first, and the others were cancelled: only it is run again.
             _close(awaitables[:failed] + awaitables[failed + 1 :])
-            await _in_branch(begun.children[failed], awaitables[failed])
+            await _in_branch(begun.children[failed], awaitables[failed], join)
             raise ReplayMismatch(begun.op, "a gather that failed", "one that does not")
         results: list[Any] = [None] * len(awaitables)
 
         async def run(index: int) -> None:
             try:
-                results[index] = await _in_branch(begun.children[index], awaitables[index])
+                results[index] = await _in_branch(begun.children[index], awaitables[index], join)
             except Exception as error:
                 raise _Failed(index, error) from error
 
@@ -225,16 +228,16 @@ async def race(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -> 
     if not awaitables:
         raise ValueError("a race needs somebody to run it")
     begun = await _begin(context, awaitables, "race")
-    with Busy(begun.parent), Asleep(context._execution):
+    with Busy(begun.parent), Asleep(context._execution, 1) as join:
         if begun.replayed:
             winner = begun.recorded
             _close(awaitables[:winner] + awaitables[winner + 1 :])
-            return await _in_branch(begun.children[winner], awaitables[winner])
+            return await _in_branch(begun.children[winner], awaitables[winner], join)
         ended: list[tuple[int, Any, BaseException | None]] = []
 
         async def run(index: int, scope: anyio.CancelScope) -> None:
             try:
-                value = await _in_branch(begun.children[index], awaitables[index])
+                value = await _in_branch(begun.children[index], awaitables[index], join)
             except Exception as error:
                 ended.append((index, None, error))
             else:
@@ -258,12 +261,18 @@ class Group:
     """Branches of a handler that end together; see ``TaskContext.group``."""
 
     def __init__(
-        self, context: TaskContext, inner: str, children: anyio.abc.TaskGroup, failed: int | None
+        self,
+        context: TaskContext,
+        inner: str,
+        children: anyio.abc.TaskGroup,
+        failed: int | None,
+        join: Asleep,
     ) -> None:
         self._context = context
         self._inner = inner
         self._children = children
         self._failed = failed
+        self._join = join
         self._count = 0
 
     def start(
@@ -273,11 +282,12 @@ class Group:
         index = self._count
         branch = Branch(self._context, f"{self._inner}.{index}")
         self._count += 1
+        self._join.children += 1
         spawned: Spawned[T] = Spawned()
 
         async def run() -> None:
             try:
-                spawned._finish(await _in_branch(branch, function(*args, **kwargs)))
+                spawned._finish(await _in_branch(branch, function(*args, **kwargs), self._join))
             except Exception as error:
                 if self._failed not in (None, index):
                     await anyio.sleep_forever()  # it was not the first then, nor is it now
@@ -304,17 +314,17 @@ async def group(context: TaskContext) -> AsyncIterator[Group]:
         (None, None) if found is None else msgspec.json.decode(found.value, type=_GroupRecord)
     )
     outer = branch.limit
-    joining = False
+    join = Asleep(context._execution, 0)
     if position is not None:
         branch.limit = position.limit
     try:
         async with anyio.create_task_group() as children:
             try:
-                yield Group(context, below(op), children, failed)
+                yield Group(context, below(op), children, failed, join)
             except Exception as error:
                 raise _Failed(_BODY, error) from error
-            joining = branch.busy = True
-            context._execution.pause()
+            branch.busy = True
+            join.begin()
     except BaseExceptionGroup as errors:
         first = _first(errors)
         if found is None:
@@ -328,9 +338,10 @@ async def group(context: TaskContext) -> AsyncIterator[Group]:
         raise first.error from None
     finally:
         branch.limit = outer
-        if joining:
+        if join.asleep:
+            join.end()
+        if join.began:
             branch.busy = False
-            context._execution.go()
     if found is None:
         context._actor.record(op, record("group", value=b"[null,null]"))
 
@@ -369,6 +380,7 @@ class TimeoutScope:
         self._scope = anyio.CancelScope()
         self._scope.__enter__()
         branch.watchers.append(self)
+        context._execution.alarms[f"timeout{below(op)}"] = anyio.Event()  # nobody waits for it
         self.look(parked=False)
         return self
 
@@ -401,7 +413,9 @@ class TimeoutScope:
         scope.__exit__(kind, error, traceback)
         branch.limit = self._outer
         context = self._context
-        context._withdraw(f"timeout{below(self._op)}")
+        timer = f"timeout{below(self._op)}"
+        context._execution.alarms.pop(timer, None)
+        context._withdraw(timer)
         if scope.cancelled_caught or (scope.cancel_called and _of_cancellation(error)):
             if self._struck is None:
                 told = msgspec.json.encode(branch.position)
@@ -424,15 +438,37 @@ def _of_cancellation(error: BaseException | None) -> bool:
 
 
 class Asleep:
-    """Marks that a line of the handler waits for nothing that this process does."""
+    """A line of the handler that waits for its client, for time, or for its branches."""
 
-    __slots__ = ("_execution",)
+    __slots__ = ("_execution", "asleep", "began", "children")
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: Execution, children: int = 0) -> None:
         self._execution = execution
+        self.children = children
+        """How many branches must end before the line goes on; one that fails is enough."""
+        self.began = False
+        self.asleep = False
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        self.began = True
+        if self.children > 0:
+            self.asleep = True
+            self._execution.pause()
+
+    def end(self) -> None:
+        if self.asleep:
+            self.asleep = False
+            self._execution.go()
+
+    def child_ended(self, error: BaseException | None) -> None:
+        self.children -= 1
+        if self.children <= 0 or error is not None:
+            self.end()
+
+    def __enter__(self) -> Asleep:
+        self.began = self.asleep = True
         self._execution.pause()
+        return self
 
     def __exit__(self, *_: object) -> None:
-        self._execution.go()
+        self.end()

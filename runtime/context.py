@@ -394,8 +394,10 @@ class TaskContext(DurableOperations):
 
     async def _message_at(self, sequence: int) -> Message:
         """Read a message again. A time-out must not strike on ground that is only replayed."""
+        message: Message | None = None
         with anyio.CancelScope(shield=True):
             message = await self._actor.message_at(sequence)
+        assert message is not None
         return message
 
     # --- places ---------------------------------------------------------------------------------

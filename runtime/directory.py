@@ -53,7 +53,7 @@ class Directory:
         actor = Actor.wake(self._system, self.agents[header.scope.agent], loaded)
         if not header.state.terminal:
             self._system.actors[actor.id] = actor
-            if header.state.interrupted:
+            if header.state.interrupted and not header.node:
                 actor.open_ask = Ledger.open_ask(loaded.entries)
                 actor.entries = loaded.entries
                 actor.quiet()

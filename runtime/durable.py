@@ -261,10 +261,14 @@ class DurableOperations:
             left = due - actor.system.now()
             if left <= 0 and found is not None:
                 return
+            alarms = self._execution.alarms
+            alarm = alarms[timer] = anyio.Event()
             try:
-                with Asleep(self._execution):
-                    await anyio.sleep(max(0.0, left))
+                # The loop's clock may stand still while the machine does; the timer wakes us then.
+                with Asleep(self._execution), anyio.move_on_after(max(0.0, left)):
+                    await alarm.wait()
             finally:
+                del alarms[timer]
                 self._withdraw(timer)
 
     def _withdraw(self, timer: str) -> None:

@@ -68,13 +68,16 @@ class Execution:
         "_ctx",
         "active",
         "actor",
+        "alarms",
         "call",
         "detached",
         "handler",
         "ledger",
         "message",
         "reason",
-        "signal", "started", "state",
+        "signal",
+        "started",
+        "state",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +103,8 @@ class Execution:
         self.state = state
         self.started = False
         self._calls: set[anyio.CancelScope] = set()
+        self.alarms: dict[str, anyio.Event] = {}
+        """What sleeps, by the name of its timer."""
         self._answers: dict[Op, Message] = {}
         self._child: Child | None = None
         self._ctx: TaskContext | None = None
@@ -132,13 +137,23 @@ class Execution:
         self.active -= 1
         if not self.active:
             self.actor.system.waiting += 1
+            self.actor.moved()
             self.actor.quiet()
 
     def go(self) -> None:
         """A line of the handler goes on, or begins."""
-        if not self.active:
-            self.actor.system.waiting -= 1
         self.active += 1
+        if self.active == 1:
+            self.actor.system.waiting -= 1
+            self.actor.parked = False
+            self.actor.moved()
+
+    def alarm(self, timer: str) -> bool:
+        """A durable timer is due; whether a line of the handler slept for it."""
+        event = self.alarms.get(timer)
+        if event is not None:
+            event.set()
+        return event is not None
 
     def cancel(self, reason: Reason) -> None:
         """Cancel the handler; it has ``cancel_grace`` seconds to clean up."""
@@ -155,9 +170,8 @@ class Execution:
         self.actor.system.graces.add(self)
         # A thread cannot be cancelled: its call to the context is, or its next one, or it is left
         # behind.
-        if not self.handler.threaded:
-            if self._child is not None:
-                self._child.cancel()
+        if self._child is not None and not self.handler.threaded:
+            self._child.cancel()
         for call in self._calls:
             call.cancel()
 

@@ -15,7 +15,7 @@ log = logging.getLogger("greenroom.recovery")
 
 
 def recover(actor: Actor, loaded: Loaded) -> None:
-    """Decide what becomes of a woken task that nobody runs (it is submitted or working).
+    """Decide what becomes of a woken task that nobody runs though it does not only wait.
 
     By default a run with a step, a question, a stream or a sleep is resumed, and another fails: a
     plain handler's payment must not silently run twice. ``on_interrupt`` of the agent decides
@@ -40,10 +40,12 @@ def recover(actor: Actor, loaded: Loaded) -> None:
             return
         actor.attempts += 1
     actor.entries = loaded.entries
+    actor.open_ask = Ledger.open_ask(loaded.entries)
     if policy == "rerun":
         began = Ledger.start(loaded.entries)
         actor.inbox.extend(began.unread)
         actor.begin_run(began.message)
+        actor.open_ask = None
         actor.entries = [Entry(0, Kind.MESSAGE, msgspec.json.encode(began.message))]
     log.info("task %s is taken up again (%s, attempt %d)", actor.id, policy, actor.attempts)
     if actor.state is TaskState.SUBMITTED:

@@ -1,0 +1,19 @@
+"""Everything here runs on both event loops, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ..support.time import virtual_backend
+
+__all__ = ["virtual_backend"]
+
+
+@pytest.fixture
+def anyio_backend(
+    virtual_backend: tuple[str, Mapping[str, Any]],
+) -> tuple[str, Mapping[str, Any]]:
+    return virtual_backend

@@ -1,0 +1,57 @@
+"""Crashes without processes: stores that can be copied as they are at a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from copy import deepcopy
+
+from greenroom.runtime.ports import Append, Outcome
+from greenroom.testing import VirtualTimeLoop
+
+from .drive import KeptStore
+
+
+class RecordingStore(KeptStore):
+    """Keeps a copy of itself after every batch: what a crash at that moment would leave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copies: list[KeptStore] = []
+
+    async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        outcomes = await super().append(batch, now=now)
+        self.copies.append(copy_of(self))
+        return outcomes
+
+
+def copy_of(store: KeptStore) -> KeptStore:
+    """What is left of a store when its process dies now."""
+    left = KeptStore()
+    for name, value in vars(store).items():
+        if name != "copies":
+            setattr(left, name, deepcopy(value))
+    return left
+
+
+class ShufflingLoop(VirtualTimeLoop):
+    """Runs the tasks that are ready in an order that nobody may rely upon."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._random = random.Random(seed)
+
+    def _run_once(self) -> None:
+        ready = self._ready  # type: ignore[attr-defined]
+        places = [n for n, handle in enumerate(ready) if _of_task(handle)]
+        handles = [ready[n] for n in places]
+        self._random.shuffle(handles)
+        for place, handle in zip(places, handles, strict=True):
+            ready[place] = handle
+        super()._run_once()  # type: ignore[misc]
+
+
+def _of_task(handle: asyncio.Handle) -> bool:
+    callback = handle._callback  # type: ignore[attr-defined]
+    return isinstance(getattr(callback, "__self__", None), asyncio.Task)
