@@ -30,6 +30,7 @@ from .wire import (
     varint,
 )
 
+FALSY = object()
 Values = dict[str, Any]
 Read = Callable[[bytes, int, Values], int]
 Write = Callable[[Any, Callable[[bytes], Any]], None]
@@ -57,6 +58,8 @@ class Table(Struct, frozen=True):
 
     fields: Mapping[str, int | Field]
     oneof: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    """Texts that may be empty and there: ``optional`` in the proto file."""
 
 
 class Schema:
@@ -100,7 +103,7 @@ class Message:
     def __init__(self, type_: type) -> None:
         self.type = type_
         self._readers: dict[int, Read] = {}
-        self._writers: list[tuple[Callable[[Any], Any], bool, Write]] = []
+        self._writers: list[tuple[Callable[[Any], Any], Any, Write]] = []
         self._blank: Values = {}
         self._fresh: list[tuple[str, Callable[[], Any]]] = []
         self._needed: list[tuple[str, str]] = []
@@ -113,8 +116,9 @@ class Message:
             if name in without:
                 continue
             field = entry if isinstance(entry, Field) else Field(entry)
-            kind = _Kind(hints[name], name in table.oneof)
-            others = tuple(other for other in table.oneof if other != name)
+            member = name in table.oneof
+            kind = _Kind(hints[name], member, name in table.optional)
+            others = tuple(other for other in table.oneof if member and other != name)
             _compile_field(self, schema, name, field, kind, others)
             info = infos[name]
             if info.default is NODEFAULT and info.default_factory is NODEFAULT:
@@ -162,21 +166,22 @@ class Message:
         """Return the wire form of a Struct."""
         out: list[bytes] = []
         append = out.append
-        for get, presence, write in self._writers:
+        for get, empty, write in self._writers:
             value = get(message)
-            if value or (presence and value is not None and value is not UNSET):
+            if value or (empty is not FALSY and value is not empty):
                 write(value, append)
         return b"".join(out)
 
-    def add(self, name: str, mark: bytes, presence: bool, write: Write, read: Read) -> None:
+    def add(self, name: str, mark: bytes, empty: Any, write: Write, read: Read) -> None:
+        """``empty`` is the value of a field that is not there; ``FALSY``: every false one."""
         self._readers[read_tag(mark, 0)[0]] = read
-        self._writers.append((attrgetter(name), presence, write))
+        self._writers.append((attrgetter(name), empty, write))
 
 
 class _Kind:
     """What an annotation says: the type of one value, and whether there are many."""
 
-    def __init__(self, hint: Any, oneof: bool) -> None:
+    def __init__(self, hint: Any, oneof: bool = False, optional: bool = False) -> None:
         arguments = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         given = [one for one in arguments if one not in (NoneType, UnsetType)]
         inner = given[0] if given else object
@@ -190,7 +195,9 @@ class _Kind:
             self.map = get_args(inner)[1]
             inner = dict
         self.type: type = inner if isinstance(inner, type) else object
-        self.oneof = oneof
+        self.emptiable = oneof or optional or not self.presence
+        """An empty text is a value; else proto3 cannot tell it from none."""
+        self.empty: Any = FALSY if not self.presence else UNSET if self.json else None
 
 
 def _compile_field(
@@ -204,38 +211,38 @@ def _compile_field(
     number = field.number
     if field.enum:
         write, read = _enum(name, number, dict(enumerate(field.enum)), absent=None, lenient=True)
-        message.add(name, tag(number, VARINT), False, write, read)
+        message.add(name, tag(number, VARINT), FALSY, write, read)
         return
     if field.body is not None:
         write, read = _bytes(name, number, *field.body, others)
-        message.add(name, tag(number, BYTES), kind.presence, write, read)
+        message.add(name, tag(number, BYTES), kind.empty, write, read)
         return
     if kind.map is not None and kind.map is not Any:
         write, read = _map(schema, name, number, kind.map)
-        message.add(name, tag(number, BYTES), False, write, read)
+        message.add(name, tag(number, BYTES), FALSY, write, read)
         return
     if kind.type in (bool, int) and not kind.repeated:
         write, read = _integer(name, number, kind.type is bool)
-        message.add(name, tag(number, VARINT), kind.presence, write, read)
+        message.add(name, tag(number, VARINT), kind.empty, write, read)
         return
     if issubclass(kind.type, StrEnum):
         members = dict(enumerate(kind.type))
         write, read = _enum(name, number, members, absent=None if kind.presence else members[0])
-        message.add(name, tag(number, VARINT), False, write, read)
+        message.add(name, tag(number, VARINT), FALSY, write, read)
         return
     if kind.type is str and not kind.repeated:
         write, read = _text(name, number, kind, others)
-        message.add(name, tag(number, BYTES), kind.oneof, write, read)
+        empty = kind.empty if kind.emptiable else FALSY
+        message.add(name, tag(number, BYTES), empty, write, read)
         return
     body_write, body_read = _body(schema, kind)
     if kind.repeated:
         write, read = _repeated(name, number, body_write, body_read)
-        message.add(name, tag(number, BYTES), False, write, read)
+        message.add(name, tag(number, BYTES), FALSY, write, read)
         return
     merge = issubclass(kind.type, Struct) or kind.map is Any or kind.json
     write, read = _bytes(name, number, body_write, body_read, others, merge=merge)
-    presence = kind.presence or issubclass(kind.type, Struct)
-    message.add(name, tag(number, BYTES), presence, write, read)
+    message.add(name, tag(number, BYTES), kind.empty, write, read)
 
 
 def _body(schema: Schema, kind: _Kind) -> tuple[WriteBody, ReadBody]:
@@ -274,7 +281,7 @@ def _span(buffer: bytes, position: int) -> tuple[int, int]:
 
 def _text(name: str, number: int, kind: _Kind, others: tuple[str, ...]) -> tuple[Write, Read]:
     mark = tag(number, BYTES)
-    keep = kind.oneof or not kind.presence
+    keep = kind.emptiable
 
     def write(value: str, append: Callable[[bytes], Any]) -> None:
         body = value.encode()
@@ -284,7 +291,6 @@ def _text(name: str, number: int, kind: _Kind, others: tuple[str, ...]) -> tuple
     def read(buffer: bytes, position: int, found: Values) -> int:
         position, stop = _span(buffer, position)
         text = str(buffer[position:stop], "utf-8")
-        # proto3 cannot tell an empty text from none, but in a oneof
         found[name] = text if text or keep else None
         for other in others:
             found.pop(other, None)
@@ -387,7 +393,7 @@ def _enum(
 
 def _map(schema: Schema, name: str, number: int, inner: Any) -> tuple[Write, Read]:
     mark = tag(number, BYTES)
-    write_body, read_body = _body(schema, _Kind(inner, False))
+    write_body, read_body = _body(schema, _Kind(inner))
 
     def write(items: dict[str, Any], append: Callable[[bytes], Any]) -> None:
         for key, value in items.items():

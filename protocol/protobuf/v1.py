@@ -12,9 +12,10 @@ _SCHEMES = (
 )  # fmt: skip
 
 
-def _numbered(*names: str, oneof: bool = False) -> Table:
+def _numbered(*names: str, oneof: bool = False, optional: tuple[str, ...] = ()) -> Table:
     """Fields numbered from 1 in the order given."""
-    return Table(dict(zip(names, range(1, 64), strict=False)), names if oneof else ())
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    return Table(numbers, names if oneof else (), optional)
 
 
 TABLES: dict[type, Table] = {
@@ -83,6 +84,7 @@ TABLES: dict[type, Table] = {
         "name", "description", "supported_interfaces", "provider", "version",
         "documentation_url", "capabilities", "security_schemes", "security_requirements",
         "default_input_modes", "default_output_modes", "skills", "signatures", "icon_url",
+        optional=("documentation_url", "icon_url"),
     ),
     # --- requests -------------------------------------------------------------------------------
     t.SendMessageConfiguration: _numbered(
