@@ -68,7 +68,7 @@ def main() -> int:
             if sys.stdin.isatty() and sent.returncode == 0:
                 input("Press Enter to stop the server. ")
             return sent.returncode
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, EOFError):
             return 0
         finally:
             server.send_signal(signal.SIGTERM)

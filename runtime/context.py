@@ -160,6 +160,8 @@ class TaskContext(DurableOperations):
         Raises ``IllegalTransition`` if ``state`` cannot follow. Waits only while too much of this
         task is still uncommitted.
         """
+        if not isinstance(state, TaskState):
+            raise TypeError(f"a state is one of TaskState, as in TaskState.WORKING, not {state!r}")
         message = self._execution.say(content)
         op = await self._begin(waits=False)
         if self._replays(op, "a status"):
@@ -192,8 +194,11 @@ class TaskContext(DurableOperations):
         if isinstance(content, Artifact):
             first = content
         else:
+            key = artifact_id or name
+            if not isinstance(key, str) or not key:
+                raise TypeError(f"an artifact's name is a text that is not empty, not {key!r}")
             first = Artifact(
-                artifact_id=artifact_id or name,
+                artifact_id=key,
                 name=name,
                 description=description,
                 parts=[],
@@ -315,6 +320,8 @@ class TaskContext(DurableOperations):
         return answer
 
     async def _ask(self, question: Content, type: Any, state: TaskState) -> Any:
+        if type is not Message and type is not str:
+            content_parts.check_type(type)
         execution, actor = self._execution, self._actor
         if actor.open_ask is not None and not self._ledger:
             raise RuntimeError(_ONE_QUESTION)

@@ -7,9 +7,11 @@ import decimal
 import enum
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
+import msgspec.inspect
 
 from ..protocol.types import Artifact, Part
 
@@ -25,12 +27,22 @@ def parts_of(value: Content) -> list[Part]:
     if isinstance(value, str):
         return [Part(text=value)]
     if isinstance(value, Part):
-        return [value]
+        return [_filled(value)]
     if isinstance(value, bytes | bytearray | memoryview):
         return [Part(raw=bytes(value), media_type="application/octet-stream")]
     if isinstance(value, list | tuple) and value and all(isinstance(v, Part) for v in value):
-        return list(value)
+        return [_filled(part) for part in value]
     return [Part(data=json_of(value))]
+
+
+def _filled(part: Part) -> Part:
+    """Refuse what no client could read (section 4.1.6)."""
+    filled = (part.text is not None) + (part.raw is not None) + (part.url is not None)
+    if filled + (part.data is not msgspec.UNSET) != 1:
+        raise TypeError(
+            f"a Part has exactly one of text, raw, url and data, and this one not: {part}"
+        )
+    return part
 
 
 def artifact_of(name: str, value: Content) -> Artifact:
@@ -97,6 +109,20 @@ class InvalidAnswer(ValueError):
     """An answer does not fit what was asked for. The text is shown to whoever answered."""
 
 
+@lru_cache
+def check_type(annotation: Any) -> None:
+    """Raise ``TypeError`` if no answer could ever be read as the type: asking would never end."""
+    try:
+        unknown = isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType)
+    except (TypeError, ValueError):
+        unknown = True
+    if unknown and not is_pydantic(annotation):
+        raise TypeError(
+            f"an answer cannot be read as {describe(annotation)}: ask for str, int, float, bool, a "
+            "date, an Enum, a list, a dict, a dataclass, a Struct, a pydantic model or a Message"
+        )
+
+
 def answer(parts: Sequence[Part], annotation: Any) -> Any:
     """Read an answer out of a message: its data if it carries some, else its text.
 
@@ -111,7 +137,7 @@ def answer(parts: Sequence[Part], annotation: Any) -> Any:
         if data is not msgspec.UNSET:
             return _convert(data, annotation)
         return _from_text(text.strip(), annotation)
-    except InvalidAnswer:
+    except (InvalidAnswer, NotImplementedError):  # the second is the fault of the handler
         raise
     except Exception as error:
         raise InvalidAnswer(
@@ -214,6 +240,6 @@ def accepts(modes: Sequence[str], media_type: str) -> bool:
 
 
 __all__ = [
-    "Content", "InvalidAnswer", "accepts", "answer", "artifact_of", "decode",
+    "Content", "InvalidAnswer", "accepts", "answer", "artifact_of", "check_type", "decode",
     "describe", "encode", "is_pydantic", "json_of", "media_types", "parts_of",
 ]  # fmt: skip

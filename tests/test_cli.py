@@ -29,7 +29,8 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert ended.value.code == 0
     printed = capsys.readouterr().out
     assert f"greenroom {__version__}" in printed
-    for flag in ("--store", "--public-url", "--certfile", "--backend", "--log-format", "--reload"):
+    for flag in ("--store", "--public-url", "--certfile", "--backend", "--log-format", "--reload",
+                 "cors_origins", "task_retention"):  # fmt: skip
         assert flag in printed
 
 
@@ -110,6 +111,20 @@ def test_send_goes_on_with_a_task(server: Server) -> None:
     answered = cli("send", f"{server.url}/a2a", "Ada", "--task", task)
     assert answered.returncode == 0
     assert answered.stdout == "Hello, Ada\n"
+
+
+@pytest.mark.parametrize("path", ["/a2a/agents/nobody", "/a2a/agents/nobody/a2a", "/nothing"])
+def test_send_does_not_take_another_agent_for_the_one_it_was_given(
+    server: Server, path: str
+) -> None:
+    sent = cli("send", server.url + path, "echo for somebody else")
+    assert (sent.returncode, sent.stdout) == (3, "")
+    assert f"no agent at {server.url}{path}" in sent.stderr
+
+
+@pytest.mark.parametrize("path", ["/", "/a2a", "/a2a/", "/a2a/agents/e2e", "/a2a/agents/e2e/a2a"])
+def test_send_finds_the_agent_by_each_of_its_addresses(server: Server, path: str) -> None:
+    assert cli("send", server.url + path, "echo hello").stdout == "You said: hello\n"
 
 
 def test_send_tells_the_peers_error(server: Server) -> None:

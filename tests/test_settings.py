@@ -38,7 +38,8 @@ def test_the_environment_names_the_file(tmp_path: Path) -> None:
         ({"GREENROOM_PORT": "many"}, "setting port: Expected `int`"),
         ({"GREENROOM_PORT": "99999"}, "setting port: Expected `int` <= 65535"),
         ({"GREENROOM_RUNTIME_IDLE": "x"}, "setting runtime.idle"),
-        ({"GREENROOM_BACKEND": "twisted"}, "setting backend"),
+        ({"GREENROOM_BACKEND": "twisted"}, "'twisted'; it is one of asyncio, trio"),
+        ({"GREENROOM_PUBLIC_URL": "agents.example.com"}, "as in https://agents.example.com"),
         ({"GREENROOM_ZZZZZZZZZ": "1"}, "`greenroom serve --help` lists them"),
     ],
 )

@@ -192,11 +192,24 @@ async def _fetch_card(
             body = await response.read()
             if response.status == 200:
                 try:
-                    return parse_card(body)
+                    card = parse_card(body)
                 except A2AError as error:
                     raise PeerError(f"{address} is not an agent card: {error}") from error
+                if _is_for(card, address, url):
+                    return card
+                served = ", ".join(one.url for one in card.supported_interfaces)
+                raise PeerError(f"no agent at {url}: {address} is of {card.name!r} at {served}")
             tried.append(f"{address} ({response.status})")
     raise PeerError(f"no agent card at {' nor at '.join(tried)}")
+
+
+def _is_for(card: AgentCard, address: str, url: str) -> bool:
+    """Whether a card is that of the agent at ``url``, or of another one on its server."""
+    path = urlsplit(url).path.rstrip("/")
+    if path in ("", "/a2a") or path.endswith(".json") or urlsplit(address).path not in WELL_KNOWN:
+        return True
+    # What was meant for a mistyped agent must not reach the one that is served at the root.
+    return any(urlsplit(one.url).path.rstrip("/") == path for one in card.supported_interfaces)
 
 
 def card_addresses(url: str) -> list[str]:

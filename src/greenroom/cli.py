@@ -10,18 +10,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .settings import GROUPS, PREFIX, Settings, SettingsError, load, options
+from .settings import GROUPS, PREFIX, Settings, SettingsError, load, names, options
 
 EPILOG = f"""\
 Every option is also an environment variable ({PREFIX}PORT=8080) and a key of the [greenroom] table
 of a TOML file (--config); the command line wins over the environment, that over the file. Limits
 and times of HTTP and of the runtime have no flag: --set runtime.idle=30, {PREFIX}RUNTIME_IDLE=30,
-or a table [greenroom.runtime].
+or a table [greenroom.runtime]. They are:
 """
 
 
@@ -52,7 +53,7 @@ def _add_serve(commands: Any) -> None:
         "serve",
         help="serve one or more agents",
         description="Serve agents over JSON-RPC, REST and SSE, with their cards.",
-        epilog=EPILOG,
+        epilog=EPILOG + _nested(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.add_argument(
@@ -83,6 +84,21 @@ def _add_serve(commands: Any) -> None:
         else:
             extra["metavar"] = {int: "N", float: "SECONDS"}.get(option.type, "TEXT")
         serve.add_argument(flag, **extra)
+
+
+def _nested() -> str:
+    """The settings without a flag, a paragraph for each group."""
+    listed: dict[str, list[str]] = {}
+    for name in names().values():
+        group, dot, leaf = name.rpartition(".")
+        if dot:
+            listed.setdefault(group, []).append(leaf)
+    return "\n".join(
+        textwrap.fill(
+            f"{group}. {' '.join(leaves)}", 96, initial_indent="  ", subsequent_indent="    "
+        )
+        for group, leaves in listed.items()
+    )
 
 
 def _add_send(commands: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import ssl
 import sys
 import uuid
@@ -39,8 +40,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class Screen:
     """Prints a task as it becomes known; remembers its state and what was printed."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ca: str | None = None) -> None:
         self.url = url
+        self.ca = ca
         self.task_id: str | None = None
         self.state: TaskState | None = None
         self._artifact: str | None = None
@@ -114,13 +116,14 @@ class Screen:
         if self.state.terminal:
             return ENDED
         if self.state.interrupted:
-            self.note(f"answer with: greenroom send {self.url} --task {self.task_id} '...'")
+            trust = f" --ca {shlex.quote(self.ca)}" if self.ca else ""
+            self.note(f"answer with: greenroom send {self.url}{trust} --task {self.task_id} '...'")
         return WAITS
 
 
 def send(options: argparse.Namespace) -> int:
     """Run the command; return its exit code (see ``greenroom.cli``)."""
-    screen = Screen(options.url)
+    screen = Screen(options.url, options.ca)
     try:
         anyio.run(_send, options, screen)
     except ValueError as error:

@@ -172,11 +172,21 @@ def load(
         group, _, leaf = name.rpartition(".")
         (nested.setdefault(group, {}) if group else nested)[leaf] = value
     try:
-        return msgspec.convert(nested, Settings, strict=False)
+        settings = msgspec.convert(nested, Settings, strict=False)
     except msgspec.ValidationError as error:
         where = re.search(r"at `\$\.?([\w.]*)", str(error))
+        name = where[1] if where else "?"
         text = re.sub(r" - at `.*`", "", str(error))
-        raise SettingsError(f"setting {where[1] if where else '?'!s}: {text}") from None
+        for option in options():
+            if option.name == name and option.choices:
+                text += f"; it is one of {', '.join(option.choices)}"
+        raise SettingsError(f"setting {name}: {text}") from None
+    if settings.public_url and not re.match(r"https?://[^/]", settings.public_url):
+        raise SettingsError(
+            f"setting public_url: {settings.public_url!r} is not a whole address; write it as in "
+            "https://agents.example.com"
+        )
+    return settings
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ...runtime.ports import StoreInUseError
+from ...runtime.ports import StoreError, StoreInUseError
 
 if sys.platform == "win32":
     import msvcrt
@@ -25,10 +25,17 @@ else:
 
 
 class FileLock:
-    """Held from construction to ``release``; raises ``StoreInUseError`` if another holds it."""
+    """Held from construction to ``release``; raises ``StoreInUseError`` if another holds it, and
+    ``StoreError`` if its file cannot be written."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {path} ({error.strerror}): the database needs a folder that this "
+                "process may write to"
+            ) from None
         try:
             _lock(self._descriptor)
         except OSError:

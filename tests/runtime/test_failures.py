@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from greenroom import Agent, TaskContext, TaskState
+from greenroom import Agent, Part, TaskContext, TaskState
 from greenroom.runtime.cancel import Rejected
 
 from ..support.drive import Caller, result, running, said, settle
@@ -146,3 +146,39 @@ async def test_a_context_is_of_no_use_after_its_handler() -> None:
             await kept[0].status("late")
         await settle()
         assert await peer.get(done.id) == done
+
+
+@pytest.mark.parametrize(
+    ("doing", "words"),
+    [
+        (lambda ctx: ctx.ask("?", Unsendable), "cannot be read as Unsendable: ask for str, int"),
+        (lambda ctx: ctx.ask("?", "int"), "cannot be read as int"),
+        (lambda ctx: ctx.ask("?", (int, str)), "cannot be read as"),
+        (lambda ctx: ctx.artifact(5, "x"), "an artifact's name is a text that is not empty, not 5"),
+        (lambda ctx: ctx.artifact("", "x"), "an artifact's name is a text that is not empty"),
+        (lambda ctx: ctx.artifact("a", Part()), "exactly one of text, raw, url and data"),
+        (
+            lambda ctx: ctx.ask([Part(text="?", url="a:b")]),
+            "exactly one of text, raw, url and data",
+        ),
+        (lambda ctx: ctx.status("x", "completed"), "as in TaskState.WORKING, not 'completed'"),
+    ],
+)
+async def test_what_no_client_could_read_fails_where_it_is_said(
+    doing: Callable[[Any], Any], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(agent_of(doing)) as peer:
+        task = await peer.send("go")
+        assert task.status.state is TaskState.FAILED
+        assert task.artifacts is None
+    assert words in caplog.text
+
+
+async def test_a_type_that_holds_what_cannot_be_read_fails_its_task_not_the_clients_patience() -> (
+    None
+):
+    async with running(agent_of(lambda ctx: ctx.ask("?", list[Unsendable]))) as peer:
+        task = await peer.send("go")
+        assert task.status.state is TaskState.INPUT_REQUIRED
+        answered = await peer.send("[1]", task=task.id)
+        assert answered.status.state is TaskState.FAILED

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from msgspec import structs
 
+from greenroom.protocol.types import TaskState
 from greenroom.runtime.ports import (
     Outcome,
     OutcomeUnknownError,
@@ -26,6 +28,7 @@ from greenroom.runtime.ports import (
     StoreFormatError,
     StoreInUseError,
     TaskQuery,
+    TaskRef,
     Verdict,
 )
 from greenroom.stores.sqlite import SQLiteStore
@@ -101,6 +104,12 @@ async def test_a_second_server_is_refused_while_the_first_lives(path: Path) -> N
     assert await _count(path) > 0
 
 
+async def test_a_folder_that_cannot_be_written_is_named(path: Path) -> None:
+    Path(f"{path}.lock").mkdir()  # refused to root as well, unlike permissions
+    with pytest.raises(StoreError, match=r"cannot write .*: the database needs a folder that"):
+        await SQLiteStore(path).open(now=0.0)
+
+
 async def test_a_second_store_in_this_process_is_refused_too(path: Path) -> None:
     first, second = SQLiteStore(path), SQLiteStore(path)
     await first.open(now=0.0)
@@ -123,6 +132,27 @@ async def test_a_tool_works_beside_the_server(path: Path) -> None:
     await tool.close()
     assert (await server.tasks(TaskQuery(SCOPE, 9))).total == 3
     await server.close()
+
+
+async def test_only_who_serves_alone_knows_that_nodes_are_gone(path: Path) -> None:
+    """What a crash left behind is taken up at once, not when its lease is over; a tool that looks
+    in takes nothing from the server."""
+    given = append("a")
+    assert given.header is not None
+    working = structs.replace(given.header, state=TaskState.WORKING, node="n1")
+    store = SQLiteStore(path)
+    await store.open(now=0.0)
+    await store.append([structs.replace(given, header=working)], now=0.0)
+    assert await store.heartbeat("n1", now=0.0, lease=15.0)
+    tool = SQLiteStore(path, exclusive=False)
+    await tool.open(now=1.0)
+    await tool.close()
+    assert list(await store.orphans(now=1.0, limit=9)) == []
+    await store.close()
+    await store.open(now=1.0)
+    assert list(await store.orphans(now=1.0, limit=9)) == [TaskRef(SCOPE, "a")]
+    assert not await store.heartbeat("n1", now=1.0, lease=15.0)
+    await store.close()
 
 
 async def test_a_tool_makes_no_file(path: Path) -> None:
