@@ -387,18 +387,20 @@ class MemoryStore:
         refs = [TaskRef(scope, task_id) for _, scope, task_id in islice(oldest, limit)]
         for ref in refs:
             self._delete(ref)
-        sends = [
+        # Old ones come first (nearly), so the walk ends soon while there is something to delete.
+        outdated = (
             (owned, key)
             for owned in self._scopes.values()
             for key, send in owned.sends.items()
             if send.created_at < sends_before
-        ]
-        for owned, key in sends[:limit]:
+        )
+        sends = list(islice(outdated, limit))
+        for owned, key in sends:
             del owned.sends[key]
         for scope, owned in list(self._scopes.items()):
             if not (owned.tasks or owned.sends):
                 del self._scopes[scope]
-        return Pruned(len(refs), min(len(sends), limit))
+        return Pruned(len(refs), len(sends))
 
     @staticmethod
     def _old(owned: _Owned, before: float) -> Iterable[tuple[float, Scope, str]]:

@@ -26,7 +26,7 @@ def configure(level: str = "info", form: str = "console", stream: TextIO | None 
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Their own narration is ours already, or of no use below a warning.
-    for name in ("hypercorn", "asyncio", "aiosqlite", "hpack"):
+    for name in ("hypercorn", "asyncio", "hpack"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 

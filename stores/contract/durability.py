@@ -38,7 +38,7 @@ async def check_all_is_there_after_a_restart(make: MakeStore) -> None:
         assert await store.next_due() == NOW + 1
         assert (await store.tasks(TaskQuery(MINE, 10))).total == 1
         assert await store.find_send(MINE, b"key") == send(b"key", "task")
-        assert list(await store.orphans(now=NOW + 1, limit=10)) == []
+        # Sooner, where a restart proves that the node is gone: one process serves from the store.
         assert len(await store.orphans(now=NOW + 15, limit=10)) == 1
         await committed(store, task.writes(event("on")))
 

@@ -127,7 +127,8 @@ class Writes:
                 "SELECT id FROM deployment WHERE name = ?", (self._name,)
             ).fetchone()
             if alone:
-                db.execute("DELETE FROM node WHERE deployment = ?", (self._deployment,))
+                # Kept as dead: forgotten, one of them could come back.
+                db.execute("UPDATE node SET until = NULL WHERE deployment = ?", (self._deployment,))
         return self._deployment
 
     # --- append ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.memory: Store = MemoryStore()
         self.sqlite: Store = SQLiteStore(Path(self.folder) / "t.db", durability="relaxed")
         self.rows: dict[tuple[Scope, str], Header] = {}
+        self.nodes: set[str] = set()
         self.agree(lambda store: store.open(now=0.0))
 
     def teardown(self) -> None:
@@ -129,10 +131,12 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule(node=nodes, now=times, lease=times)
     def heartbeat(self, node: str, now: float, lease: float) -> None:
+        self.nodes.add(node)
         self.agree(lambda store: store.heartbeat(node, now=now, lease=lease))
 
     @rule(node=nodes)
     def retire(self, node: str) -> None:
+        self.nodes.add(node)
         self.agree(lambda store: store.retire(node, now=0.0))
 
     @rule(tasks_before=times, sends_before=times)
@@ -149,6 +153,8 @@ class StoresAgree(RuleBasedStateMachine):
         self.portal.call(self.sqlite.close)
         self.sqlite = SQLiteStore(Path(self.folder) / "t.db", durability="relaxed")
         self.portal.call(lambda: self.sqlite.open(now=0.0))
+        for node in self.nodes:  # who serves alone knows that they are gone
+            self.portal.call(partial(self.memory.retire, node, now=0.0))
 
     def refresh(self) -> None:
         """What a writer that reads again knows."""
