@@ -1,0 +1,254 @@
+"""Each scheme over each binding, with real parts: sockets, keys, certificates, an issuer."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+import trustme
+
+from greenroom.auth import (
+    ApiKeys,
+    Basic,
+    Claims,
+    Introspection,
+    MutualTls,
+    Security,
+    enterprise_tokens,
+    hash_password,
+    new_key,
+    oauth2,
+    open_id_connect,
+    static_tokens,
+)
+from greenroom.protocol import operations as ops
+from greenroom.runtime.auth.keys import KeyFile
+from greenroom.transports.server import ServerSettings
+from greenroom.transports.settings import HttpSettings
+
+from .conftest import Issuer
+from .provider import CLIENT
+from .serving import BINDINGS, said, send, serving
+
+pytestmark = pytest.mark.anyio
+TOKEN = "a static token of some length"
+every_binding = pytest.mark.parametrize("binding", BINDINGS)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def check(
+    security: Security, binding: str, good: dict[str, str], bad: dict[str, str], who: str
+) -> None:
+    """Good credentials are somebody, bad ones and none get a challenge."""
+    async with serving(security) as server:
+        assert said(await server.call(binding, ops.SEND, send("whoami"), good)) == who
+        for headers in ({}, bad):
+            answer = await server.call(binding, ops.SEND, send("whoami"), headers)
+            assert answer.outcome == "UNAUTHENTICATED"
+            assert answer.status == ("UNAUTHENTICATED" if binding == "grpc" else 401)
+            if binding != "grpc":
+                assert answer.headers["www-authenticate"]
+            for value in bad.values():
+                assert value.rpartition(" ")[2] not in answer.text
+
+
+@every_binding
+async def test_static_token(binding: str) -> None:
+    tokens = static_tokens({"ada": TOKEN, "bob": "another token of some length"})
+    await check(Security(tokens), binding, bearer(TOKEN), bearer(TOKEN[:-1]), "|token#ada")
+
+
+@every_binding
+async def test_basic(binding: str) -> None:
+    def header(password: str) -> dict[str, str]:
+        return {"Authorization": "Basic " + b64encode(f"ada:{password}".encode()).decode()}
+
+    scheme = Basic({"ada": hash_password("päss:word")})
+    await check(Security(scheme), binding, header("päss:word"), header("pass"), "|basic#ada")
+
+
+@every_binding
+async def test_api_key_in_a_header(binding: str, tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    key, text = new_key("ada", now=time.time(), tenant="acme")
+    file.add(key)
+    assert text not in file.path.read_text()
+    assert file.path.stat().st_mode & 0o077 == 0
+    scheme = ApiKeys(file.path)
+    await check(
+        Security(scheme), binding, {"X-API-Key": text}, {"X-API-Key": text + "x"}, "acme|apiKey#ada"
+    )
+
+
+@pytest.mark.parametrize("binding", ["jsonrpc", "rest"])
+async def test_api_key_in_query_and_cookie(binding: str) -> None:
+    key, text = new_key("ada", now=time.time())
+    async with serving(
+        Security(
+            ApiKeys([key], name="q", field="api_key", location="query"),
+            ApiKeys([key], name="c", field="session", location="cookie"),
+        )
+    ) as server:
+        found = await server.call(binding, ops.SEND, send("whoami"), query=f"?api_key={text}")
+        assert said(found) == "|q#ada"
+        cookie = {"Cookie": f"other=1; session={text}"}
+        assert said(await server.call(binding, ops.SEND, send("whoami"), cookie)) == "|c#ada"
+        wrong = await server.call(binding, ops.SEND, send("whoami"), query="?api_key=x")
+        assert wrong.status == 401
+
+
+async def test_an_api_key_that_was_revoked_or_has_expired(tmp_path: Path) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    key, text = new_key("ada", now=time.time())
+    old, expired = new_key("ada", now=0, lifetime=1)
+    file.add(key)
+    file.add(old)
+    scheme = ApiKeys(file.path)
+    async with serving(Security(scheme)) as server:
+        good = {"X-API-Key": text}
+        assert said(await server.call("rest", ops.SEND, send("whoami"), good))
+        answer = await server.call("rest", ops.SEND, send("whoami"), {"X-API-Key": expired})
+        assert "expired" in answer.text
+        file.revoke(key.id, time.time())
+        scheme._looked = -1e9  # a second later
+        answer = await server.call("rest", ops.SEND, send("whoami"), good)
+        assert answer.status == 401
+        assert "revoked" in answer.text
+
+
+@every_binding
+async def test_open_id_connect(binding: str, issuer: Issuer) -> None:
+    scheme = open_id_connect(issuer.url, audience="agents", claims=Claims(tenant="tid"))
+    good, bad = issuer.token(tid="acme"), issuer.token(tid="acme", aud="others")
+    await check(Security(scheme), binding, bearer(good), bearer(bad), f"acme|{issuer.url}#ada")
+
+
+@every_binding
+async def test_oauth2_with_introspection(binding: str, issuer: Issuer) -> None:
+    introspection = Introspection(
+        f"{issuer.url}/introspect", client_id=CLIENT[0], client_secret=CLIENT[1], audience="agents"
+    )
+    scheme = oauth2(
+        token_url=f"{issuer.url}/token",
+        scopes={"chat": "talk"},
+        introspection=introspection,
+        issuer=issuer.url,
+    )
+    good = issuer.opaque("opaque-1", sub="ada", aud=["agents"], scope="chat")
+    bad = issuer.opaque("opaque-2", sub="ada", aud="others")
+    security = Security(scheme, require=[{"oauth2": ["chat"]}])
+    await check(security, binding, bearer(good), bearer(bad), f"|{issuer.url}#ada")
+
+
+async def test_introspection_is_remembered_and_so_is_a_refusal(issuer: Issuer) -> None:
+    introspection = Introspection(
+        f"{issuer.url}/introspect", client_id=CLIENT[0], client_secret=CLIENT[1]
+    )
+    scheme = enterprise_tokens(introspection, issuer="https://platform.example")
+    token = issuer.opaque("opaque-3", sub="ada")
+    async with serving(Security(scheme)) as server:
+        before = issuer.counts["introspections"]
+        for _ in range(3):
+            found = await server.call("rest", ops.SEND, send("whoami"), bearer(token))
+            assert said(found) == "|https://platform.example#ada"
+            wrong = await server.call("rest", ops.SEND, send("whoami"), bearer("never heard of"))
+            assert wrong.status == 401
+        assert issuer.counts["introspections"] == before + 2
+        issuer.set(down=True)
+        try:
+            unknown = await server.call("rest", ops.SEND, send("whoami"), bearer("yet another"))
+            assert unknown.status == 503
+            assert said(await server.call("rest", ops.SEND, send("whoami"), bearer(token)))
+        finally:
+            issuer.set(down=False)
+
+
+class Clients:
+    """Certificates of a test's own authority."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.authority = trustme.CA()
+        server = self.authority.issue_cert("127.0.0.1", "localhost")
+        self.cert, self.key, self.ca = (str(tmp_path / name) for name in ("c.pem", "k.pem", "ca"))
+        server.cert_chain_pems[0].write_to_path(self.cert)
+        server.private_key_pem.write_to_path(self.key)
+        self.authority.cert_pem.write_to_path(self.ca)
+
+    def context(self, leaf: trustme.LeafCert | None) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        if leaf is not None:
+            leaf.configure_cert(context)
+        return context
+
+    def listen(self, required: bool = True) -> ServerSettings:
+        return ServerSettings(
+            port=0, tune_gc=False, certfile=self.cert, keyfile=self.key, client_ca=self.ca,
+            client_certificate="required" if required else "optional",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("binding", ["jsonrpc", "rest"])
+async def test_mutual_tls(binding: str, tmp_path: Path) -> None:
+    clients = Clients(tmp_path)
+    security = Security(MutualTls(identity="email", allow=["*@example.org"]))
+    async with serving(security, listen=clients.listen(False), with_grpc=False) as server:
+        server.tls = clients.context(clients.authority.issue_cert("ada@example.org"))
+        found = await server.call(binding, ops.SEND, send("whoami"))
+        assert said(found) == "|mtls#ada@example.org"
+        server.tls = clients.context(clients.authority.issue_cert("eve@example.com"))
+        assert (await server.call(binding, ops.SEND, send("whoami"))).status == 401
+        server.tls = clients.context(None)
+        claimed = {"x-forwarded-client-cert": 'Subject="CN=ada";URI=spiffe://example.org/ada'}
+        assert (await server.call(binding, ops.SEND, send("whoami"), claimed)).status == 401
+
+
+@pytest.mark.parametrize("binding", ["jsonrpc", "rest"])
+@pytest.mark.parametrize("trusted", [("127.0.0.1",), ("10.0.0.0/8",), ("*",), ()])
+async def test_a_certificate_that_a_proxy_speaks_of(binding: str, trusted: tuple[str, ...]) -> None:
+    """Only a proxy that was named may say who its client is; ``*`` names nobody."""
+    security = Security(MutualTls(identity="spiffe", forwarded=True))
+    http = HttpSettings(trusted_proxies=trusted)
+    header = {
+        "x-forwarded-client-cert": "By=spiffe://x/front;URI=spiffe://example.org/first,"
+        'Hash=abc;Subject="CN=a, O=\\"b\\"";URI=spiffe://example.org/ada'
+    }
+    async with serving(security, http=http) as server:
+        answer = await server.call(binding, ops.SEND, send("whoami"), header)
+        if trusted == ("127.0.0.1",):
+            assert said(answer) == "|mtls#spiffe://example.org/ada"
+        else:
+            assert answer.status == 401
+        over_grpc = await server.call("grpc", ops.SEND, send("whoami"), header)
+        assert over_grpc.outcome == "UNAUTHENTICATED"
+
+
+async def test_schemes_as_alternatives_and_together(issuer: Issuer) -> None:
+    key, text = new_key("machine", now=time.time())
+    security = Security(
+        static_tokens({"ada": TOKEN}),
+        open_id_connect(issuer.url, audience="agents"),
+        ApiKeys([key]),
+        require=[{"token": [], "apiKey": []}, {"oidc": ["chat"]}],
+    )
+    async with serving(security) as server:
+
+        async def ask(**headers: str) -> str:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            answer = await server.call("jsonrpc", ops.SEND, send("whoami"), named)
+            return said(answer) if answer.outcome == "ok" else answer.outcome
+
+        static, signed = f"Bearer {TOKEN}", f"Bearer {issuer.token(scope='chat')}"
+        assert await ask(Authorization=static, X_API_Key=text) == "|token#ada"
+        assert await ask(Authorization=signed) == f"|{issuer.url}#ada"
+        assert await ask(Authorization=static) == "UNAUTHENTICATED"
+        assert await ask(X_API_Key=text) == "UNAUTHENTICATED"
+        unscoped = f"Bearer {issuer.token(scope='other')}"
+        assert await ask(Authorization=unscoped) == "PERMISSION_DENIED"
