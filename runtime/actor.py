@@ -42,6 +42,7 @@ from ..protocol.types import (
 )
 from . import states
 from .call import Scope
+from .cancel import TOLD, Reason
 from .feed import Feed
 from .fold import Artifacts, artifacts_of, join, task_from, task_of
 from .ports import (
@@ -61,7 +62,6 @@ from .system import System
 
 if TYPE_CHECKING:
     from .agent import Agent
-    from .cancel import Reason
     from .execution import Execution
 
 log = logging.getLogger("greenroom.actor")
@@ -452,7 +452,7 @@ class Actor:
         if self.execution is not None:
             self.execution.cancel(reason)
         else:
-            self.set_status(TaskState.CANCELED, self.say(f"Canceled: {reason.value}."))
+            self.set_status(TaskState.CANCELED, self.say(TOLD[reason]))
 
     def block(self, why: str) -> None:
         """Replay cannot go on: visible, not terminal, tried again with a new version."""
@@ -482,12 +482,8 @@ class Actor:
         if self.state.terminal:
             return
         if timer.name == "deadline":
-            from .cancel import Reason
-
             self.cancel(Reason.DEADLINE)
         elif timer.name == "cancel":  # from the command line
-            from .cancel import Reason
-
             self.cancel(Reason.USER)
         elif timer.name == "unblock":
             if self.blocked:
@@ -771,8 +767,6 @@ class Actor:
             self._passivate()
 
     def _passivate(self) -> None:
-        from .cancel import Reason
-
         if self.execution is not None:
             self.execution.reason = Reason.PASSIVATED
             self.execution.abandon("passivated")

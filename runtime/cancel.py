@@ -20,6 +20,10 @@ class Reason(StrEnum):
         return self is Reason.USER or self is Reason.DEADLINE
 
 
+TOLD = {Reason.USER: "Canceled by the client.", Reason.DEADLINE: "Out of time."}
+"""What the last status says, for the reasons that may end a task."""
+
+
 class TaskCancelled(BaseException):
     """Raised in a plain ``def`` handler at its next call to the context after a cancel."""
 

@@ -31,7 +31,7 @@ from ..protocol.types import (
 )
 from . import parts
 from .actor import LeaseLost, Op
-from .cancel import Reason, Rejected, Restart, Stop, TaskCancelled
+from .cancel import TOLD, Reason, Rejected, Restart, Stop, TaskCancelled
 from .ledger import Ledger, ReplayMismatch
 from .ports import Entry
 from .sends import DirectReply
@@ -398,9 +398,8 @@ class Execution:
 
     def _cancelled(self) -> None:
         """The handler is gone; whether its task is over depends on why."""
-        if self.reason in (Reason.USER, Reason.DEADLINE):
-            text = "Canceled by the client." if self.reason is Reason.USER else "Out of time."
-            self._end(TaskState.CANCELED, self.say(text))
+        if self.reason in TOLD:
+            self._end(TaskState.CANCELED, self.say(TOLD[self.reason]))
         else:
             # The journal is as it was: the task is resumed by whoever owns it next.
             self.actor.interrupted()
