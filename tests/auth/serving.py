@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import grpc
 import grpc.aio
 import msgspec
@@ -228,6 +229,8 @@ async def serving(
         port = int(rest.rpartition(":")[2])
         yield Server(port, beside.port if beside is not None else 0, app, scheme)
         group.cancel_scope.cancel()
+    for _ in range(3):  # aborted connections close their sockets in the loop's next turns
+        await anyio.lowlevel.checkpoint()
 
 
 def send(text: str, **more: Any) -> t.SendMessageRequest:

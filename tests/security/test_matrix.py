@@ -1,0 +1,196 @@
+"""Every operation, every binding, everybody: nothing that is not the caller's can be seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import pytest
+
+from greenroom.auth import Claims, Policy, Security, open_id_connect
+from greenroom.protocol import operations as ops
+from greenroom.protocol import types as t
+
+from ..auth.conftest import Issuer, anyio_backend, issuer
+from ..auth.serving import BINDINGS, Answer, Server, send, serving
+
+__all__ = ["anyio_backend", "issuer"]
+pytestmark = pytest.mark.anyio
+
+# Whose task: of ada at acme. The others, and what they must get for whatever touches it.
+STRANGERS: dict[str, dict[str, Any]] = {
+    "other user": {"sub": "eve", "tid": "acme", "scope": "desk"},
+    "other tenant": {"sub": "ada", "tid": "evil", "scope": "desk"},
+}
+NOBODIES: dict[str, dict[str, Any]] = {
+    "expired": {"exp": time.time() - 3600},
+    "alg none": {"forge": "none"},
+    "RS/HS confusion": {"forge": "confusion"},
+    "wrong kid": {"header": {"kid": "nobody's"}},
+    "wrong aud": {"aud": "others"},
+    "jku injection": {"forge": "key", "header": {"kid": "mine", "jku": "http://127.0.0.1:1/jwks"}},
+}
+Make = Callable[[str, str], Any]
+"""A request about (task, context)."""
+
+ABOUT_A_TASK: list[tuple[str, ops.Operation, Make]] = [
+    ("follow-up", ops.SEND, lambda task, context: send("mine now", task_id=task)),
+    ("follow-up in its context", ops.SEND,
+     lambda task, context: send("mine now", task_id=task, context_id=context)),
+    ("streamed follow-up", ops.STREAM, lambda task, context: send("mine now", task_id=task)),
+    ("get", ops.GET_TASK, lambda task, context: t.GetTaskRequest(id=task)),
+    ("cancel", ops.CANCEL, lambda task, context: t.CancelTaskRequest(id=task)),
+    ("subscribe", ops.SUBSCRIBE, lambda task, context: t.SubscribeToTaskRequest(id=task)),
+    ("create push", ops.CREATE_PUSH, lambda task, context: t.TaskPushNotificationConfig(
+        task_id=task, url="https://example.com/hook")),
+    ("get push", ops.GET_PUSH,
+     lambda task, context: t.GetTaskPushNotificationConfigRequest(task_id=task, id="x")),
+    ("list push", ops.LIST_PUSH,
+     lambda task, context: t.ListTaskPushNotificationConfigsRequest(task_id=task)),
+    ("delete push", ops.DELETE_PUSH,
+     lambda task, context: t.DeleteTaskPushNotificationConfigRequest(task_id=task, id="x")),
+]  # fmt: skip
+BESIDE_IT: list[tuple[str, ops.Operation, Make]] = [
+    ("send", ops.SEND, lambda task, context: send("hello")),
+    ("send in its context", ops.SEND, lambda task, context: send("hello", context_id=context)),
+    ("send that refers to it", ops.SEND,
+     lambda task, context: send("hello", reference_task_ids=[task])),
+    ("stream", ops.STREAM, lambda task, context: send("hello")),
+    ("list", ops.LIST_TASKS, lambda task, context: t.ListTasksRequest()),
+    ("list its context", ops.LIST_TASKS,
+     lambda task, context: t.ListTasksRequest(context_id=context)),
+    ("extended card", ops.EXTENDED_CARD, lambda task, context: t.GetExtendedAgentCardRequest()),
+]  # fmt: skip
+ALL = [*ABOUT_A_TASK, *BESIDE_IT]
+SECRET = "secret of the owner: top"
+
+
+@pytest.fixture
+async def server(issuer: Issuer) -> AsyncGenerator[Server, None]:
+    security = Security(
+        open_id_connect(issuer.url, audience="agents", claims=Claims(tenant="tid")),
+        policy=Policy(agents={"desk": ["desk"]}),
+    )
+    from greenroom.auth import Limits
+
+    async with serving(security, limits=Limits(failures=10_000)) as running:
+        yield running
+
+
+def bearer(issuer: Issuer, **claims: Any) -> dict[str, str]:
+    token = issuer.token(**{"sub": "ada", "tid": "acme", "scope": "desk", **claims})
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def owned(server: Server, issuer: Issuer) -> tuple[str, str, str]:
+    """Ids of a task that waits and of one that is done, and their context."""
+    mine = bearer(issuer)
+    waiting = await server.call("rest", ops.SEND, send("ask"), mine)
+    context = waiting.body["task"]["contextId"]
+    done = await server.call("rest", ops.SEND, send("top", context_id=context), mine)
+    assert SECRET in done.text
+    return waiting.body["task"]["id"], done.body["task"]["id"], context
+
+
+def clean(answer: Answer) -> None:
+    assert SECRET not in answer.text
+    assert "acme" not in answer.text
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+@pytest.mark.parametrize("who", STRANGERS)
+async def test_strangers(server: Server, issuer: Issuer, who: str, binding: str) -> None:
+    """What is somebody else's looks exactly like what is not there."""
+    waiting, done, context = await owned(server, issuer)
+    theirs = bearer(issuer, **STRANGERS[who])
+    absent = "00000000-0000-4000-8000-000000000000"
+    for name, operation, make in ABOUT_A_TASK:
+        for task in (waiting, done):
+            answer = await server.call(binding, operation, make(task, context), theirs)
+            nothing = await server.call(binding, operation, make(absent, context), theirs)
+            assert answer.outcome != "ok", name
+            assert (answer.outcome, answer.status) == (nothing.outcome, nothing.status), name
+            assert answer.text.replace(task, "") == nothing.text.replace(absent, ""), name
+            clean(answer)
+    for name, operation, make in BESIDE_IT:
+        answer = await server.call(binding, operation, make(waiting, context), theirs)
+        clean(answer)
+        if operation is ops.LIST_TASKS:
+            listed = await server.call("rest", operation, make(waiting, context), theirs)
+            ids = {task["id"] for task in listed.body["tasks"]}
+            assert not ids & {waiting, done}, name
+    # And it changed nothing.
+    kept = await server.call("rest", ops.GET_TASK, t.GetTaskRequest(id=waiting), bearer(issuer))
+    assert kept.body["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+    assert "mine now" not in kept.text
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+@pytest.mark.parametrize("who", [*NOBODIES, "anonymous"])
+async def test_nobodies(server: Server, issuer: Issuer, who: str, binding: str) -> None:
+    waiting, done, context = await owned(server, issuer)
+    headers = {} if who == "anonymous" else bearer(issuer, **NOBODIES[who])
+    for name, operation, make in ALL:
+        for task in (waiting, done):
+            answer = await server.call(binding, operation, make(task, context), headers)
+            assert answer.outcome == "UNAUTHENTICATED", name
+            assert answer.status in (401, "UNAUTHENTICATED"), name
+            assert task not in answer.text
+            clean(answer)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_the_wrong_scope(server: Server, issuer: Issuer, binding: str) -> None:
+    waiting, done, context = await owned(server, issuer)
+    headers = bearer(issuer, scope="other")
+    for name, operation, make in ALL:
+        for task in (waiting, done):
+            answer = await server.call(binding, operation, make(task, context), headers)
+            assert answer.outcome == "PERMISSION_DENIED", name
+            assert task not in answer.text
+            clean(answer)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_the_owner(server: Server, issuer: Issuer, binding: str) -> None:
+    """The same requests, so that the tests above cannot pass for another reason."""
+    mine = bearer(issuer)
+    for name, operation, make in ALL:
+        waiting, done, context = await owned(server, issuer)
+        answer = await server.call(binding, operation, make(waiting, context), mine)
+        if operation.push or operation is ops.EXTENDED_CARD:
+            assert answer.outcome not in ("UNAUTHENTICATED", "PERMISSION_DENIED"), name
+        else:
+            assert answer.outcome == "ok", (name, answer.text)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_cursors_of_others(server: Server, issuer: Issuer, binding: str) -> None:
+    for _ in range(2):
+        await owned(server, issuer)
+    first = await server.call(
+        "rest", ops.LIST_TASKS, t.ListTasksRequest(page_size=1), bearer(issuer)
+    )
+    token = first.body["nextPageToken"]
+    assert token
+    for claims in STRANGERS.values():
+        asked = t.ListTasksRequest(page_size=1, page_token=token)
+        answer = await server.call(binding, ops.LIST_TASKS, asked, bearer(issuer, **claims))
+        clean(answer)
+        assert "INPUT_REQUIRED" not in answer.text
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_the_tenant_on_the_wire_owns_nothing(
+    server: Server, issuer: Issuer, binding: str
+) -> None:
+    waiting, _, _ = await owned(server, issuer)
+    theirs = bearer(issuer, **STRANGERS["other tenant"])
+    if binding == "rest":
+        answer = await server.call(binding, ops.GET_TASK, t.GetTaskRequest(id=waiting), theirs)
+        assert answer.outcome == "TASK_NOT_FOUND"
+        return
+    asked = t.GetTaskRequest(id=waiting, tenant="acme")
+    answer = await server.call(binding, ops.GET_TASK, asked, theirs)
+    assert answer.outcome == "PERMISSION_DENIED"
