@@ -41,7 +41,20 @@ class Handler(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Handler:
+        if not callable(function):
+            raise TypeError(f"a handler is a function, not {type(function).__name__}")
         target: Any = function if inspect.isroutine(function) else type(function).__call__
+        name = getattr(function, "__name__", type(function).__name__)
+        if inspect.isgeneratorfunction(target):
+            raise TypeError(f"{name} yields: make it `async def`, and what it yields is streamed")
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError as error:
+            raise TypeError(
+                f"{name} cannot be a handler: it is called with one argument, the context ({error})"
+            ) from None
+        except ValueError:
+            pass  # made in C: it does not tell
         awaitable = inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
         try:
             returns = get_type_hints(target).get("return")

@@ -64,6 +64,10 @@ class BlockingContext:
         return self._context.context_id
 
     @property
+    def state(self) -> TaskState:
+        return self._context.state
+
+    @property
     def deps(self) -> Any:
         return self._context.deps
 

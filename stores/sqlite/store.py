@@ -93,9 +93,11 @@ class SQLiteStore:
         writer = Workers(self._connect_writer, 1, "writer")
         try:
             reads = Reads(await writer.run(self._prepare, shield=True))
-        except BaseException:
+        except BaseException as error:
             await writer.close()
             self._unlock()
+            if type(error) is StoreError and isinstance(error.__cause__, sqlite3.Error):
+                raise StoreError(f"{self.path} could not be used: {error.__cause__}") from error
             raise
         self._opened = writer, Workers(self._connect_reader, self._readers, "reader"), reads
 

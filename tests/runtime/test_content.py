@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -423,3 +423,21 @@ def test_what_cannot_be_served_is_refused_with_advice() -> None:
     agent = returning(1)
     with pytest.raises(ValueError, match="handler already"):
         agent.handler(lambda ctx: None)
+
+
+def test_a_function_that_cannot_be_called_is_refused_when_it_is_declared() -> None:
+    def streams(ctx: TaskContext) -> Iterator[str]:
+        yield "a"
+
+    async def forgetful() -> None: ...
+
+    async def greedy(ctx: TaskContext, more: int) -> None: ...
+
+    with pytest.raises(TypeError, match="streams yields: make it `async def`"):
+        Agent("a").handler(streams)
+    for function in (forgetful, greedy):
+        with pytest.raises(TypeError, match=f"{function.__name__} .* one argument, the context"):
+            Agent("a").skill("s")(function)
+    nothing: Any = None
+    with pytest.raises(TypeError, match="a handler is a function, not NoneType"):
+        Agent("a").handler(nothing)

@@ -104,6 +104,12 @@ async def test_a_second_server_is_refused_while_the_first_lives(path: Path) -> N
     assert await _count(path) > 0
 
 
+async def test_a_file_that_cannot_be_opened_is_named(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreError, match=f"{path.name[:5]}.* could not be used: unable to open"):
+        await SQLiteStore(path).open(now=0.0)
+
+
 async def test_a_folder_that_cannot_be_written_is_named(path: Path) -> None:
     Path(f"{path}.lock").mkdir()  # refused to root as well, unlike permissions
     with pytest.raises(StoreError, match=r"cannot write .*: the database needs a folder that"):
