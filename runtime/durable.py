@@ -148,6 +148,7 @@ class DurableOperations:
                     raise _failed(name, found.error)
                 return parts.decode(bytes(found.value), annotation)
             # What happened before is durable before anything can happen outside.
+            self._execution.begins_durable()
             await self._actor.flushed()
             await self._actor.system.until_alive()
             body = await self._result(function, options, op, name, arguments, args, kwargs)

@@ -30,9 +30,9 @@ from ..protocol.types import (
     TaskState,
 )
 from . import parts
-from .actor import LeaseLost, Op
+from .actor import ROOT, LeaseLost, Op
 from .cancel import TOLD, Reason, Rejected, Restart, Stop, TaskCancelled
-from .ledger import Ledger, ReplayMismatch
+from .ledger import DURABLE, Ledger, ReplayMismatch, durable
 from .ports import Entry
 from .sends import DirectReply
 from .signals import Signal
@@ -66,6 +66,7 @@ class Execution:
         "_calls",
         "_child",
         "_ctx",
+        "_durable",
         "active",
         "actor",
         "alarms",
@@ -101,6 +102,7 @@ class Execution:
         self.active = 1
         """Lines of the handler (its branches) that are at work: at 0 the actor may rest."""
         self.state = state
+        self._durable = durable(entries)
         self.started = False
         self._calls: set[anyio.CancelScope] = set()
         self.alarms: dict[str, anyio.Event] = {}
@@ -147,6 +149,12 @@ class Execution:
             self.actor.system.waiting -= 1
             self.actor.parked = False
             self.actor.moved()
+
+    def begins_durable(self) -> None:
+        """A step or a stream begins: from now on the run is worth resuming, recorded or not."""
+        if not self._durable:
+            self._durable = True
+            self.actor.record(ROOT, DURABLE)
 
     def alarm(self, timer: str) -> bool:
         """A durable timer is due; whether a line of the handler slept for it."""

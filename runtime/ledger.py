@@ -51,7 +51,9 @@ _RUN = b'{"kind":"run"'
 _ANSWER = b'{"kind":"answer"'
 _REFUSED = b'{"kind":"refused"'
 _READERS = (_ANSWER, b'{"kind":"receive"')
-_DURABLE = (*_READERS, b'{"kind":"step"', b'{"kind":"stream"', b'{"kind":"sleep"')
+DURABLE = b'{"kind":"durable"}'
+"""The record that a run's first step or stream has begun, whether or not it will be over."""
+_DURABLE = (DURABLE, *_READERS, b'{"kind":"step"', b'{"kind":"stream"', b'{"kind":"sleep"')
 
 _INNER = {"stream": False, "gather": True, "race": True, "group": True, "timeout": False}
 """Kinds of operations that may have branches below them while they have no record yet."""

@@ -185,7 +185,7 @@ class Runtime:
         with anyio.move_on_after(max(1.0, grace)):
             await system.until_quiet()
             for actor in list(system.actors.values()):
-                if actor.backlog:
+                if actor.unwritten:
                     await actor.settle()
         for actor in list(system.actors.values()):
             actor.rest()

@@ -158,6 +158,7 @@ async def stream(
             whole = list(committed)
             begun = True
         # What happened before is durable before anything can happen outside.
+        context._execution.begins_durable()
         await actor.flushed()
         await actor.system.until_alive()
         async with aclosing(generator(*args, **kwargs)) as produced:

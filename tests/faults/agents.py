@@ -132,4 +132,4 @@ if _KILL_AT or _POINTS:
         return await _begin(self, **options)
 
     SQLiteStore.append = append  # type: ignore[method-assign]
-    Context._begin = begin  # type: ignore[assignment, method-assign]
+    Context._begin = begin  # type: ignore[method-assign]

@@ -24,7 +24,8 @@ def main() -> None:
     import greenroom.transports.asgi
     import greenroom.transports.server
 
-    assert hypercorn.asyncio and greenroom.app and anyio._backends._asyncio
+    assert hypercorn.asyncio
+    assert anyio._backends._asyncio
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     for line in sys.stdin:
         told = json.loads(line)

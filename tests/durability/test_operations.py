@@ -1,0 +1,653 @@
+"""Each operation of a handler alone: now, after a crash, and when it is used wrongly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from greenroom import Agent, TaskContext, TaskState
+from greenroom.protocol.types import Part
+from greenroom.runtime.call import Scope
+from greenroom.runtime.cancel import StepFailed
+from greenroom.runtime.durable import Retry, step_info
+from greenroom.runtime.ports import Kind
+
+from ..support.crash import copy_of
+from ..support.drive import KeptStore, result, running, said, settle
+
+pytestmark = pytest.mark.anyio
+
+HOUR = 3600.0
+
+
+def agent_of(function: Any, **options: Any) -> Agent:
+    agent = Agent("One", **options)
+    agent.handler(function)
+    return agent
+
+
+def values(task: Any) -> Any:
+    """What the handler returned."""
+    return next(a.parts[0].data for a in task.artifacts if a.artifact_id == "result")
+
+
+async def crashed(store: KeptStore, *agents: Agent, text: str = "go", after: float = 1.0) -> str:
+    """Start a task, and leave in ``store`` what a crash ``after`` seconds leaves."""
+    lasting = KeptStore()
+    async with running(*agents, store=lasting) as peer:
+        task = await peer.send(text, now=True)
+        await anyio.sleep(after)
+        await settle()
+        vars(store).update(vars(copy_of(lasting)))
+    return task.id
+
+
+# --- steps --------------------------------------------------------------------------------------
+
+
+async def test_a_step_that_fails_raises_the_same_now_and_on_replay() -> None:
+    calls: list[str] = []
+
+    async def fails() -> None:
+        calls.append(step_info().key)
+        raise LookupError("nothing there")
+
+    async def handler(ctx: TaskContext) -> list[str]:
+        try:
+            await ctx.step(fails)
+        except StepFailed as failed:
+            told = [failed.step, failed.type, failed.message]
+        await ctx.sleep(60)
+        return told
+
+    store = KeptStore()
+    task = await crashed(store, agent_of(handler))
+    async with running(agent_of(handler), store=store) as peer:
+        assert values(await peer.over(task)) == ["fails", "LookupError", "nothing there"]
+    assert len(calls) == 1
+
+
+async def test_a_step_is_tried_again_as_its_policy_says_with_one_key() -> None:
+    seen: list[tuple[str, int, float]] = []
+
+    async def flaky() -> int:
+        info = step_info()
+        seen.append((info.key, info.attempt, anyio.current_time()))
+        if info.attempt < 3:
+            raise ConnectionError("not yet")
+        return info.attempt
+
+    async def picky() -> None:
+        raise ValueError("never again")
+
+    async def handler(ctx: TaskContext) -> list[Any]:
+        steps = ctx.with_options(retry=Retry(attempts=3, delay=10, on=(ConnectionError,)))
+        told: list[Any] = [await steps.step(flaky)]
+        try:
+            await steps.step(picky)
+        except StepFailed as failed:
+            told.append(failed.type)
+        return told
+
+    async with running(agent_of(handler)) as peer:
+        assert values(await peer.send("go")) == [3, "ValueError"]
+    assert [attempt for _, attempt, _ in seen] == [1, 2, 3]
+    assert len({key for key, _, _ in seen}) == 1
+    assert seen[1][2] - seen[0][2] >= 5
+    assert seen[2][2] - seen[1][2] >= 10
+
+
+async def test_a_step_out_of_time_fails_and_ends_nothing_else() -> None:
+    async def handler(ctx: TaskContext) -> str:
+        try:
+            await ctx.with_options(timeout=5, name="slow").step(anyio.sleep, 100)
+        except StepFailed as failed:
+            return f"{failed.step}: {failed.type}"
+        return "?"
+
+    async with running(agent_of(handler)) as peer:
+        assert result(await peer.send("go")) == "slow: TimeoutError"
+
+
+async def test_a_result_that_cannot_be_kept_is_refused_at_the_call_with_advice() -> None:
+    calls: list[int] = []
+
+    async def opens() -> Any:
+        calls.append(1)
+        return object()
+
+    async def handler(ctx: TaskContext) -> str:
+        try:
+            await ctx.step(opens)
+        except TypeError as refused:
+            told = str(refused)
+        await ctx.sleep(60)
+        return told
+
+    store = KeptStore()
+    task = await crashed(store, agent_of(handler))
+    async with running(agent_of(handler), store=store) as peer:
+        told = result(await peer.over(task))
+    assert "object cannot be kept in the journal" in told
+    assert "a step must return" in told
+    assert len(calls) == 1
+
+
+async def test_a_result_is_what_its_stored_bytes_give_now_and_later() -> None:
+    async def pair() -> tuple[int, str]:
+        return 1, "x"
+
+    async def untyped():  # type: ignore[no-untyped-def]
+        return (1, "x")
+
+    async def handler(ctx: TaskContext) -> list[str]:
+        live = [repr(await ctx.step(pair)), repr(await ctx.step(untyped))]
+        await ctx.sleep(60)
+        return live
+
+    store = KeptStore()
+    task = await crashed(store, agent_of(handler))
+    async with running(agent_of(handler)) as peer:
+        live = values(await peer.send("go"))
+    async with running(agent_of(handler), store=store) as peer:
+        assert values(await peer.over(task)) == live == ["(1, 'x')", "[1, 'x']"]
+
+
+async def test_changed_arguments_only_warn(caplog: pytest.LogCaptureFixture) -> None:
+    async def double(number: int) -> int:
+        return 2 * number
+
+    def version(argument: int) -> Agent:
+        async def handler(ctx: TaskContext) -> int:
+            found = await ctx.step(double, argument)
+            await ctx.sleep(60)
+            return found
+
+        return agent_of(handler)
+
+    store = KeptStore()
+    task = await crashed(store, version(1))
+    with caplog.at_level(logging.WARNING, "greenroom.durable"):
+        async with running(version(5), store=store) as peer:
+            assert values(await peer.over(task)) == 2
+    assert "arguments of step 'double'" in caplog.text
+
+
+async def test_cancellation_is_never_the_failure_of_a_step() -> None:
+    async def handler(ctx: TaskContext) -> str:
+        try:
+            await ctx.step(anyio.sleep, HOUR)
+        except StepFailed:
+            return "wrong"
+        return "wrong"
+
+    async with running(agent_of(handler)) as peer:
+        task = await peer.send("go", now=True)
+        await anyio.sleep(1)
+        found = await peer.cancel(task.id)
+        assert found.status.state is TaskState.CANCELED
+        store: Any = peer.runtime.system.store
+        entries = await store.journal(Scope("", "one", "anonymous"), task.id)
+        assert not [e for e in entries if e.kind is Kind.RECORD and e.ordinal]
+
+
+# --- streams and chunks -------------------------------------------------------------------------
+
+
+def streaming(on_restart: str, stop_after: int | None) -> tuple[Agent, list[Any]]:
+    calls: list[Any] = []
+
+    async def write(count: int, committed: list[Part] | None = None) -> AsyncGenerator[str, None]:
+        calls.append(None if committed is None else [part.text for part in committed])
+        for number in range(len(committed or []), count):
+            if number == stop_after:
+                await anyio.sleep(HOUR)
+            yield f"{number}"
+            await anyio.lowlevel.checkpoint()
+
+    async def handler(ctx: TaskContext) -> str:
+        artifact = await ctx.stream("text", write, 4, on_restart=on_restart)
+        return artifact.text
+
+    return agent_of(handler), calls
+
+
+@pytest.mark.parametrize("on_restart", ["again", "continue"])
+async def test_an_interrupted_stream_goes_on_as_it_was_told(on_restart: str) -> None:
+    store = KeptStore()
+    task = await crashed(store, streaming(on_restart, stop_after=2)[0])
+    agent, calls = streaming(on_restart, None)
+    async with running(agent, store=store) as peer:
+        found = await peer.over(task)
+        texts = {a.artifact_id: [p.text for p in a.parts] for a in found.artifacts or []}
+        page = await peer.runtime.system.store.events(
+            Scope("", "one", "anonymous"), task, after=1, limit=100
+        )
+        assert page is not None
+        chunks = [body for _, body in page.events if b'"artifactId":"text"' in body]
+        begun = [body for body in chunks if b'"append":true' not in body]
+    assert texts["text"] == ["0", "1", "2", "3"]
+    assert calls == [None if on_restart == "again" else ["0", "1"]]
+    assert len(begun) == (2 if on_restart == "again" else 1)
+
+
+async def test_chunks_that_differ_on_replay_replace_what_was_streamed() -> None:
+    def version(*words: str, stop: bool) -> Agent:
+        async def handler(ctx: TaskContext) -> None:
+            async with ctx.artifact("text") as text:
+                for word in words:
+                    await text.write(word)
+                if stop:
+                    await anyio.sleep(HOUR)
+
+        return agent_of(handler, on_interrupt="resume")
+
+    store = KeptStore()
+    task = await crashed(store, version("It ", "was ", "a ", stop=True))
+    async with running(version("It ", "is ", "the ", "day", stop=False), store=store) as peer:
+        found = await peer.over(task)
+        assert result(found) == "It is the day"
+        stream = await peer.subscribe(task, after=1)
+        frames = []
+        while (more := await stream.next()) is not None:
+            frames += more
+        stream.close()
+    shown = [f.response.artifact_update for f in frames]
+    replaced = [e.artifact.text for e in shown if e is not None and not e.append]
+    assert replaced == ["It ", "It is "], "the first difference starts it over, once"
+
+
+# --- wrong use ----------------------------------------------------------------------------------
+
+
+async def test_two_coroutines_in_one_branch_are_told_so() -> None:
+    async def both(ctx: TaskContext) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(ctx.sleep, 1)
+            group.start_soon(ctx.sleep, 2)
+
+    async def handler(ctx: TaskContext) -> str:
+        told = ""
+        try:
+            await both(ctx)
+        except* RuntimeError as errors:
+            told = str(errors.exceptions[0])
+        return told
+
+    async with running(agent_of(handler)) as peer:
+        told = result(await peer.send("go"))
+    assert "two coroutines use one branch" in told
+    assert "ctx.gather" in told
+
+
+async def test_a_second_question_while_one_is_open_is_refused() -> None:
+    async def handler(ctx: TaskContext) -> list[Any]:
+        return await ctx.gather(ctx.ask("one?"), ctx.ask("two?"))
+
+    async with running(agent_of(handler)) as peer:
+        task = await peer.send("go", now=True)
+        assert (await peer.over(task.id)).status.state in (
+            TaskState.FAILED,
+            TaskState.INPUT_REQUIRED,
+        )
+        assert (
+            await peer.until(task.id, lambda t: t.status.state.terminal)
+        ).status.state is TaskState.FAILED
+
+
+async def test_a_cancellation_that_nobody_asked_for_fails_the_task(
+    anyio_backend_name: str,
+) -> None:
+    async def handler(ctx: TaskContext) -> None:
+        if anyio_backend_name == "asyncio":
+            raise asyncio.CancelledError
+        raise LookupError
+
+    async with running(agent_of(handler)) as peer:
+        assert (await peer.send("go")).status.state is TaskState.FAILED
+
+
+async def test_a_run_that_writes_without_end_is_stopped_with_advice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(ctx: TaskContext) -> None:
+        while True:
+            ctx.now()
+            await anyio.lowlevel.checkpoint()
+
+    with caplog.at_level(logging.ERROR):
+        async with running(agent_of(handler), run_records=100) as peer:
+            assert (await peer.send("go")).status.state is TaskState.FAILED
+    assert "ctx.restart(state)" in caplog.text
+
+
+async def test_restart_begins_a_run_that_keeps_its_state_and_unread_messages() -> None:
+    async def handler(ctx: TaskContext) -> str:
+        rounds = ctx.restart_state or 0
+        if rounds < 200:
+            ctx.now()
+            await ctx.restart(rounds + 1)
+        await ctx.sleep(60)
+        return f"{rounds} {(await ctx.receive()).text}"
+
+    store, lasting = KeptStore(), KeptStore()
+
+    async def first(ctx: TaskContext) -> str:
+        await anyio.sleep(1)  # while a message comes that this run does not read
+        return await handler(ctx)
+
+    async with running(agent_of(first), store=lasting, run_records=100) as peer:
+        task = await peer.send("go", now=True)
+        await peer.send("unread", task=task.id, now=True)
+        await anyio.sleep(300)
+        vars(store).update(vars(copy_of(lasting)))
+    async with running(agent_of(handler), store=store, run_records=100) as peer:
+        assert result(await peer.over(task.id)) == "200 unread"
+
+
+# --- changes of code ----------------------------------------------------------------------------
+
+
+async def fly() -> str:
+    return "flown"
+
+
+async def pay() -> str:
+    return "paid"
+
+
+def traveller(*, version: str, inserted: bool, **options: Any) -> Agent:
+    async def handler(ctx: TaskContext) -> str:
+        if inserted:
+            await ctx.step(pay)
+        flown = await ctx.step(fly)
+        return f"{flown} to {await ctx.ask('Where?')}"
+
+    return agent_of(handler, version=version, slug="traveller", **options)
+
+
+async def test_a_hundred_tasks_outlive_a_wrong_deployment() -> None:
+    store = KeptStore()
+    async with running(traveller(version="1", inserted=False), store=store) as peer:
+        tasks = [(await peer.send("go")).id for _ in range(100)]
+    async with running(traveller(version="2", inserted=True), store=store) as peer:
+        for number, task in enumerate(tasks):
+            await peer.send(f"city {number}", task=task, now=True)
+        await anyio.sleep(120)
+        for task in tasks:
+            found = await peer.get(task)
+            assert found.status.state is TaskState.WORKING
+            told = said(found)
+            assert "operation 1 of branch root was step 'fly' and is now step 'pay'" in told
+            assert "test_operations.py" in told
+            assert "ctx.step(pay)" in told
+    async with running(traveller(version="1", inserted=False), store=store) as peer:
+        for number, task in enumerate(tasks):
+            found = await peer.over(task)
+            assert result(found) == f"flown to city {number}"
+
+
+async def test_a_blocked_task_can_be_canceled_and_be_let_fail() -> None:
+    store = KeptStore()
+    async with running(traveller(version="1", inserted=False), store=store) as peer:
+        first, second = (await peer.send("go")).id, (await peer.send("go")).id
+    async with running(traveller(version="2", inserted=True), store=store) as peer:
+        await peer.send("Rome", task=first, now=True)
+        await anyio.sleep(1)
+        assert (await peer.cancel(first)).status.state is TaskState.CANCELED
+    agent = traveller(version="2", inserted=True, on_mismatch="fail")
+    async with running(agent, store=store) as peer:
+        found = await peer.send("Rome", task=second)
+        assert found.status.state is TaskState.FAILED
+        assert "changed" in said(found)
+
+
+async def test_patched_guards_a_change_on_both_sides() -> None:
+    def version(new: bool) -> Agent:
+        async def handler(ctx: TaskContext) -> str:
+            told = ""
+            if new and ctx.patched("pay first"):
+                told = await ctx.step(pay)
+            where = await ctx.ask("Where?")
+            return f"{told} {await ctx.step(fly)} {where}"
+
+        return agent_of(handler)
+
+    store = KeptStore()
+    async with running(version(False), store=store) as peer:
+        old = (await peer.send("go")).id
+    async with running(version(True), store=store) as peer:
+        young = (await peer.send("go")).id
+    async with running(version(True), store=store) as peer:
+        assert result(await peer.send("Rome", task=old)) == " flown Rome"
+        assert result(await peer.send("Oslo", task=young)) == "paid flown Oslo"
+
+
+async def test_a_handler_that_ends_earlier_than_before_is_a_mismatch() -> None:
+    def version(short: bool) -> Agent:
+        async def handler(ctx: TaskContext) -> str:
+            await ctx.step(fly)
+            if not short:
+                await ctx.ask("Where?")
+            return "there"
+
+        return agent_of(handler)
+
+    store = KeptStore()
+    async with running(version(False), store=store) as peer:
+        task = (await peer.send("go")).id
+    async with running(version(True), store=store) as peer:
+        await peer.send("Rome", task=task, now=True)
+        await anyio.sleep(1)
+        assert "is now the end of the handler" in said(await peer.get(task))
+
+
+# --- interruptions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "stepped", "state", "starts"),
+    [
+        (None, False, TaskState.FAILED, 1),
+        (None, True, TaskState.COMPLETED, 2),
+        ("fail", True, TaskState.FAILED, 1),
+        ("resume", False, TaskState.COMPLETED, 2),
+        ("rerun", True, TaskState.COMPLETED, 2),
+    ],
+)
+async def test_an_interrupted_run_is_resolved_as_its_agent_says(
+    policy: str | None, stepped: bool, state: TaskState, starts: int
+) -> None:
+    began: list[int] = []
+    steps: list[int] = []
+
+    async def work() -> int:
+        steps.append(1)
+        return len(steps)
+
+    async def handler(ctx: TaskContext) -> str:
+        began.append(1)
+        ctx.uuid()  # a fact alone makes no handler durable
+        await ctx.status("at work")
+        if stepped:
+            await ctx.step(work)
+        await anyio.sleep(60 if len(began) == 1 else 0)
+        return "done"
+
+    agent = agent_of(handler, on_interrupt=policy)
+    store = KeptStore()
+    task = await crashed(store, agent)
+    async with running(agent, store=store) as peer:
+        await anyio.sleep(60)
+        assert (await peer.over(task)).status.state is state
+    assert len(began) == starts
+    assert len(steps) == (0 if not stepped else 2 if policy == "rerun" else 1)
+
+
+@pytest.mark.parametrize("policy", ["resume", "rerun"])
+async def test_a_handler_that_kills_its_server_is_given_up(policy: str) -> None:
+    began: list[int] = []
+
+    async def handler(ctx: TaskContext) -> None:
+        began.append(1)
+        ctx.now()
+        await anyio.sleep(HOUR)
+
+    agent = agent_of(handler, on_interrupt=policy)
+    store = KeptStore()
+    task = await crashed(store, agent)
+    for _ in range(6):
+        lasting = copy_of(store)
+        lasting._nodes.clear()  # or the lease of the dead would have to be waited for
+        async with running(agent, store=lasting, attempts=4) as peer:
+            await anyio.sleep(30)
+            store = copy_of(lasting)
+            found = await peer.get(task)
+    assert found.status.state is TaskState.FAILED
+    assert "4 times" in said(found)
+    assert len(began) == 4
+
+
+async def test_stops_in_good_order_are_no_attempts() -> None:
+    async def handler(ctx: TaskContext) -> str:
+        await anyio.sleep(100 if ctx.text == "go" else 0)
+        return "done"
+
+    agent = agent_of(handler, on_interrupt="resume")
+    store = KeptStore()
+    async with running(agent, store=store) as peer:
+        task = await peer.send("go", now=True)
+    for _ in range(8):
+        async with running(agent, store=store, attempts=3):
+            await anyio.sleep(20)
+    async with running(agent, store=store, attempts=3) as peer:
+        assert result(await peer.over(task.id)) == "done"
+
+
+async def test_only_the_client_and_the_deadline_end_a_task() -> None:
+    reasons: list[str] = []
+
+    async def handler(ctx: TaskContext) -> str:
+        try:
+            await ctx.step(anyio.sleep, 1000)
+        except anyio.get_cancelled_exc_class():
+            reasons.append(str(ctx.cancelled))
+            raise
+        return "done"
+
+    store = KeptStore()
+    agent = agent_of(handler)
+    async with running(agent, store=store) as peer:
+        task = (await peer.send("go", now=True)).id
+        await anyio.sleep(1)
+        other = (await peer.send("go", now=True)).id
+        await anyio.sleep(1)
+        assert (await peer.cancel(other)).status.state is TaskState.CANCELED
+    async with running(agent, store=store, lease=10.0) as peer:
+        await anyio.sleep(30)
+        peer.runtime._node_died()
+        await settle()
+        assert (await peer.get(task)).status.state is TaskState.WORKING
+        await anyio.sleep(30)
+        await settle()
+        assert len(reasons) == 3, "the same process has taken it up again, under another name"
+    dated = agent_of(handler, deadline=50.0)
+    async with running(dated, store=store) as peer:
+        last = (await peer.send("go", now=True)).id
+        assert (await peer.over(last)).status.state is TaskState.CANCELED
+        assert "time" in said(await peer.get(last))
+    assert reasons[:3] == ["user", "shutdown", "lease lost"]
+    assert "deadline" in reasons
+
+
+async def test_deadlines_and_sleeps_outlive_the_process() -> None:
+    async def handler(ctx: TaskContext) -> str:
+        await ctx.ask("Well?")
+        return "?"
+
+    agent = agent_of(handler, deadline=100.0)
+    store = KeptStore()
+    async with running(agent, store=store) as peer:
+        task = await peer.send("go")
+    async with running(agent, store=store) as peer:
+        await anyio.sleep(150)
+        assert (await peer.get(task.id)).status.state is TaskState.CANCELED
+        assert await peer.runtime.system.store.next_due() is None
+
+
+async def test_a_finished_task_leaves_no_timer_and_no_actor() -> None:
+    async def handler(ctx: TaskContext) -> str:
+        async with ctx.timeout(HOUR):
+            await ctx.race(ctx.sleep(10), ctx.sleep(HOUR))
+        return "done"
+
+    async with running(agent_of(handler, deadline=HOUR), idle=1.0) as peer:
+        await peer.send("go")
+        assert await peer.runtime.system.store.next_due() is None
+        assert not peer.runtime.system.actors
+
+
+async def test_asleep_or_asking_in_every_line_a_task_is_put_to_rest_and_comes_back() -> None:
+    began: list[int] = []
+
+    async def handler(ctx: TaskContext) -> list[Any]:
+        began.append(1)
+
+        async def nap() -> str:
+            await ctx.sleep(500)
+            await ctx.step(fly)
+            return "rested"
+
+        return await ctx.gather(nap(), ctx.ask("Well?"), ctx.step(fly))
+
+    async with running(agent_of(handler), idle=10.0) as peer:
+        task = await peer.send("go")
+        await anyio.sleep(60)
+        assert not peer.runtime.system.actors
+        await anyio.sleep(1000)
+        assert len(began) == 2, "its timer woke it"
+        assert not peer.runtime.system.actors
+        assert values(await peer.send("well", task=task.id)) == ["rested", "well", "flown"]
+
+
+async def test_a_line_at_work_keeps_the_task_in_memory() -> None:
+    began: list[int] = []
+
+    async def handler(ctx: TaskContext) -> list[Any]:
+        began.append(1)
+        return await ctx.gather(ctx.ask("Well?"), ctx.step(anyio.sleep, 300))
+
+    async with running(agent_of(handler), idle=10.0) as peer:
+        task = await peer.send("go")
+        await anyio.sleep(100)
+        assert len(peer.runtime.system.actors) == 1
+        await anyio.sleep(300)
+        assert not peer.runtime.system.actors
+        assert values(await peer.send("well", task=task.id)) == ["well", None]
+    assert len(began) == 2
+
+
+async def test_a_crash_beside_an_open_question_is_noticed() -> None:
+    steps: list[int] = []
+
+    async def work() -> str:
+        steps.append(1)
+        await anyio.sleep(HOUR if len(steps) == 1 else 1)
+        return "worked"
+
+    async def handler(ctx: TaskContext) -> list[Any]:
+        return await ctx.gather(ctx.ask("Well?"), ctx.step(work))
+
+    store = KeptStore()
+    task = await crashed(store, agent_of(handler))
+    async with running(agent_of(handler), store=store) as peer:
+        await anyio.sleep(30)
+        assert len(steps) == 2, "nobody asked for it: the owner was missed"
+        assert (await peer.get(task)).status.state is TaskState.INPUT_REQUIRED
+        assert values(await peer.send("well", task=task)) == ["well", "worked"]
