@@ -1,4 +1,4 @@
-"""The command line: ``greenroom serve`` and ``greenroom send``.
+"""The command line: ``greenroom serve``, ``send``, ``keys`` and ``card``.
 
 Exit codes of ``send``: 0 the task completed or an answer came, 1 it ended otherwise (failed,
 canceled, rejected), 2 it was asked wrongly, 3 the server cannot be reached or refused, 4 the task
@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from . import card, keys
 from .settings import GROUPS, PREFIX, Settings, SettingsError, load, names, options
 
 EPILOG = f"""\
@@ -30,8 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parsed = _parser().parse_args(arguments)
-    command = _serve if parsed.command == "serve" else _send
     try:
+        if parsed.command in ("keys", "card"):
+            found: int = parsed.run(parsed)
+            return found
+        command = _serve if parsed.command == "serve" else _send
         return command(parsed, arguments)
     except KeyboardInterrupt:
         return 130
@@ -45,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_send(commands)
+    for module in (keys, card):
+        module.add(commands)
     return parser
 
 

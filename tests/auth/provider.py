@@ -56,7 +56,7 @@ class Provider:
         claims = self.claims(asked["claims"])
         forged = asked.get("forge")
         if forged == "none":
-            return jwt.encode(claims, None, algorithm="none", headers=headers)
+            return jwt.encode(claims, "", algorithm="none", headers=headers)
         if forged == "confusion":  # HS256 with the public key for a secret
             pem = private.public_key().public_bytes(
                 serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -76,7 +76,7 @@ class Provider:
         found = []
         for kid, (algorithm, private) in self.keys.items():
             kind = jwt.get_algorithm_by_name(algorithm)
-            jwk = kind.to_jwk(private.public_key(), as_dict=True)  # type: ignore[attr-defined]
+            jwk = kind.to_jwk(private.public_key(), as_dict=True)
             found.append({**jwk, "kid": kid, "alg": algorithm, "use": "sig"})
         return {"keys": found}
 

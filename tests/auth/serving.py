@@ -92,8 +92,8 @@ class Server(Struct):
             return await self._grpc(operation, asked, given)
         body = msgspec.json.encode(asked)
         if binding == "jsonrpc":
-            envelope = {"jsonrpc": "2.0", "id": 7, "method": operation.name}
-            envelope["params"] = msgspec.Raw(body)  # type: ignore[assignment]
+            envelope: dict[str, Any] = {"jsonrpc": "2.0", "id": 7, "method": operation.name}
+            envelope["params"] = msgspec.Raw(body)
             fields = {**given, "Content-Type": "application/json"}
             sent = msgspec.json.encode(envelope)
             return await self._http("POST", agent + query, fields, sent, operation)

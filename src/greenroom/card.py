@@ -1,0 +1,142 @@
+"""``greenroom card``: show, sign and verify agent cards.
+
+Exit codes of ``verify``: 0 a signature can be believed, 1 none can, 2 asked wrongly, 3 the card or
+the keys cannot be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import msgspec
+
+from .protocol import jose, signing
+from .protocol.cards import card_json, parse_card
+from .protocol.errors import A2AError
+from .protocol.types import AgentCard
+from .transports.client import card_addresses
+from .transports.http_client import HttpError, request
+
+
+def add(commands: Any) -> None:
+    """Add the command to the command line."""
+    card = commands.add_parser("card", help="show, sign and verify agent cards")
+    card.set_defaults(run=run)
+    actions = card.add_subparsers(dest="action", required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="print a card in its 1.0 form, and who signed it")
+    sign = actions.add_parser("sign", help="sign a card and print it")
+    verify = actions.add_parser("verify", help="say whether a signature can be believed")
+    for action in (show, sign, verify):
+        action.add_argument("card", help="a file, - for standard input, or the agent's address")
+    sign.add_argument("--key", required=True, metavar="FILE", help="private key (PEM)")
+    sign.add_argument("--kid", default="", help="name of the key (default: its thumbprint)")
+    sign.add_argument("--alg", default="", help="ES256, RS256, PS256 or EdDSA (default: the key's)")
+    sign.add_argument("--jku", metavar="URL", help="where the public key is published")
+    many: dict[str, Any] = {"action": "append", "default": []}
+    verify.add_argument(
+        "--key", metavar="FILE", help="trusted key or certificate (PEM); FILE=KID names it", **many
+    )
+    verify.add_argument("--jwks", metavar="FILE_OR_URL", help="trusted key set", **many)
+    verify.add_argument(
+        "--trust-host", metavar="HOST", help="follow the card's own https jku at this host", **many
+    )
+    verify.add_argument(
+        "--strict", action="store_true", help="only the specification's canonical form"
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Carry the command out; return the exit code."""
+    try:
+        return anyio.run(_run, parsed)
+    except (OSError, HttpError) as error:
+        return _complain(str(error), 3)
+    except signing.SignatureError as error:
+        return _complain(str(error), 1)
+    except (A2AError, ValueError) as error:
+        return _complain(str(error), 2)
+
+
+async def _run(parsed: argparse.Namespace) -> int:
+    card = parse_card(await _card(parsed.card))
+    if parsed.action == "sign":
+        key = jose.SigningKey(
+            _file(parsed.key), kid=parsed.kid, algorithm=parsed.alg, jku=parsed.jku
+        )
+        return _print(signing.sign(card, [key]))
+    if parsed.action == "show":
+        for one in card.signatures or ():
+            header = jose.header_of(one.protected)
+            sys.stderr.write(f"signed with {header.get('alg')} by key {header.get('kid')}\n")
+        return _print(card)
+    found = signing.verify(card, await _trusted(parsed, card), strict=parsed.strict)
+    form = "" if found.form == "spec" else " (the official SDK's canonical form)"
+    sys.stdout.write(f"{card.name}: signed with {found.algorithm} by key {found.kid}{form}\n")
+    return 0
+
+
+async def _trusted(parsed: argparse.Namespace, card: AgentCard) -> list[jose.Key]:
+    keys = []
+    for entry in parsed.key:
+        path, _, kid = entry.partition("=")
+        pem = _file(path)
+        named = jose.key_of_pem(pem, kid)
+        # Without a name the key may be any that the card names: it is this one key all the same.
+        kids = {named.kid} if kid else {named.kid, *_kids(card)}
+        keys += [msgspec.structs.replace(named, kid=one) for one in kids]
+    for place in parsed.jwks:
+        keys += jose.keys_of(msgspec.json.decode(await _read(place)))
+    for address in signing.key_addresses(card):
+        parts = urlsplit(address)
+        if parts.scheme == "https" and parts.hostname in parsed.trust_host:
+            keys += jose.keys_of(msgspec.json.decode(await _get(address)))
+    if not keys:
+        raise ValueError("nobody is trusted: name --key, --jwks or --trust-host")
+    return keys
+
+
+def _kids(card: AgentCard) -> list[str]:
+    return [str(jose.header_of(one.protected).get("kid", "")) for one in card.signatures or ()]
+
+
+async def _card(place: str) -> bytes:
+    if not place.startswith(("http://", "https://")):
+        return sys.stdin.buffer.read() if place == "-" else _file(place)
+    tried = card_addresses(place)
+    for address in tried:
+        async with request("GET", address, headers={"Accept": "application/json"}) as response:
+            body = await response.read()
+            if response.status == 200:
+                return body
+    raise HttpError(f"no agent card at {' nor at '.join(tried)}")
+
+
+async def _read(place: str) -> bytes:
+    return await _get(place) if place.startswith("http") else _file(place)
+
+
+def _file(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+async def _get(url: str) -> bytes:
+    async with request("GET", url, headers={"Accept": "application/json"}) as response:
+        body = await response.read()
+        if response.status != 200:
+            raise HttpError(f"{url} answered with status {response.status}")
+        return body
+
+
+def _print(card: AgentCard) -> int:
+    sys.stdout.write(msgspec.json.format(card_json(card, "1.0"), indent=2).decode() + "\n")
+    return 0
+
+
+def _complain(text: str, code: int) -> int:
+    sys.stderr.write(f"greenroom: {text}\n")
+    return code

@@ -1,0 +1,97 @@
+"""``greenroom keys``: API keys for the file that ``auth.keys_file`` names."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from .runtime.auth.basic import hash_password
+from .runtime.auth.keys import ApiKey, KeyFile, new_key
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def add(commands: Any) -> None:
+    """Add the command to the command line."""
+    keys = commands.add_parser("keys", help="make, list and revoke API keys")
+    keys.set_defaults(run=run)
+    actions = keys.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key and print it, once")
+    create.add_argument("owner", help="who gets it: owns the tasks made with it")
+    create.add_argument("--tenant", default="", help="the tenant that the owner belongs to")
+    create.add_argument("--scope", action="append", default=[], help="can be repeated")
+    create.add_argument("--expires", metavar="TIME", help="how long it works: 90d, 12h, 30m")
+    listed = actions.add_parser("list", help="list the keys, without their secrets")
+    revoke = actions.add_parser("revoke", help="make a key work no longer")
+    revoke.add_argument("id", help="as `list` shows it")
+    for action in (create, listed, revoke):
+        action.add_argument(
+            "--file", default="keys.json", help="the file of keys (default: keys.json)"
+        )
+    actions.add_parser("hash", help="hash a password for auth.users, read from standard input")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Carry the command out; return the exit code."""
+    if parsed.action == "hash":
+        text = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+        return _say(hash_password(text))
+    file = KeyFile(parsed.file)
+    try:
+        if parsed.action == "create":
+            return _create(file, parsed)
+        if parsed.action == "list":
+            return _say("\n".join(_line(key) for key in file.read()) or "no keys")
+        found = file.revoke(parsed.id, time.time())
+    except (ValueError, OSError) as error:
+        return _complain(str(error))
+    if found is None:
+        return _complain(f"there is no key {parsed.id} in {parsed.file}")
+    return _say(f"revoked {found.id} of {found.owner}: a running server refuses it in a second")
+
+
+def _create(file: KeyFile, parsed: argparse.Namespace) -> int:
+    key, text = new_key(
+        parsed.owner,
+        now=time.time(),
+        tenant=parsed.tenant,
+        scopes=parsed.scope,
+        lifetime=None if parsed.expires is None else _seconds(parsed.expires),
+    )
+    file.add(key)
+    sys.stderr.write(f"key {key.id} of {key.owner}; it is shown this once:\n")
+    return _say(text)
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+)([smhd])", text)
+    if match is None:
+        raise ValueError(f"--expires {text}: write a number and s, m, h or d, such as 90d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _line(key: ApiKey) -> str:
+    state = "ok" if key.usable(time.time()) else "revoked" if key.revoked else "expired"
+    until = "" if key.expires is None else f" until {_date(key.expires)}"
+    tenant = f" tenant={key.tenant}" if key.tenant else ""
+    scopes = f" scopes={','.join(key.scopes)}" if key.scopes else ""
+    return f"{key.id}  {state:<8}{key.owner}{tenant}{scopes}  since {_date(key.created)}{until}"
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _say(text: str) -> int:
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _complain(text: str) -> int:
+    sys.stderr.write(f"greenroom: {text}\n")
+    return 2
