@@ -54,6 +54,8 @@ _H2 = H2Configuration(
 )
 _MIN_WINDOW = 65_535
 _LAST_STREAM = 2**31 - 1
+LINGER = 0.5
+"""How long a connection that is over stays for its peer to read why, in seconds."""
 
 
 class _Patient(H2Connection):
@@ -96,6 +98,8 @@ class Link(Connection):
         """Something was sent for a call since the last ping."""
         self.doomed = False
         """No more calls: the connection closes when those it has are over."""
+        self.deaf = False
+        """Whatever still comes is thrown away."""
         self._uncredited = 0
         self._window = max(_MIN_WINDOW, self.settings.max_buffered)
         self._flushing = False
@@ -160,7 +164,7 @@ class Link(Connection):
             self.flush_soon()
         self.server.calls -= 1
         self.server.changed()
-        if self.doomed and not self.rpcs:
+        if self.doomed and not self.rpcs and not self.deaf:
             self.loop.call_soon(self.hang_up)
 
     def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR, why: bytes = b"") -> None:
@@ -175,7 +179,7 @@ class Link(Connection):
         last = _LAST_STREAM if code is ErrorCodes.NO_ERROR else self.h2.highest_inbound_stream_id
         frame = GoAwayFrame(0, last_stream_id=last, error_code=code, additional_data=why)
         self.transport.write(frame.serialize())
-        if not self.rpcs:
+        if not self.rpcs and code is ErrorCodes.NO_ERROR:
             self.loop.call_soon(self.hang_up)
 
     def hang_up(self) -> None:
@@ -189,9 +193,14 @@ class Link(Connection):
         log.info("connection of %s closed: %s", self.peer, why.decode())
         self.server.banished += 1
         self.go_away(ErrorCodes.ENHANCE_YOUR_CALM, why)
+        self.linger()
+
+    def linger(self) -> None:
+        """End everything, but close a little later: a reset would overtake the last words."""
+        self.deaf = True
         for rpc in list(self.rpcs.values()):
             rpc.close()
-        self.hang_up()
+        self.loop.call_later(LINGER, self.hang_up)
 
 
 class Processor(EventsProcessor):
@@ -337,19 +346,19 @@ class GrpcProtocol(H2Protocol):
 
     def data_received(self, data: bytes) -> None:
         link = getattr(self, "connection", None)
-        if link is None or link.transport.is_closing():
+        if link is None or link.deaf or link.transport.is_closing():
             return
         self.heard = link.loop.time()
         self._pinged = None
         try:
             for event in link.feed(data):
-                if link.transport.is_closing():
+                if link.deaf or link.transport.is_closing():
                     return
                 self.processor.process(event)
         except ProtocolError as error:
             log.debug("connection of %s: %s", link.peer, error)
             link.flush()  # the GOAWAY that says why
-            self.processor.close("Protocol error")
+            link.linger()
         except Exception:
             # What h2 and its parts raise on bytes that nobody foresaw ends this connection alone.
             log.info("connection of %s sent what HTTP/2 cannot be", link.peer, exc_info=True)

@@ -64,6 +64,8 @@ class GrpcServer(AbstractHandler):
         """… those whose client stopped reading …"""
         self.banished = 0
         """… and connections that were closed for what they did."""
+        self.reloads = self.reload_failures = 0
+        """Times that a changed certificate was read, or could not be."""
         self.draining = False
         self.children: Supervisor
         self.loop: asyncio.AbstractEventLoop
@@ -182,11 +184,15 @@ class GrpcServer(AbstractHandler):
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             bound = socket.socket(family, kind, protocol)
+        except OSError as error:
+            raise ServerError(f"cannot listen for gRPC on {host}: {error.strerror}") from None
+        try:
             bound.setblocking(False)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
             bound.listen(2048)
         except OSError as error:
+            bound.close()
             raise ServerError(
                 f"cannot listen for gRPC on {host} port {port}: {error.strerror}; choose another "
                 "with --grpc-port (0 picks a free one)"
@@ -221,6 +227,7 @@ class GrpcServer(AbstractHandler):
         self._sockets = []
 
     async def _watch_certificate(self) -> None:
+        refused: tuple[object, ...] = ()
         while True:
             await anyio.sleep(self.settings.tls_reload)
             stamp = tls.stamp(self.settings)
@@ -229,12 +236,14 @@ class GrpcServer(AbstractHandler):
             try:
                 context = tls.context(self.settings)
             except tls.TlsError as error:
-                log.warning(
-                    "the certificate changed but cannot be used, the old one stays: %s", error
-                )
+                if stamp != refused:
+                    refused = stamp
+                    self.reload_failures += 1
+                    log.warning("the new certificate cannot be used, the old one stays: %s", error)
             else:
                 await self._accept(context)
                 self._stamp = stamp
+                self.reloads += 1
                 log.info("the certificate changed: new connections get the new one")
 
     # --- what is served -------------------------------------------------------------------------

@@ -202,6 +202,8 @@ class AgentCard(betterproto2.Message):
         17, betterproto2.TYPE_MESSAGE, repeated=True
     )
 
+    icon_url: "str" = betterproto2.field(18, betterproto2.TYPE_STRING)
+
 
 default_message_pool.register_message("a2a.v1", "AgentCard", AgentCard)
 

@@ -1,0 +1,185 @@
+"""Slow readers, large answers, idle and dead connections, age, and the end of the server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import anyio
+import grpc
+import pytest
+
+from greenroom import MemoryStore, Runtime
+from greenroom.transports.grpc.server import GrpcServer
+from greenroom.transports.grpc.settings import GrpcSettings
+from greenroom.transports.grpc.status import Status
+from greenroom.transports.server import ServerError
+
+from .raw import STREAM, RawClient, request
+from .serving import make_agents, said, serving, stub
+
+
+def test_an_answer_larger_than_the_limit_is_refused() -> None:
+    with serving(max_send=100_000) as running, running.channel() as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            stub(channel).SendMessage(said("large 200000"), timeout=10)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert stub(channel).SendMessage(said("large 1000"), timeout=10).task.id
+
+
+def test_large_answers_pass_through_small_windows() -> None:
+    with serving() as running, RawClient(running.server.port, initial_window_size=100) as raw:
+        answer = raw.call(request("large 50000", "large-1"))
+        assert answer.status == Status.OK
+        assert b"x" * 50_000 in answer.data
+
+
+def test_a_stream_that_is_not_read_is_ended_and_others_go_on() -> None:
+    with serving(write_timeout=0.3) as running:
+        with RawClient(running.server.port, initial_window_size=0) as slow:
+            stream = slow.begin(STREAM)
+            slow.data(stream, request("count 10", "slow-1"))
+            with running.channel() as channel:
+                assert stub(channel).SendMessage(said("hello"), timeout=10).task.id
+            answer = slow.answer(stream)
+            assert answer.status == Status.UNAVAILABLE
+            assert not answer.data
+        assert running.server.dropped == 1
+        assert running.runtime.statistics()["streams_open"] == 0
+
+
+def test_a_connection_that_takes_nothing_is_cut() -> None:
+    with serving(write_timeout=0.3) as running:
+        with RawClient(running.server.port, initial_window_size=2**30) as slow:
+            slow.h2.increment_flow_control_window(2**30)
+            stream = slow.begin(STREAM)
+            slow.data(stream, request("flood 400", "slow-2"))
+            running.until(lambda: running.server.calls, "the call is there")
+            running.until(lambda: not running.server.links, "the connection is cut")
+        running.until(lambda: not running.server.calls, "its call is over")
+        assert running.runtime.statistics()["streams_open"] == 0
+
+
+def test_idle_connections_are_sent_away() -> None:
+    with serving(idle=0.2) as running, RawClient(running.server.port) as raw:
+        raw.read(lambda: raw.closed)
+        assert raw.goaway == (0, b"idle")
+
+
+def test_old_connections_are_sent_away_and_their_calls_ended() -> None:
+    with serving(age=0.2, age_grace=0.2) as running, RawClient(running.server.port) as raw:
+        stream = raw.begin(STREAM)
+        raw.data(stream, request("wait", "old-1"))
+        raw.read(lambda: raw.closed)
+        assert raw.goaway == (0, b"max_age")
+        assert not running.server.links
+
+
+def test_peers_that_do_not_answer_pings_are_dropped() -> None:
+    with serving(keepalive=0.2, keepalive_timeout=0.2) as running:
+        with RawClient(running.server.port) as raw:
+            running.until(lambda: running.server.links, "it is accepted")
+            running.until(lambda: not running.server.links, "it is dropped")
+            raw.read(lambda: raw.closed)
+            assert raw.closed
+
+
+def test_connections_beyond_the_limit_are_closed() -> None:
+    with serving(max_connections=1) as running, RawClient(running.server.port) as one:
+        assert one.call(request("hello", "one")).status == Status.OK
+        with RawClient(running.server.port) as two:
+            two.read(lambda: two.closed)
+            assert two.closed
+        assert one.call(request("hello", "one again")).status == Status.OK
+
+
+def test_the_end_sends_streams_elsewhere_and_connections_away() -> None:
+    with serving() as running, running.channel() as channel, RawClient(running.server.port) as raw:
+        events = stub(channel).SendStreamingMessage(said("wait"), timeout=20)
+        next(events)
+        outcome: list[Any] = []
+
+        def rest() -> None:
+            try:
+                outcome.extend(events)
+            except grpc.RpcError as error:
+                outcome.append(error)
+
+        reading = threading.Thread(target=rest)
+        reading.start()
+
+        async def drain() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(running.server.drain, 2.0)
+                await running.runtime.drain(0.1)
+
+        started = time.monotonic()
+        running.portal.call(drain)
+        took = time.monotonic() - started
+        reading.join(timeout=10)
+        assert outcome[-1].code() is grpc.StatusCode.UNAVAILABLE
+        assert "subscribe" in outcome[-1].details()
+        raw.read(lambda: raw.closed)
+        assert raw.goaway == (0, b"stopping")
+        assert took < 8
+        assert not running.server.links
+        with pytest.raises(ConnectionRefusedError):
+            RawClient(running.server.port)
+
+
+def test_calls_that_outlast_the_grace_get_unavailable() -> None:
+    with serving() as running, RawClient(running.server.port) as raw:
+        stream = raw.begin(STREAM)
+        raw.data(stream, request("wait", "grace-1"))
+        raw.read(lambda: bool(raw.answers[stream].data))
+        running.portal.call(running.server.drain, 0.1)
+        raw.read(lambda: raw.closed)
+        assert not running.server.calls
+
+
+def test_under_trio_it_says_what_works_there() -> None:
+    async def main() -> None:
+        async with Runtime(make_agents(), store=MemoryStore()) as runtime:
+            async with GrpcServer(runtime, GrpcSettings(port=0)):
+                raise AssertionError("it started")
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        anyio.run(main, backend="trio")
+    assert caught.group_contains(ServerError, match="asyncio only.*SSE run on trio")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said_"),
+    [
+        ({"agent_ports": ("nobody=0",)}, "slug=port"),
+        ({"agent_ports": ("direct",)}, "slug=port"),
+        ({"certfile": "/no/such.pem"}, "both certfile and keyfile"),
+        ({"certfile": "/no/such.pem", "keyfile": "/no/such.key"}, "cannot use /no/such.pem"),
+        ({"client_ca": "/no/such.pem"}, "client_ca"),
+    ],
+)
+def test_settings_that_cannot_be_say_what_to_change(settings: Any, said_: str) -> None:
+    found: BaseException = AssertionError("it started")
+    try:
+        with serving(**settings):
+            pass
+    except BaseException as error:
+        found = error
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, ServerError)
+    assert said_ in str(found)
+
+
+def test_a_port_in_use_says_so() -> None:
+    with serving() as running:
+        port = running.server.port
+
+        async def again() -> None:
+            runtime = running.runtime
+            async with GrpcServer(runtime, GrpcSettings(port=port)):
+                raise AssertionError("it started")
+
+        with pytest.raises(ServerError, match=f"port {port}.*--grpc-port"):
+            running.portal.call(again)
