@@ -138,7 +138,8 @@ def test_send_tells_the_peers_error(server: Server) -> None:
     ("url", "code", "text"),
     [
         ("http://127.0.0.1:1", 3, "cannot connect to 127.0.0.1:1"),
-        ("ftp://example.com", 3, "is not an http:// or https:// address"),
+        ("ftp://example.com", 3, "'ftp://example.com' is not an http:// or https:// address"),
+        ("127.0.0.1:8000", 3, "'127.0.0.1:8000' is not an http:// or https:// address"),
         ("http://no.such.host.invalid", 3, "cannot connect to no.such.host.invalid:80"),
     ],
 )

@@ -74,6 +74,8 @@ class Peer:
         ``version`` (1.0 or 0.3) refuses the other; without it the newest is taken, JSON-RPC before
         REST. Raises PeerError and HttpError.
         """
+        if not url.lower().startswith(("http://", "https://")):
+            raise PeerError(f"{url!r} is not an http:// or https:// address")
         card = await _fetch_card(url, version, headers or {}, limits, tls)
         interface = choose(card, version)
         return cls(card, interface, headers=headers, limits=limits, tls=tls)
@@ -197,7 +199,7 @@ async def _fetch_card(
                     raise PeerError(f"{address} is not an agent card: {error}") from error
                 if _is_for(card, address, url):
                     return card
-                served = ", ".join(one.url for one in card.supported_interfaces)
+                served = ", ".join(dict.fromkeys(one.url for one in card.supported_interfaces))
                 raise PeerError(f"no agent at {url}: {address} is of {card.name!r} at {served}")
             tried.append(f"{address} ({response.status})")
     raise PeerError(f"no agent card at {' nor at '.join(tried)}")

@@ -56,7 +56,8 @@ class Stopping:
     def ask(self, why: str) -> None:
         """Stop in order; from the event loop's thread. Harmless when done twice."""
         if not self.asked.is_set():
-            log.info("%s: draining", why, extra={"event": "draining"})
+            more = " (once more: exit at once)" if self._signalled else ""
+            log.info("%s: draining%s", why, more, extra={"event": "draining"})
             self.asked.set()
             os.write(self._ask, b"s")
 
