@@ -23,6 +23,7 @@ from .types import AgentCard, AgentInterface
 
 SHAPES = ("1.0", "1.1", "0.3", "0.3+proto", "0.2", "both")
 
+_OPTIONAL_TEXTS = (("documentationUrl", "documentation_url"), ("iconUrl", "icon_url"))
 _FLOWS = ("authorizationCode", "clientCredentials", "deviceCode", "implicit", "password")
 
 
@@ -72,6 +73,9 @@ def parse_card(body: json.Body) -> AgentCard:
         elif plain.get("securitySchemes"):  # some 1.0 cards keep the form of 0.3 here
             plain = {**plain, "securitySchemes": schemes(plain)}
         card = json.read({"capabilities": {}, **plain}, AgentCard)
+        # ``optional`` in the proto, so "" is a value, and one that signatures cover (8.4.1).
+        said = {field: "" for name, field in _OPTIONAL_TEXTS if plain.get(name) == ""}
+        card = msgspec.structs.replace(card, **said) if said else card
     except (InvalidParamsError, ParseError) as error:
         raise InvalidAgentResponseError(f"Not an agent card: {error.message}") from error
     if not card.name:
