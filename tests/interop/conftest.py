@@ -23,6 +23,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a server on SQLite, started as an operator would start it."""
     where = tmp_path_factory.mktemp("interop")
     command = [sys.executable, "-m", "greenroom", "serve", *AGENTS, "--port", "0"]
+    # 0.3 knows no tenant: over gRPC each agent has a port of its own for it
+    command += ["--grpc-port", "0", "--set", "grpc.agent_ports=direct=0,strict=0"]
     command += ["--store", f"sqlite:///{where / 'tasks.db'}"]
     process = subprocess.Popen(
         command,

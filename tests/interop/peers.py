@@ -10,17 +10,17 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = {"1.3.0": "sdk_1_x.py", "0.3.26": "sdk_0_3.py"}
-TRANSPORTS = ("jsonrpc", "rest")
+TRANSPORTS = ("jsonrpc", "rest", "grpc")
 
 
 def environment(version: str) -> Path:
     """The interpreter of an environment with that version of the SDK; made if it is not there."""
     home = ROOT / ".cache" / "interop" / version
-    python, mark = home / "bin" / "python", home / "installed"
+    python, mark = home / "bin" / "python", home / "installed-grpc"
     if not mark.exists():
         venv.create(home, with_pip=True, clear=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, f"a2a-sdk=={version}"], check=True)
+        subprocess.run([*pip, f"a2a-sdk[grpc]=={version}"], check=True)
         mark.touch()
     return python
 

@@ -9,10 +9,12 @@ import uuid
 from contextlib import asynccontextmanager
 
 import driver
+import grpc
 import httpx
 from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
 from a2a.client.errors import A2AClientHTTPError, A2AClientJSONRPCError
 from a2a.client.middleware import ClientCallContext
+from a2a.grpc import a2a_pb2
 from a2a.types import (
     DataPart,
     FilePart,
@@ -27,7 +29,7 @@ from a2a.types import (
     TextPart,
 )
 
-BINDINGS = {"jsonrpc": "JSONRPC", "rest": "HTTP+JSON"}
+BINDINGS = {"jsonrpc": "JSONRPC", "rest": "HTTP+JSON", "grpc": "GRPC"}
 NAMES = {
     -32001: "TaskNotFoundError",
     -32002: "TaskNotCancelableError",
@@ -51,8 +53,14 @@ async def connect(url, transport, *, streaming=False, polling=False):
             polling=polling,
             httpx_client=http,
             supported_transports=[BINDINGS[transport]],
+            grpc_channel_factory=grpc.aio.insecure_channel,
         )
-        yield await ClientFactory.connect(url, config)
+        client = await ClientFactory.connect(url, config)
+        try:
+            yield client
+        finally:
+            if transport == "grpc":
+                await client._transport.close()
 
 
 def said(text="", *, parts=(), message_id=None, **ids):
@@ -304,6 +312,11 @@ async def content_type_not_supported(url, transport):
 async def version_not_supported(url, transport):
     context = ClientCallContext(state={"http_kwargs": {"headers": {"A2A-Version": "99.0"}}})
     async with connect(url, transport) as client:
+        if transport == "grpc":  # this client has no way to send metadata; its stub has
+            hello = a2a_pb2.Message(message_id="m", role=1, content=[a2a_pb2.Part(text="echo")])
+            request = a2a_pb2.SendMessageRequest(request=hello)
+            stub = client._transport.stub
+            await stub.SendMessage(request, metadata=[("a2a-version", "99.0")])
         await send(client, said("echo hello"), context)
 
 
@@ -320,6 +333,8 @@ async def method_not_found(url, transport):
             request = {"jsonrpc": "2.0", "id": 1, "method": "nope/nope", "params": {}}
             answer = await inner._send_request(request)
             raise ProtocolError(answer["error"]["code"], answer["error"]["message"])
+        if transport == "grpc":
+            await inner.channel.unary_unary("/a2a.v1.A2AService/Nope")(b"")
         await inner._send_post_request("/v1/nope/nope:nope", {}, {})
 
 
@@ -345,6 +360,10 @@ def describe_error(error):
     if isinstance(error, A2AClientJSONRPCError):
         code = error.error.code
         return {"name": NAMES.get(code, str(code)), "message": str(error.error.message)}
+    if isinstance(error, grpc.aio.AioRpcError):
+        name, _, message = error.details().partition(": ")
+        unknown = error.code() is grpc.StatusCode.UNIMPLEMENTED
+        return {"name": "MethodNotFoundError" if unknown else name, "message": message}
     if isinstance(error, ProtocolError):
         code, message = error.args
         return {"name": NAMES.get(code, str(code)), "message": message}

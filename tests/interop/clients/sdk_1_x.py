@@ -8,6 +8,7 @@ import uuid
 from contextlib import asynccontextmanager
 
 import driver
+import grpc
 import httpx
 from a2a.client import A2ACardResolver, ClientConfig, create_client
 from a2a.client.client import ClientCallContext
@@ -26,7 +27,7 @@ from a2a.types import (
 from a2a.utils.errors import A2AError
 from google.protobuf import json_format
 
-BINDINGS = {"jsonrpc": "JSONRPC", "rest": "HTTP+JSON"}
+BINDINGS = {"jsonrpc": "JSONRPC", "rest": "HTTP+JSON", "grpc": "GRPC"}
 
 
 @asynccontextmanager
@@ -37,8 +38,13 @@ async def connect(url, transport, *, streaming=False, polling=False):
             polling=polling,
             httpx_client=http,
             supported_protocol_bindings=[BINDINGS[transport]],
+            grpc_channel_factory=grpc.aio.insecure_channel,
         )
-        yield await create_client(url, config)
+        client = await create_client(url, config)
+        try:
+            yield client
+        finally:
+            await client.close()
 
 
 def said(text="", *, parts=(), message_id=None, **ids):
@@ -352,6 +358,8 @@ async def method_not_found(url, transport):
         inner = client._transport
         if transport == "jsonrpc":
             await inner._send_request({"jsonrpc": "2.0", "id": 1, "method": "Nope", "params": {}})
+        elif transport == "grpc":
+            await inner.channel.unary_unary("/lf.a2a.v1.A2AService/Nope")(b"")
         else:
             await inner._execute_request("POST", "/nope/nope:nope", "", json={})
 
@@ -378,6 +386,8 @@ SCENARIOS = {
 def describe_error(error):
     if isinstance(error, A2AError):
         return {"name": type(error).__name__, "message": str(error)}
+    if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return {"name": "MethodNotFoundError", "message": error.details()}
     return None
 
 
