@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -41,7 +41,7 @@ from ..protocol.types import (
     TaskStatusUpdateEvent,
 )
 from . import states
-from .call import Scope
+from .call import Scope, Sender
 from .cancel import TOLD, Reason
 from .feed import Feed
 from .fold import Artifacts, artifacts_of, join, task_from, task_of
@@ -253,6 +253,8 @@ class Actor:
         self.handler = self.agent.version
         self.attempts = 1
         self._add_message(message)
+        if self.execution is not None:
+            self.record_call(self.execution.call)
         if send is not None:
             self._sends.append(send)
         if self.agent.deadline is not None:
@@ -301,7 +303,7 @@ class Actor:
         message: Message,
         send: SendRecord | None,
         if_generation: int | None,
-        sender: Any = None,
+        sender: Sender | None = None,
     ) -> tuple[int, int]:
         """Accept a message for an existing task.
 
@@ -344,7 +346,7 @@ class Actor:
             self.execution.wake()
         return accepted_after, sequence
 
-    def _resume(self, sequence: int, message: Message, sender: Any) -> None:
+    def _resume(self, sequence: int, message: Message, sender: Sender | None) -> None:
         """The message that a waiting task waited for is here: committed with working, together."""
         from .execution import Execution
         from .ledger import Ledger
@@ -360,6 +362,7 @@ class Actor:
             self.handler = self.agent.version
             self.attempts = 1
             self.execution = Execution(self, message, sender)
+            self.record_call(sender)
             self.set_status(TaskState.WORKING)
             self.execution.start()
             return
@@ -376,8 +379,11 @@ class Actor:
         else:
             self.execution.wake()
 
-    def resume(self, sender: Any = None) -> None:
-        """Start the handler of a woken task again: it replays up to where it was."""
+    def resume(self, sender: Sender | None = None) -> None:
+        """Start the handler of a woken task again: it replays up to where it was.
+
+        ``sender`` is who woke it, but for what came with the message that the run answers.
+        """
         from .execution import Execution
         from .ledger import Ledger
 
@@ -386,6 +392,8 @@ class Actor:
         # A message just delivered is in the inbox already; the others were never read.
         known = {sequence for sequence, _ in self.inbox}
         self.inbox.extendleft(item for item in reversed(began.unread) if item[0] not in known)
+        principal = sender.principal if sender is not None else None
+        sender = Sender(principal, began.activated, began.metadata)
         self.execution = Execution(self, began.message, sender, entries, began.state)
         self.execution.start()
 
@@ -510,6 +518,7 @@ class Actor:
 
         self.attempts = 1
         self.begin_run(execution.message, state)
+        self.record_call(execution.call)
         self.execution = Execution(
             self, execution.message, execution.call, state=msgspec.json.decode(state)
         )
@@ -517,6 +526,7 @@ class Actor:
 
     def begin_run(self, message: Message, state: bytes = b"null") -> None:
         """Begin a run that no message begins: a record holds what it starts from."""
+        self.birth()  # or the first run would still be to come
         self.run += 1
         self.run_start = self.sequence + 1
         self.handler = self.agent.version
@@ -525,6 +535,13 @@ class Actor:
             b'{"kind":"run","value":{"message":%b,"state":%b,"unread":%b}}'
             % (_encode(message), state, _encode(list(self.inbox))),
         )
+
+    def record_call(self, sender: Sender | None) -> None:
+        """Keep what came with the message of a run and chooses or guides its handler."""
+        if sender is not None and (sender.metadata or sender.activated):
+            from .ledger import call_record
+
+            self._add(Kind.RECORD, call_record(sender), 0, ROOT)
 
     def _keep_status_message(self) -> None:
         """A status message that is superseded belongs to the history (section 3.7)."""

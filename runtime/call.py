@@ -42,6 +42,14 @@ ANONYMOUS = Principal(owner="anonymous", anonymous=True)
 """The one owner of everything while no authentication is configured."""
 
 
+class Sender(Struct, frozen=True):
+    """What a handler may know of who sent its message."""
+
+    principal: Principal | None = None
+    activated: tuple[str, ...] = ()
+    metadata: dict[str, Any] | None = None
+
+
 class Call(Struct, kw_only=True):
     """One request as its transport saw it; filled by the transport, read by the runtime."""
 

@@ -31,6 +31,7 @@ from ..protocol.types import (
 )
 from . import parts
 from .actor import ROOT, LeaseLost, Op
+from .call import Sender
 from .cancel import TOLD, Reason, Rejected, Restart, Stop, TaskCancelled
 from .ledger import DURABLE, Ledger, ReplayMismatch, durable
 from .ports import Entry
@@ -85,7 +86,7 @@ class Execution:
         self,
         actor: Actor,
         message: Message,
-        call: Any = None,
+        call: Sender | None = None,
         entries: Iterable[Entry] = (),
         state: Any = None,
     ) -> None:
@@ -327,7 +328,12 @@ class Execution:
         )
 
     def _agent_message(self, message: Message) -> Message:
+        if not message.parts:
+            raise TypeError("a Message has at least one part, as in parts=[Part(text=...)]")
+        parts.parts_of(message.parts)
         changes: dict[str, Any] = {}
+        if not message.message_id:
+            changes["message_id"] = self.actor.system.new_id()
         if message.context_id != self.actor.context_id:
             changes["context_id"] = self.actor.context_id
         if self.actor.born and message.task_id != self.actor.id:

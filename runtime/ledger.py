@@ -14,6 +14,7 @@ import msgspec
 
 from ..protocol.types import Message, Role, StreamResponse, TaskState
 from .actor import Op
+from .call import Sender
 from .ports import Entry, Kind
 from .states import IllegalTransition
 
@@ -38,6 +39,16 @@ class Start(msgspec.Struct):
     """What ``ctx.restart`` handed over."""
     unread: list[tuple[int, Message]] = []
     """Messages accepted before the run that nobody had read, with their sequences."""
+    metadata: dict[str, Any] | None = None
+    """Of the request: it may have chosen the skill."""
+    activated: tuple[str, ...] = ()
+
+
+class _Call(msgspec.Struct, omit_defaults=True):
+    """What came with the message of a run, and replay must find again."""
+
+    metadata: dict[str, Any] | None = None
+    activated: tuple[str, ...] = ()
 
 
 _decode_message = msgspec.json.Decoder(Message).decode
@@ -48,6 +59,7 @@ _encode = msgspec.json.Encoder().encode
 # How bodies begin: what a record is can be told without decoding it.
 _STATUS = b'{"statusUpdate"'
 _RUN = b'{"kind":"run"'
+_CALL = b'{"kind":"call"'
 _ANSWER = b'{"kind":"answer"'
 _REFUSED = b'{"kind":"refused"'
 _READERS = (_ANSWER, b'{"kind":"receive"')
@@ -106,6 +118,7 @@ class Ledger:
     def start(entries: Sequence[Entry]) -> Start:
         """What a run began with, and the messages of it that no operation has read."""
         began: Start | None = None
+        call = _Call()
         read: set[int] = set()
         later: list[tuple[int, Message]] = []
         for entry in entries:
@@ -122,10 +135,12 @@ class Ledger:
                     read.add(int(value_of(_decode(entry.body))))
                 elif began is None and entry.body.startswith(_RUN):
                     began = msgspec.json.decode(_decode(entry.body).value, type=Start)
+                elif entry.body.startswith(_CALL):
+                    call = msgspec.json.decode(_decode(entry.body).value, type=_Call)
         if began is None:
             raise ValueError("the journal of the run does not say what it began with")
         unread = [item for item in (*began.unread, *later) if item[0] not in read]
-        return Start(began.message, began.state, unread)
+        return Start(began.message, began.state, unread, call.metadata, call.activated)
 
     @staticmethod
     def open_ask(entries: Sequence[Entry]) -> Op | None:
@@ -274,6 +289,12 @@ def record(kind: str, name: str = "", value: bytes = b"null", arguments: str = "
 def failure(name: str, error: tuple[str, str], arguments: str = "") -> bytes:
     """Encode the record of a step that failed."""
     return _encode(Record("step", name, msgspec.Raw(b"null"), error, arguments))
+
+
+def call_record(sender: Sender) -> bytes:
+    """The body of the record of what came with the message of a run."""
+    value = _encode(_Call(sender.metadata, sender.activated))
+    return _encode(Record("call", value=msgspec.Raw(value)))
 
 
 def value_of(found: Record) -> Any:

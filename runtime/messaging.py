@@ -28,7 +28,7 @@ from ..protocol.types import (
 )
 from .actor import Actor, Duplicate, Wait
 from .agent import Agent
-from .call import ANONYMOUS, Call, Scope
+from .call import ANONYMOUS, Call, Scope, Sender
 from .cancel import Reason
 from .directory import Directory
 from .execution import Execution
@@ -41,14 +41,6 @@ from .signals import Signal
 from .system import System
 
 _decode_message = msgspec.json.Decoder(Message).decode
-
-
-class Sender(msgspec.Struct):
-    """What a handler may know of who sent its message."""
-
-    principal: object
-    activated: tuple[str, ...]
-    metadata: dict[str, object] | None
 
 
 class Accepted(msgspec.Struct):

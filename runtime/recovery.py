@@ -8,7 +8,8 @@ import msgspec
 
 from ..protocol.types import TaskState
 from .actor import Actor
-from .ledger import Ledger, durable
+from .call import Sender
+from .ledger import Ledger, call_record, durable
 from .ports import Entry, Kind, Loaded
 
 log = logging.getLogger("greenroom.recovery")
@@ -44,9 +45,14 @@ def recover(actor: Actor, loaded: Loaded) -> None:
     if policy == "rerun":
         began = Ledger.start(loaded.entries)
         actor.inbox.extend(began.unread)
+        sender = Sender(None, began.activated, began.metadata)
         actor.begin_run(began.message)
+        actor.record_call(sender)
         actor.open_ask = None
-        actor.entries = [Entry(0, Kind.MESSAGE, msgspec.json.encode(began.message))]
+        actor.entries = [
+            Entry(0, Kind.MESSAGE, msgspec.json.encode(began.message)),
+            Entry(0, Kind.RECORD, call_record(sender)),
+        ]
     log.info("task %s is taken up again (%s, attempt %d)", actor.id, policy, actor.attempts)
     if actor.state is TaskState.SUBMITTED:
         actor.set_status(TaskState.WORKING)
