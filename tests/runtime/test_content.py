@@ -105,6 +105,14 @@ async def test_a_message_ends_the_task_with_its_words() -> None:
         )  # fmt: skip
 
 
+async def test_a_message_without_an_id_gets_one() -> None:
+    message = Message(message_id="", role=Role.AGENT, parts=[Part(text="bye")])
+    async with running(returning(message)) as peer:
+        found = (await peer.send("go")).status.message
+        assert found is not None
+        assert found.message_id
+
+
 # --- what a handler hears -------------------------------------------------------------------------
 
 

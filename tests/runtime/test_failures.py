@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from greenroom import Agent, Part, TaskContext, TaskState
+from greenroom import Agent, Message, Part, Role, TaskContext, TaskState
 from greenroom.runtime.cancel import Rejected
 
 from ..support.drive import Caller, result, running, said, settle
@@ -34,6 +34,10 @@ def leave() -> None:
 
 def wrong() -> None:
     raise ValueError("the password is 1234")
+
+
+def message(parts: list[Part]) -> Message:
+    return Message(message_id="m", role=Role.AGENT, parts=parts)
 
 
 def agent_of(doing: Callable[[TaskContext], Any]) -> Agent:
@@ -161,6 +165,8 @@ async def test_a_context_is_of_no_use_after_its_handler() -> None:
             lambda ctx: ctx.ask([Part(text="?", url="a:b")]),
             "exactly one of text, raw, url and data",
         ),
+        (lambda ctx: ctx.status(message([])), "a Message has at least one part"),
+        (lambda ctx: ctx.ask(message([Part()])), "exactly one of text, raw, url"),
         (lambda ctx: ctx.status("x", "completed"), "as in TaskState.WORKING, not 'completed'"),
     ],
 )
