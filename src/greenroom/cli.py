@@ -1,4 +1,4 @@
-"""The command line: ``greenroom serve``, ``send``, ``keys`` and ``card``.
+"""The command line: ``greenroom serve``, ``send``, ``tasks``, ``keys`` and ``card``.
 
 Exit codes of ``send``: 0 the task completed or an answer came, 1 it ended otherwise (failed,
 canceled, rejected), 2 it was asked wrongly, 3 the server cannot be reached or refused, 4 the task
@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import card, keys
+from . import card, keys, tasks
 from .settings import GROUPS, PREFIX, Settings, SettingsError, load, names, options
 
 EPILOG = f"""\
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parsed = _parser().parse_args(arguments)
     try:
-        if parsed.command in ("keys", "card"):
+        if parsed.command in ("keys", "card", "tasks"):
             found: int = parsed.run(parsed)
             return found
         command = _serve if parsed.command == "serve" else _send
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_send(commands)
-    for module in (keys, card):
+    for module in (keys, card, tasks):
         module.add(commands)
     return parser
 

@@ -44,7 +44,7 @@ _BUSY_TIMEOUT = 5.0
 _CHECKPOINT_PAGES = 4000
 """Pages of the log before they are moved to the database: a page that is written often is moved
 once. The log grows to about 16 MB."""
-_CACHE_KIB = 16 * 1024
+_CACHE_KIB = 4 * 1024
 
 
 class SQLiteStore:

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from greenroom import Agent, TaskContext, TaskState
+from greenroom.protocol.frame import Frame
 from greenroom.protocol.types import Part
 from greenroom.runtime.call import Scope
 from greenroom.runtime.cancel import StepFailed
@@ -254,7 +255,7 @@ async def test_chunks_that_differ_on_replay_replace_what_was_streamed() -> None:
         found = await peer.over(task)
         assert result(found) == "It is the day"
         stream = await peer.subscribe(task, after=1)
-        frames = []
+        frames: list[Frame] = []
         while (more := await stream.next()) is not None:
             frames += more
         stream.close()

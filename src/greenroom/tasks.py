@@ -1,0 +1,268 @@
+"""``greenroom tasks``: look at the tasks of a store, and tell the server that serves it what to do.
+
+Works on a store file beside the process that serves from it, or without one. What it is told to
+cancel is written into the store as a command; the server carries it out, within a second or so, or
+when it is started next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import anyio
+import msgspec
+
+from .protocol.types import Message, Part, StreamResponse, TaskState, TaskStatus
+from .runtime.ledger import Record
+from .runtime.ports import Entry, Header, Kind, Store, StoreError, TaskQuery, TaskRef, Timer
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_PAGE = 100
+_WIDTH = 100
+"""Characters of a text, a chunk or a value that are shown."""
+
+_message = msgspec.json.Decoder(Message).decode
+_event = msgspec.json.Decoder(StreamResponse).decode
+_status = msgspec.json.Decoder(TaskStatus).decode
+_record = msgspec.json.Decoder(Record).decode
+
+
+def add(commands: Any) -> None:
+    """Add the command to the command line."""
+    tasks = commands.add_parser(
+        "tasks", help="list, show, cancel and prune the tasks of a store", description=__doc__
+    )
+    tasks.set_defaults(run=run)
+    actions = tasks.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="the newest tasks, one a line")
+    shown = actions.add_parser("show", help="a task's journal as a timeline")
+    canceled = actions.add_parser("cancel", help="have the server cancel a task")
+    pruned = actions.add_parser("prune", help="delete finished tasks and all that is theirs")
+    for action in (listed, shown, canceled, pruned):
+        action.add_argument("store", help="sqlite:///path, or the path of the file")
+    for action in (shown, canceled):
+        action.add_argument("id", help="of the task; its beginning is enough")
+    listed.add_argument("--agent", help="slug of the agent")
+    listed.add_argument("--context", metavar="ID", help="of one context")
+    listed.add_argument(
+        "--state", choices=sorted(s.name.lower().replace("_", "-") for s in _STATES)
+    )
+    listed.add_argument("--limit", type=int, default=50, metavar="N", help="default: 50")
+    pruned.add_argument(
+        "--older", required=True, metavar="TIME", help="finished longer ago than 30d, 12h, 30m, 0s"
+    )
+
+
+_STATES = [state for state in TaskState if state is not TaskState.UNSPECIFIED]
+
+
+def _word(state: TaskState) -> str:
+    return state.name.lower().replace("_", "-")
+
+
+def _say(line: str = "") -> None:
+    sys.stdout.write(line + "\n")
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Carry the command out; return the exit code: 2 if it was asked wrongly or the store fails."""
+    action: Callable[[Store, argparse.Namespace], Coroutine[Any, Any, int]] = {
+        "list": _list, "show": _show, "cancel": _cancel, "prune": _prune,
+    }[parsed.action]  # fmt: skip
+
+    async def main() -> int:
+        from .stores.sqlite import SQLiteStore
+
+        store = SQLiteStore(_path(parsed.store), exclusive=False)
+        await store.open(now=time.time())
+        try:
+            return await action(store, parsed)
+        finally:
+            await store.close()
+
+    try:
+        return anyio.run(main)
+    except (ValueError, StoreError) as error:
+        sys.stderr.write(f"greenroom: {error}\n")
+        return 2
+
+
+def _path(store: str) -> str:
+    if "://" not in store:
+        return store
+    parts = urlsplit(store)
+    if parts.scheme != "sqlite" or len(parts.path) < 2:
+        raise ValueError(
+            f"{store!r} is no store that lasts: write sqlite:///path or the file's path"
+        )
+    return unquote(parts.path[1:])
+
+
+# --- list ---------------------------------------------------------------------------------------
+
+
+async def _list(store: Store, parsed: argparse.Namespace) -> int:
+    wanted = parsed.state and parsed.state.upper().replace("-", "_")
+    found: list[Header] = []
+    for scope in await store.scopes():
+        if parsed.agent in (None, scope.agent):
+            query = TaskQuery(
+                scope=scope,
+                limit=parsed.limit,
+                context_id=parsed.context,
+                state=TaskState[wanted] if wanted else None,
+            )
+            found.extend((await store.tasks(query)).headers)
+    found.sort(key=lambda header: header.updated_at, reverse=True)
+    for header in found[: parsed.limit]:
+        _say(_line(header))
+    if not found:
+        _say("no tasks")
+    return 0
+
+
+def _line(header: Header) -> str:
+    scope = header.scope
+    owner = f"{scope.tenant}/{scope.owner}" if scope.tenant else scope.owner
+    state = "blocked" if header.blocked else _word(header.state)
+    return f"{header.id}  {state:<14}  {_time(header.updated_at)}  {scope.agent}  {owner}"
+
+
+# --- show ---------------------------------------------------------------------------------------
+
+
+async def _show(store: Store, parsed: argparse.Namespace) -> int:
+    header = await _find(store, parsed.id)
+    _say(_line(header))
+    _say(f"context {header.context_id}, created {_time(header.created_at)}")
+    _say(
+        f"generation {header.generation}, run {header.run} of handler {header.handler}, "
+        f"started {max(1, header.attempts)} time(s), "
+        + (f"at work on node {header.node}" if header.node else "at work nowhere")
+    )
+    if header.blocked:
+        _say(f"blocked: {header.blocked.split(' ', 2)[-1]}")
+    if header.floor:
+        _say(f"events up to generation {header.floor} were pruned")
+    status = _status(header.status)
+    if status.message is not None:
+        _say(f"says: {_short(_texts(status.message.parts))}")
+    _say()
+    run = 0
+    for entry in await store.journal(header.scope, header.id):
+        if entry.run != run:
+            run = entry.run
+            _say(f"run {run}")
+        _say(_timeline(entry))
+    return 0
+
+
+def _timeline(entry: Entry) -> str:
+    """``sequence  generation  place  what``."""
+    generation = f"g{entry.generation}" if entry.generation else ""
+    place = f"{entry.branch or '/'}:{entry.ordinal}" if entry.ordinal else ""
+    return f"{entry.sequence:>6}  {generation:<6}  {place:<12}  {_what(entry)}".rstrip()
+
+
+def _what(entry: Entry) -> str:
+    if entry.kind is Kind.MESSAGE:
+        message = _message(entry.body)
+        who = "client" if message.role.name == "USER" else "agent"
+        return f"{who} says: {_short(_texts(message.parts))}"
+    if entry.kind is Kind.RECORD:
+        record = _record(entry.body)
+        name = f"{record.kind} {record.name}".rstrip()
+        if record.error is not None:
+            return f"{name} failed: {_short(': '.join(record.error))}"
+        value = bytes(record.value).decode()
+        return name if value in ("", "null") else f"{name} = {_short(value)}"
+    event = _event(entry.body)
+    if event.artifact_update is not None:
+        update = event.artifact_update
+        how = "more of" if update.append else "artifact"
+        last = ", the last" if update.last_chunk else ""
+        text = _short(_texts(update.artifact.parts))
+        return f"{how} {update.artifact.artifact_id}{last}: {text}".rstrip(": ")
+    assert event.status_update is not None
+    status = event.status_update.status
+    said = f": {_short(_texts(status.message.parts))}" if status.message is not None else ""
+    return f"{status.timestamp}  {_word(status.state)}{said}"
+
+
+def _texts(parts: list[Part]) -> str:
+    return " ".join(_words(parts))
+
+
+def _words(parts: list[Part]) -> Iterator[str]:
+    for part in parts:
+        if part.text is not None:
+            yield part.text
+        elif part.data is not msgspec.UNSET:
+            yield msgspec.json.encode(part.data).decode()
+        else:
+            yield f"[{part.filename or part.media_type or 'file'}]"
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+# --- cancel, prune ------------------------------------------------------------------------------
+
+
+async def _cancel(store: Store, parsed: argparse.Namespace) -> int:
+    header = await _find(store, parsed.id)
+    if not await store.remind(TaskRef(header.scope, header.id), Timer("cancel", time.time())):
+        raise ValueError(f"task {header.id} is {_word(header.state)} already")
+    _say(f"task {header.id} will be canceled by the server, within a second or when it starts")
+    return 0
+
+
+async def _prune(store: Store, parsed: argparse.Namespace) -> int:
+    found = re.fullmatch(r"(\d+)([smhd])", parsed.older)
+    if found is None:
+        raise ValueError(f"--older {parsed.older}: write 30d, 12h, 30m or 0s")
+    before = time.time() - int(found[1]) * _UNITS[found[2]]
+    total = 0
+    while True:
+        pruned = await store.prune(tasks_before=before, sends_before=float("-inf"), limit=_PAGE)
+        total += pruned.tasks
+        if pruned.tasks < _PAGE:
+            break
+    _say(f"{total} tasks deleted")
+    return 0
+
+
+async def _find(store: Store, beginning: str) -> Header:
+    """The one task whose id begins so. Raises ``ValueError``."""
+    found: list[Header] = []
+    for scope in await store.scopes():
+        header = await store.header(scope, beginning)
+        if header is not None:
+            return header
+        after: tuple[float, str] | None = None
+        while True:
+            page = await store.tasks(TaskQuery(scope=scope, limit=_PAGE, after=after))
+            found.extend(h for h in page.headers if h.id.startswith(beginning))
+            if not page.more:
+                break
+            after = (page.headers[-1].updated_at, page.headers[-1].id)
+    if len(found) != 1:
+        raise ValueError(
+            f"{len(found)} tasks begin with {beginning}: write more of the id"
+            if found
+            else f"there is no task {beginning} in this store"
+        )
+    return found[0]

@@ -1,0 +1,69 @@
+"""``greenroom tasks`` on a store file, beside a runtime that serves from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from greenroom import Agent, SQLiteStore, Task, TaskContext, TaskState
+from greenroom.cli import main
+from greenroom.runtime.runtime import Runtime
+
+from ..support.drive import Caller
+
+agent = Agent("Desk")
+
+
+@agent.handler
+async def handle(ctx: TaskContext) -> str:
+    return f"Hello, {await ctx.ask('Who?')}, {await ctx.step(_add, 1)}"
+
+
+async def _add(number: int) -> int:
+    return number + 1
+
+
+def test_tasks_are_listed_shown_canceled_and_pruned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tasks.db"
+
+    def said(*arguments: str, code: int = 0) -> str:
+        assert main(["tasks", *arguments]) == code
+        shown = capsys.readouterr()
+        return shown.out + shown.err
+
+    async def serve() -> tuple[Task, Task]:
+        async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+            peer = Caller(runtime)
+            done = await peer.send("go")
+            done = await peer.send("Ada", task=done.id)
+            waiting = await peer.send("go")
+            told = await anyio.to_thread.run_sync(lambda: said("cancel", str(path), waiting.id))
+            assert "will be canceled" in told
+            ended = await peer.until(waiting.id, lambda task: task.status.state.terminal)
+            assert ended.status.state is TaskState.CANCELED
+            return done, ended
+
+    done, canceled = anyio.run(serve)
+    url = f"sqlite:///{path}"
+    lines = said("list", url).splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        [canceled.id, "canceled"],
+        [done.id, "completed"],
+    ]
+    assert said("list", url, "--state", "completed").split()[0] == done.id
+    shown = said("show", url, done.id[:13])
+    for expected in ("client says: go", "input-required: Who?", "step _add = 2", "Hello, Ada, 2"):
+        assert expected in shown
+    assert "is completed already" in said("cancel", url, done.id, code=2)
+    assert "there is no task" in said("show", url, "nothing", code=2)
+    assert "write 30d" in said("prune", url, "--older", "soon", code=2)
+    assert said("prune", url, "--older", "1h") == "0 tasks deleted\n"
+    assert said("prune", url, "--older", "0s") == "2 tasks deleted\n"
+    assert said("list", url) == "no tasks\n"
+    assert "does not exist" in said("list", str(tmp_path / "other.db"), code=2)
+    assert "no store that lasts" in said("list", "memory://", code=2)
