@@ -22,7 +22,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     parts: int = 256
     """Parts of a message."""
     part_bytes: int = 8 * 1024 * 1024
-    """Longest part: characters of text or base64, bytes of JSON."""
+    """Longest part: characters of text, bytes of raw data, bytes of JSON."""
     metadata_bytes: int = 64 * 1024
     """Longest metadata of a message, of its request or of a part, as JSON."""
     references: int = 64

@@ -71,9 +71,9 @@ async def test_everybody_gets_their_own(binding: str) -> None:
             if binding == "rest":
                 assert answer.headers["cache-control"] == "private, no-store"
                 assert answer.headers["vary"] == "Authorization"
-            if binding != "grpc":
-                urls = [one["url"] for one in answer.body["supportedInterfaces"]]
-                assert f"{server.url}/a2a" in urls
+            urls = [one["url"] for one in answer.body["supportedInterfaces"]]
+            over_grpc = f"127.0.0.1:{server.grpc_port}"
+            assert (over_grpc if binding == "grpc" else f"{server.url}/a2a") in urls
         nobody = await server.call(binding, ops.EXTENDED_CARD, asked)
         assert nobody.outcome == "UNAUTHENTICATED"
 

@@ -43,7 +43,7 @@ async def test_messages_that_are_too_long(binding: str) -> None:
 
         assert await ask() == "ok"
         assert await ask(parts=[t.Part(text="x")] * 3) == "INVALID_PARAMS"
-        for part in (t.Part(text="x" * 101), t.Part(data=["x" * 100]), t.Part(raw="eHh4" * 26)):
+        for part in (t.Part(text="x" * 101), t.Part(data=["x" * 100]), t.Part(raw=b"x" * 101)):
             assert await ask(parts=[part]) == "PAYLOAD_TOO_LARGE"
         assert await ask(metadata={"a": "x" * 100}) == "PAYLOAD_TOO_LARGE"
         part = t.Part(text="x", metadata={"a": "x" * 100})
@@ -179,7 +179,7 @@ async def test_a_flood_leaves_a_good_client_in_peace(what: str) -> None:
             await good(5)
             loud = await good(20)
             group.cancel_scope.cancel()
-        assert loud < quiet * 3 + 0.02, (quiet, loud)
+        assert loud < quiet * 3 + 0.05, (quiet, loud)
 
 
 async def test_the_audit_file(tmp_path: Path) -> None:
@@ -218,6 +218,8 @@ async def test_secrets_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_anonymous_says_so_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(Security()) as server:
+    agent = Agent("Open")
+    agent.handler(lambda ctx: "hi")
+    async with serving(Security(), agent) as server:
         assert (await server.call("rest", ops.SEND, send("hi"))).outcome == "ok"
     assert "anonymous mode" in caplog.text

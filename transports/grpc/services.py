@@ -62,6 +62,9 @@ class A2AService:
             codec = protobuf_codec(version)
             request = codec.decode(operation, rpc.message)
             call = self._call(rpc, version, request.tenant)
+            if operation is ops.EXTENDED_CARD:
+                host = rpc.metadata.host
+                call.interfaces = tuple(self._cards.interfaces(call.agent, host))
             response = await runtime.dispatch(call, operation, request)
             await rpc.reply(codec.encode(operation, response), answer(version, call))
 
@@ -102,6 +105,7 @@ class A2AService:
             version = rpc.metadata.version(V03)
             request = protobuf_codec(version).decode(operation, rpc.message)
             call = self._call(rpc, version, None)
+            call.interfaces = tuple(cards.interfaces(call.agent, rpc.metadata.host))
             try:
                 card = await runtime.dispatch(call, operation, request)
             except (ExtendedAgentCardNotConfiguredError, UnsupportedOperationError):
