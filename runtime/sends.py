@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
     from .actor import Actor
 
 _encode = msgspec.json.Encoder().encode
-_UUID_GRADE = re.compile(r"^[0-9A-Za-z_\-:.]{20,}$").match
+_UUID = "[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
+_UUID_GRADE = re.compile(
+    rf"{_UUID}|.*[^0-9A-Za-z]{_UUID}"  # with a prefix or without
+    r"|[0-9A-Fa-f]{32,}|[0-9A-HJKMNP-TV-Z]{26}"  # its digits, a ULID
+    r"|(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[0-9A-Za-z_-]{20,}"  # drawn from a large alphabet
+).fullmatch
+"""What nobody picks twice by chance; long is not enough (``my-conversation-message-1``)."""
 
 
 def send_key(scope: Scope, principal: Principal, message: Message) -> bytes | None:
@@ -27,11 +34,14 @@ def send_key(scope: Scope, principal: Principal, message: Message) -> bytes | No
     """
     if principal.anonymous and not _UUID_GRADE(message.message_id):
         return None
-    digest = blake2b(digest_size=16)
-    digest.update("\x00".join(scope).encode())
-    digest.update(b"\x00")
+    digest = _of_scope(scope).copy()
     digest.update(_encode(message))
     return digest.digest()
+
+
+@lru_cache(maxsize=1024)
+def _of_scope(scope: Scope) -> blake2b:
+    return blake2b("\x00".join((*scope, "")).encode(), digest_size=16)
 
 
 class DirectReply:

@@ -230,13 +230,28 @@ async def test_the_same_id_on_another_task_is_a_new_message() -> None:
             assert (done.id, result(done)) == (task.id, "x")
 
 
-async def test_between_anonymous_callers_only_long_ids_count() -> None:
+@pytest.mark.parametrize(
+    ("id", "counts"),
+    [
+        ("1", False),
+        ("my-conversation-message-0001", False),
+        ("1" * 20, False),
+        ("6f1b0a52-3c1e-4d8a-9c55-0d6f2b7e9a10", True),
+        ("msg-6F1B0A52-3C1E-4D8A-9C55-0D6F2B7E9A10", True),
+        ("6f1b0a523c1e4d8a9c550d6f2b7e9a10", True),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", True),
+        ("V1StGXR8_Z5jdHi6B-myT", True),
+    ],
+)
+async def test_between_anonymous_callers_only_ids_nobody_picks_twice_count(
+    id: str, counts: bool
+) -> None:
     counting = Counting()
     async with running(counting.agent) as peer:
-        one = await peer.send(user("go", id="1"))
-        two = await peer.send(user("go", id="1"))
-        assert one.id != two.id
-        assert counting.starts == 2
+        one = await peer.send(user("go", id=id))
+        two = await peer.send(user("go", id=id))
+        assert (one.id == two.id) is counts
+        assert counting.starts == (1 if counts else 2)
 
 
 async def test_for_a_known_caller_every_id_counts_and_only_its_own() -> None:
