@@ -25,6 +25,7 @@ from .wire import (
     read_tag,
     read_varint,
     signed,
+    signed32,
     skip,
     tag,
     varint,
@@ -42,12 +43,14 @@ class Field(Struct, frozen=True):
     """The number of a field, and what its annotation does not say.
 
     ``body`` replaces what the annotation stands for: (write, read) of the bytes of one value.
-    ``enum`` are the names of an enumeration's members that the Struct holds as text.
+    ``enum`` are the names of an enumeration's members that the Struct holds as text; ``wide`` is
+    an integer of 64 bits, for the others have 32.
     """
 
     number: int
     body: tuple[WriteBody, ReadBody] | None = None
     enum: tuple[str, ...] = ()
+    wide: bool = False
 
 
 TIMESTAMP = (values.write_timestamp, values.read_timestamp)
@@ -214,7 +217,7 @@ def _compile_field(
         message.add(name, tag(number, VARINT), FALSY, write, read)
         return
     if field.body is not None:
-        write, read = _bytes(name, number, *field.body, others)
+        write, read = _bytes(name, number, *field.body, others, merge=True)
         message.add(name, tag(number, BYTES), kind.empty, write, read)
         return
     if kind.map is not None and kind.map is not Any:
@@ -222,7 +225,7 @@ def _compile_field(
         message.add(name, tag(number, BYTES), FALSY, write, read)
         return
     if kind.type in (bool, int) and not kind.repeated:
-        write, read = _integer(name, number, kind.type is bool)
+        write, read = _integer(name, field, kind.type is bool)
         message.add(name, tag(number, VARINT), kind.empty, write, read)
         return
     if issubclass(kind.type, StrEnum):
@@ -352,15 +355,15 @@ def _repeated(
     return write, read
 
 
-def _integer(name: str, number: int, boolean: bool) -> tuple[Write, Read]:
-    mark = tag(number, VARINT)
+def _integer(name: str, field: Field, boolean: bool) -> tuple[Write, Read]:
+    mark, wide = tag(field.number, VARINT), field.wide
 
     def write(value: int, append: Callable[[bytes], Any]) -> None:
         append(mark + varint(value))
 
     def read(buffer: bytes, position: int, found: Values) -> int:
         value, position = read_varint(buffer, position)
-        found[name] = value != 0 if boolean else signed(value)
+        found[name] = value != 0 if boolean else signed(value) if wide else signed32(value)
         return position
 
     return write, read

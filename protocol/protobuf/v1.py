@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import types as t
 from .schema import TIMESTAMP, Field, Schema, Table
 
+_WIDE = frozenset({"generation", "if_generation_match", "current_generation"})
 _FLOWS = ("authorization_code", "client_credentials", "implicit", "password", "device_code")
 _SCHEMES = (
     "api_key_security_scheme", "http_auth_security_scheme", "oauth2_security_scheme",
@@ -14,7 +15,9 @@ _SCHEMES = (
 
 def _numbered(*names: str, oneof: bool = False, optional: tuple[str, ...] = ()) -> Table:
     """Fields numbered from 1 in the order given."""
-    numbers = {name: number for number, name in enumerate(names, start=1)}
+    numbers = {
+        name: Field(number, wide=name in _WIDE) for number, name in enumerate(names, start=1)
+    }
     return Table(numbers, names if oneof else (), optional)
 
 

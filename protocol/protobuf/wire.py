@@ -58,6 +58,12 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+def signed32(value: int) -> int:
+    """Return the integer of 32 bits: what does not fit is cut off, as every reader does."""
+    value &= (1 << 32) - 1
+    return value - (1 << 32) if value >> 31 else value
+
+
 def read_tag(buffer: bytes, position: int) -> tuple[int, int]:
     """Return the tag of the next field and the position behind it."""
     found, position = read_varint(buffer, position)

@@ -278,7 +278,7 @@ ERRORS: list[tuple[str, Operation, Request, type[errors.A2AError]]] = [
 
 @pytest.mark.parametrize(
     ("operation", "make", "expected"),
-    [pytest.param(*row, id=f"{row[0].name}: {name}") for name, *row in ERRORS],
+    [pytest.param(op, *rest, id=f"{op.name}: {name}") for name, op, *rest in ERRORS],
 )
 def test_error(
     binding: Binding, operation: Operation, make: Request, expected: type[errors.A2AError]
