@@ -19,6 +19,7 @@ REQUIREMENTS = (
     "hypercorn>=0.18",
     "grpclib>=0.4.9",
     "betterproto2>=0.10,<0.11",
+    "PyJWT[crypto]>=2.10",
 )
 
 
