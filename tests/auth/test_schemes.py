@@ -252,3 +252,41 @@ async def test_schemes_as_alternatives_and_together(issuer: Issuer) -> None:
         assert await ask(X_API_Key=text) == "UNAUTHENTICATED"
         unscoped = f"Bearer {issuer.token(scope='other')}"
         assert await ask(Authorization=unscoped) == "PERMISSION_DENIED"
+
+
+async def test_mutual_tls_over_grpc(tmp_path: Path) -> None:
+    import grpc.aio
+
+    from greenroom.protocol.protobuf import codec, v1
+    from greenroom.runtime.runtime import Runtime
+    from greenroom.stores.memory import MemoryStore
+    from greenroom.transports.grpc.server import GrpcServer
+    from greenroom.transports.grpc.settings import GrpcSettings
+
+    from .serving import desk
+
+    clients = Clients(tmp_path)
+    security = Security(MutualTls(identity="email", allow=["*@example.org"]))
+    listen = GrpcSettings(port=0, certfile=clients.cert, keyfile=clients.key, client_ca=clients.ca)
+    runtime = Runtime(desk(), store=MemoryStore(), security=security)
+    async with runtime, GrpcServer(runtime, listen) as server:
+        seen = []
+        for name in ("ada@example.org", "eve@example.com"):
+            leaf = clients.authority.issue_cert(name)
+            credentials = grpc.ssl_channel_credentials(
+                clients.authority.cert_pem.bytes(),
+                leaf.private_key_pem.bytes(),
+                leaf.cert_chain_pems[0].bytes(),
+            )
+            address = f"localhost:{server.port}"
+            async with grpc.aio.secure_channel(address, credentials) as channel:
+                call = channel.unary_unary("/lf.a2a.v1.A2AService/SendMessage")
+                try:
+                    body = codec.write(v1.V1_0, send("whoami"))
+                    found = await call(body, metadata=(("a2a-version", "1.0"),))
+                except grpc.aio.AioRpcError as error:
+                    seen.append(error.code().name)
+                else:
+                    answer = codec.read(v1.V1_0, ops.SEND.response, found)
+                    seen.append(answer.task.artifacts[0].text)
+    assert seen == ["|mtls#ada@example.org", "UNAUTHENTICATED"]
