@@ -35,9 +35,12 @@ ANSWERS = {"name?": "Ada", "age?": "42"}
 class Zygote:
     """Forks servers; see ``zygote.py``."""
 
+    def __init__(self, python: str = sys.executable) -> None:
+        self._python = python
+
     def __enter__(self) -> Zygote:
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "zygote.py")],
+            [self._python, str(HERE / "zygote.py")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         return self

@@ -29,9 +29,8 @@ class RecordingStore(KeptStore):
 def copy_of(store: KeptStore) -> KeptStore:
     """What is left of a store when its process dies now."""
     left = KeptStore()
-    for name, value in vars(store).items():
-        if name != "copies":
-            setattr(left, name, deepcopy(value))
+    for name in vars(left):
+        setattr(left, name, deepcopy(getattr(store, name)))
     return left
 
 

@@ -1,0 +1,194 @@
+"""What a kill cannot show: disks that lose, delay and refuse what they were given.
+
+Every store here is a real one behind a shim at the port. After each fault the runtime is replaced by
+a new one over what a power cut would leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+import pytest
+from msgspec.structs import replace
+
+from greenroom import Agent, TaskContext, TaskState
+from greenroom.protocol.errors import A2AError, UnavailableError
+from greenroom.runtime.call import Scope
+from greenroom.runtime.durable import step_info
+from greenroom.runtime.ports import Append, Kind, Outcome, OutcomeUnknownError, StoreError
+
+from ..support.crash import copy_of
+from ..support.drive import KeptStore, read, result, running, settle, user
+from ..support.time import virtual_backend
+
+__all__ = ["virtual_backend"]
+
+pytestmark = pytest.mark.anyio
+SCOPE = Scope("", "worker", "anonymous")
+
+
+@pytest.fixture
+def anyio_backend(
+    virtual_backend: tuple[str, Mapping[str, Any]],
+) -> tuple[str, Mapping[str, Any]]:
+    return virtual_backend
+
+
+class Disk(KeptStore):
+    """A store whose commits reach the platter late, or not, or say that they did not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.platter = copy_of(self)
+        """What a power cut leaves."""
+        self.delay = 0.0
+        self.refuse: list[Exception] = []
+        """Raised by the next commits, which do not happen."""
+        self.lie: list[Exception] = []
+        """Raised by the next commits, which happen all the same."""
+
+    async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        if self.refuse:
+            raise self.refuse.pop(0)
+        outcomes = await super().append(batch, now=now)
+        if self.delay:
+            await anyio.sleep(self.delay)  # written, not yet on the platter
+        self.platter = copy_of(self)
+        if self.lie:
+            raise self.lie.pop(0)
+        return outcomes
+
+
+def copy_without(disk: Disk) -> KeptStore:
+    left = copy_of(disk.platter)
+    left._nodes.clear()  # as with a file: whoever had it is gone
+    return left
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.keys: list[tuple[str, str]] = []
+        self.agent = Agent("Worker", on_interrupt="resume")
+        self.agent.handler(self.handle)
+
+    async def work(self, name: str) -> str:
+        self.keys.append((name, step_info().key))
+        await anyio.sleep(1)
+        return name
+
+    async def handle(self, ctx: TaskContext) -> str:
+        await ctx.status("starting")
+        first = await ctx.step(self.work, "first")
+        who = await ctx.ask("Who?")
+        second = await ctx.step(self.work, "second")
+        return f"{first} {who} {second}"
+
+
+async def test_nothing_that_a_power_cut_takes_was_ever_told() -> None:
+    """At any moment what readers have seen is on the platter."""
+    worker, disk = Worker(), Disk()
+    disk.delay = 0.3
+    seen: list[int] = []
+
+    async def watch(peer: Any, task: str) -> None:
+        stream = await peer.subscribe(task)
+        while (frames := await stream.next()) is not None:
+            for frame in frames:
+                seen.append(frame.generation)
+                page = await disk.platter.events(SCOPE, task, after=0, limit=100)
+                assert page is not None
+                assert frame.generation <= page.header.generation, "told before it was durable"
+        stream.close()
+
+    async with running(worker.agent, store=disk) as peer, anyio.create_task_group() as group:
+        task = (await peer.send("go", now=True)).id
+        assert await disk.platter.header(SCOPE, task) is not None
+        group.start_soon(watch, peer, task)
+        await peer.over(task)
+        told = await peer.send("Ada", task=task)
+        header = await disk.platter.header(SCOPE, task)
+        assert header is not None
+        assert header.state is told.status.state is TaskState.COMPLETED
+    assert seen == list(range(seen[0], seen[0] + len(seen)))
+
+
+@pytest.mark.parametrize("happened", [False, True])
+@pytest.mark.parametrize("which", range(8))
+async def test_a_commit_of_unknown_outcome_loses_and_doubles_nothing(
+    happened: bool, which: int
+) -> None:
+    """The ``which``-th commit fails; clients repeat what was not acknowledged."""
+    worker, disk = Worker(), Disk()
+    go, answer = user("go"), user("Ada")
+    count = 0
+    original = disk.append
+
+    async def append(batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        nonlocal count
+        if count == which:
+            error = OutcomeUnknownError("the disk said nothing")
+            (disk.lie if happened else disk.refuse).append(error)
+        count += 1
+        return await original(batch, now=now)
+
+    disk.append = append  # type: ignore[method-assign]
+
+    async with running(worker.agent, store=disk, sweep_every=0.5) as peer:
+
+        async def insist(message: Any, **options: Any) -> Any:
+            while True:
+                try:
+                    return await peer.send(message, now=True, **options)
+                except A2AError:
+                    await anyio.sleep(1)
+
+        task = (await insist(go)).id
+        with anyio.fail_after(600):
+            while (await peer.get(task)).status.state is not TaskState.INPUT_REQUIRED:
+                await anyio.sleep(1)
+            await insist(replace(answer, task_id=task))
+            while not (found := await peer.get(task)).status.state.terminal:
+                await anyio.sleep(1)
+        assert result(found) == "first Ada second"
+        entries = await disk.journal(SCOPE, task)
+        heard = [e for e in entries if e.kind is Kind.MESSAGE and b'"ROLE_USER"' in e.body]
+        assert len(heard) == 2
+        places = [(e.run, e.branch, e.ordinal) for e in entries if e.ordinal]
+        assert len(places) == len(set(places))
+        for name in ("first", "second"):
+            assert len({key for step, key in worker.keys if step == name}) == 1
+        assert (await peer.list(page_size=10)).total_size == 1
+
+
+async def test_a_full_disk_refuses_and_goes_on_when_there_is_room_again() -> None:
+    worker, disk = Worker(), Disk()
+    async with running(worker.agent, store=disk, sweep_every=0.5) as peer:
+        task = (await peer.send("go", now=True)).id
+        await settle()
+        disk.refuse = [StoreError("the database or disk is full")] * 20
+        with pytest.raises(UnavailableError):
+            await peer.send("other")
+        await anyio.sleep(60)
+        assert not disk.refuse
+        assert (await peer.over(task)).status.state is TaskState.INPUT_REQUIRED
+        assert result(await peer.send("Ada", task=task)) == "first Ada second"
+    assert len({key for name, key in worker.keys if name == "first"}) == 1
+
+
+async def test_after_a_power_cut_the_next_process_has_all_that_was_told() -> None:
+    worker, disk = Worker(), Disk()
+    disk.delay = 0.2
+    async with running(worker.agent, store=disk) as peer:
+        stream = await peer.stream("go")
+        frames = [frame for frame in await read(stream)]
+        left = copy_without(disk)
+    task = frames[0].response.task
+    assert task is not None
+    async with running(worker.agent, store=left) as peer:
+        again = await peer.subscribe(task.id, after=1)
+        kept = [f for f in list(await again.next() or ()) + list(await again.next() or ())]
+        again.close()
+        assert [f.generation for f in kept][: len(frames)] == [f.generation for f in frames]
+        assert result(await peer.send("Ada", task=task.id)) == "first Ada second"
