@@ -1,0 +1,60 @@
+"""`greenroom serve --grpc-port`: one process, both servers, one end."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from a2a.types import a2a_pb2 as pb
+from a2a.types import a2a_pb2_grpc as stubs
+
+from .process import AGENTS, Server, cli, pythons
+
+
+def said(text: str) -> pb.SendMessageRequest:
+    message = pb.Message(message_id=text, role="ROLE_USER", parts=[pb.Part(text=text)])
+    return pb.SendMessageRequest(message=message)
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_a_stop_sends_grpc_streams_elsewhere_within_the_deadline(
+    python: str, tmp_path: Path
+) -> None:
+    options = ("--store", f"sqlite:///{tmp_path}/tasks.db", "--grace", "1", "--deadline", "12")
+    with Server("--grpc-port", "0", *options, python=python) as server:
+        address = server.ready["grpc"]
+        with urllib.request.urlopen(server.ready["card"]) as response:
+            assert f'"{address}"'.encode() in response.read()
+        with grpc.insecure_channel(address) as channel:
+            client: Any = stubs.A2AServiceStub(channel)  # type: ignore[no-untyped-call]
+            done = client.SendMessage(said("echo hello"), timeout=10).task
+            assert done.status.state == pb.TASK_STATE_COMPLETED
+            assert server.send("echo hello")["task"]["id"] != done.id
+            events = client.SendStreamingMessage(said("forever"), timeout=60)
+            next(events)
+            ended: list[grpc.RpcError] = []
+
+            def rest() -> None:
+                try:
+                    list(events)
+                except grpc.RpcError as error:
+                    ended.append(error)
+
+            reading = threading.Thread(target=rest)
+            reading.start()
+            code, took = server.stop()
+            reading.join(timeout=10)
+    assert [error.code() for error in ended] == [grpc.StatusCode.UNAVAILABLE]
+    assert code == 0
+    assert took < 8
+    assert "Traceback" not in server.log
+
+
+def test_grpc_is_refused_under_trio_with_what_works_there() -> None:
+    ran = cli("serve", f"{AGENTS}:agent", "--backend", "trio", "--grpc-port", "0")
+    assert ran.returncode == 2
+    assert "grpc_port needs backend = asyncio" in ran.stderr
