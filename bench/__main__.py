@@ -14,7 +14,8 @@ from .race import Options, Table
 from .server import LOAD_CORE, pin
 
 QUESTIONS = (
-    "floor", "send", "stream", "get_task", "sqlite_send", "long_tasks", "memory", "grpc_send",
+    "floor", "send", "stream", "get_task", "sqlite_send", "long_tasks", "memory",
+    "grpc_send", "grpc_shares",
     "replay", "waiting", "auth",
 )  # fmt: skip
 

@@ -14,12 +14,14 @@ from greenroom.transports.server import tune_garbage_collection
 
 from . import AGENTS
 from .greenroom_server import make_agent
+from .shares import watch
 
 
 async def main(options: argparse.Namespace) -> None:
     runtime = Runtime(make_agent(options.agent), store=MemoryStore())
     async with runtime, GrpcServer(runtime, GrpcSettings(port=0)) as server:
         tune_garbage_collection()
+        watch()
         print(f"listening on http://127.0.0.1:{server.port}", flush=True)
         await anyio.sleep_forever()
 
