@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 # Algorithm to (kty, crv)
@@ -90,8 +91,8 @@ def parse(text: str) -> Token:
 def header_of(protected: str) -> dict[str, Any]:
     """Return a protected header; raises JoseError."""
     try:
-        header = json.loads(unb64(protected))
-    except (ValueError, RecursionError):
+        header = msgspec.json.decode(unb64(protected))
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         raise JoseError("its header is no JSON") from None
     if not isinstance(header, dict):
         raise JoseError("its header is no object")

@@ -31,7 +31,7 @@ def make_app(options: argparse.Namespace):
     given = json.loads(Path(os.environ["BENCH_AUTH"]).read_text())
     verifier = JwtVerifier(Keys(given["jwks"]), issuer="https://bench", audience="bench")
     security = Security(
-        Bearer("oidc", verifier),
+        Bearer("oidc", verifier, cache=int(os.environ["BENCH_AUTH_CACHE"])),
         ApiKeys([ApiKey(id="1", digest=given["digest"], owner="ada")]),
     )
     limits = Limits(rate=0, failures=10 if options.agent == "task" else 10_000)

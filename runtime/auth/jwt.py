@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from ...protocol import jose
 from .ports import KeySource, Rejected
@@ -61,8 +62,8 @@ class JwtVerifier:
 
     def _read(self, payload: bytes) -> dict[str, Any]:
         try:
-            claims = json.loads(payload)
-        except (ValueError, RecursionError):
+            claims = msgspec.json.decode(payload)
+        except (ValueError, msgspec.MsgspecError, RecursionError):
             raise Rejected("its claims are no JSON") from None
         if not isinstance(claims, dict):
             raise Rejected("its claims are no object")
