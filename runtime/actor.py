@@ -162,6 +162,7 @@ class Actor:
         "sequence",
         "state",
         "status",
+        "stopped",
         "system",
         "updated_at",
     )  # fmt: skip
@@ -189,6 +190,8 @@ class Actor:
         self.blocked = ""
         self.parked = False
         self.attempts = 0
+        self.stopped = False
+        """Its handler was told to go, and the run goes on in another process."""
         self.execution: Execution | None = None
         self.inbox: deque[tuple[int, Message]] = deque()
         """Accepted messages that the handler has not read."""
@@ -313,6 +316,8 @@ class Actor:
         """
         if self._lost is not None:
             raise UnavailableError("The task has moved to another node; try again.")
+        if self.stopped:
+            raise UnavailableError("The server is going; try again.", headers={"Retry-After": "1"})
         if self.state.terminal:
             raise UnsupportedOperationError(
                 f"The task is {self.state.name.lower()} and accepts no more messages; "
@@ -595,6 +600,7 @@ class Actor:
     def interrupted(self) -> None:
         """The handler was stopped in good order: that was no attempt that failed."""
         if self._lost is None and self.born and not self.state.terminal:
+            self.stopped = True
             self.attempts = max(0, self.attempts - 1)
             self.touch()
 

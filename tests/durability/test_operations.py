@@ -12,15 +12,16 @@ import anyio.lowlevel
 import pytest
 
 from greenroom import Agent, TaskContext, TaskState
+from greenroom.protocol.errors import UnavailableError
 from greenroom.protocol.frame import Frame
 from greenroom.protocol.types import Part
 from greenroom.runtime.call import Scope
 from greenroom.runtime.cancel import StepFailed
 from greenroom.runtime.durable import Retry, step_info
-from greenroom.runtime.ports import Kind
+from greenroom.runtime.ports import Kind, SendRecord
 
 from ..support.crash import copy_of
-from ..support.drive import KeptStore, result, running, said, settle
+from ..support.drive import KeptStore, result, running, said, settle, user
 
 pytestmark = pytest.mark.anyio
 
@@ -652,3 +653,48 @@ async def test_a_crash_beside_an_open_question_is_noticed() -> None:
         assert len(steps) == 2, "nobody asked for it: the owner was missed"
         assert (await peer.get(task)).status.state is TaskState.INPUT_REQUIRED
         assert values(await peer.send("well", task=task)) == ["well", "worked"]
+
+
+class SlowStore(KeptStore):
+    """Looks for repeated sends as slowly as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go: anyio.Event | None = None
+
+    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+        if self.go is not None:
+            await self.go.wait()
+        return await super().find_send(scope, key)
+
+
+async def test_an_answer_that_comes_while_the_server_goes_is_left_to_the_next() -> None:
+    async def handler(ctx: TaskContext) -> str:
+        if ctx.text == "busy":
+            await anyio.sleep(5)
+        return await ctx.ask("Well?")
+
+    store = SlowStore()
+    refused: list[BaseException] = []
+    async with running(agent_of(handler), store=store) as peer:
+        task = (await peer.send("go")).id
+        await peer.send("busy", now=True)
+        answer = user("well", task_id=task)
+
+        async def send() -> None:
+            try:
+                await peer.send(answer)
+            except UnavailableError as error:
+                refused.append(error)
+
+        async with anyio.create_task_group() as group:
+            store.go = anyio.Event()
+            group.start_soon(send)
+            await settle()
+            group.start_soon(peer.runtime.drain, 3.0)
+            await settle()
+            store.go.set()  # the drain has begun, and the handler of the task is gone
+    store.go = None
+    assert refused
+    async with running(agent_of(handler), store=store) as peer:
+        assert result(await peer.send(answer)) == "well"

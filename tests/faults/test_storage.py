@@ -1,7 +1,6 @@
 """What a kill cannot show: disks that lose, delay and refuse what they were given.
 
-Every store here is a real one behind a shim at the port. After each fault the runtime is replaced by
-a new one over what a power cut would leave.
+Every store here is a real one behind a shim at the port.
 """
 
 from __future__ import annotations
@@ -146,11 +145,9 @@ async def test_a_commit_of_unknown_outcome_loses_and_doubles_nothing(
 
         task = (await insist(go)).id
         with anyio.fail_after(600):
-            while (await peer.get(task)).status.state is not TaskState.INPUT_REQUIRED:
-                await anyio.sleep(1)
+            assert (await peer.over(task)).status.state is TaskState.INPUT_REQUIRED
             await insist(replace(answer, task_id=task))
-            while not (found := await peer.get(task)).status.state.terminal:
-                await anyio.sleep(1)
+            found = await peer.until(task, lambda task: task.status.state.terminal)
         assert result(found) == "first Ada second"
         entries = await disk.journal(SCOPE, task)
         heard = [e for e in entries if e.kind is Kind.MESSAGE and b'"ROLE_USER"' in e.body]
@@ -182,13 +179,13 @@ async def test_after_a_power_cut_the_next_process_has_all_that_was_told() -> Non
     disk.delay = 0.2
     async with running(worker.agent, store=disk) as peer:
         stream = await peer.stream("go")
-        frames = [frame for frame in await read(stream)]
+        frames = await read(stream)
         left = copy_without(disk)
     task = frames[0].response.task
     assert task is not None
     async with running(worker.agent, store=left) as peer:
         again = await peer.subscribe(task.id, after=1)
-        kept = [f for f in list(await again.next() or ()) + list(await again.next() or ())]
+        kept = [*(await again.next() or ()), *(await again.next() or ())]
         again.close()
         assert [f.generation for f in kept][: len(frames)] == [f.generation for f in frames]
         assert result(await peer.send("Ada", task=task.id)) == "first Ada second"
