@@ -16,27 +16,18 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from msgspec import NODEFAULT, UNSET, Struct, UnsetType, structs
 
 from ..errors import InvalidParamsError
-from . import values
+from . import fields, values
+from .fields import Read, ReadBody, Values, Write, WriteBody
 from .wire import (
     BYTES,
     VARINT,
     WireError,
-    length,
     read_tag,
-    read_varint,
-    signed,
-    signed32,
     skip,
     tag,
-    varint,
 )
 
 FALSY = object()
-Values = dict[str, Any]
-Read = Callable[[bytes, int, Values], int]
-Write = Callable[[Any, Callable[[bytes], Any]], None]
-ReadBody = Callable[[bytes, int, int], Any]
-WriteBody = Callable[[Any], bytes]
 
 
 class Field(Struct, frozen=True):
@@ -213,217 +204,54 @@ def _compile_field(
 ) -> None:
     number = field.number
     if field.enum:
-        write, read = _enum(name, number, dict(enumerate(field.enum)), absent=None, lenient=True)
+        write, read = fields.enum(
+            name, number, dict(enumerate(field.enum)), absent=None, lenient=True
+        )
         message.add(name, tag(number, VARINT), FALSY, write, read)
         return
     if field.body is not None:
-        write, read = _bytes(name, number, *field.body, others, merge=True)
+        write, read = fields.delimited(name, number, *field.body, others, merge=True)
         message.add(name, tag(number, BYTES), kind.empty, write, read)
         return
     if kind.map is not None and kind.map is not Any:
-        write, read = _map(schema, name, number, kind.map)
+        write, read = fields.mapping(name, number, *_body(schema, _Kind(kind.map)))
         message.add(name, tag(number, BYTES), FALSY, write, read)
         return
     if kind.type in (bool, int) and not kind.repeated:
-        write, read = _integer(name, field, kind.type is bool)
+        write, read = fields.integer(name, number, kind.type is bool, field.wide)
         message.add(name, tag(number, VARINT), kind.empty, write, read)
         return
     if issubclass(kind.type, StrEnum):
         members = dict(enumerate(kind.type))
-        write, read = _enum(name, number, members, absent=None if kind.presence else members[0])
+        write, read = fields.enum(
+            name, number, members, absent=None if kind.presence else members[0]
+        )
         message.add(name, tag(number, VARINT), FALSY, write, read)
         return
     if kind.type is str and not kind.repeated:
-        write, read = _text(name, number, kind, others)
+        write, read = fields.text(name, number, kind.emptiable, others)
         empty = kind.empty if kind.emptiable else FALSY
         message.add(name, tag(number, BYTES), empty, write, read)
         return
     body_write, body_read = _body(schema, kind)
     if kind.repeated:
-        write, read = _repeated(name, number, body_write, body_read)
+        write, read = fields.repeated(name, number, body_write, body_read)
         message.add(name, tag(number, BYTES), FALSY, write, read)
         return
     merge = issubclass(kind.type, Struct) or kind.map is Any or kind.json
-    write, read = _bytes(name, number, body_write, body_read, others, merge=merge)
+    write, read = fields.delimited(name, number, body_write, body_read, others, merge=merge)
     message.add(name, tag(number, BYTES), kind.empty, write, read)
 
 
 def _body(schema: Schema, kind: _Kind) -> tuple[WriteBody, ReadBody]:
     """Return how the bytes of one value are written and read."""
     if kind.type is str:
-        return str.encode, _read_text
+        return str.encode, fields.read_text
     if kind.type is bytes:
-        return bytes, _read_bytes
+        return bytes, fields.read_bytes
     if kind.map is Any:
         return values.write_struct, values.read_struct
     if kind.json:
         return values.write_value, values.read_value
     inner = schema.message(kind.type)
     return inner.write, inner.read
-
-
-def _read_text(buffer: bytes, position: int, end: int) -> str:
-    return str(buffer[position:end], "utf-8")
-
-
-def _read_bytes(buffer: bytes, position: int, end: int) -> bytes:
-    return buffer[position:end]
-
-
-def _span(buffer: bytes, position: int) -> tuple[int, int]:
-    """Return where a value of known length begins and ends."""
-    size = buffer[position]
-    position += 1
-    if size > 127:
-        size, position = read_varint(buffer, position - 1)
-    stop = position + size
-    if stop > len(buffer):
-        raise WireError("cut off")
-    return position, stop
-
-
-def _text(name: str, number: int, kind: _Kind, others: tuple[str, ...]) -> tuple[Write, Read]:
-    mark = tag(number, BYTES)
-    keep = kind.emptiable
-
-    def write(value: str, append: Callable[[bytes], Any]) -> None:
-        body = value.encode()
-        append(mark + length(len(body)))
-        append(body)
-
-    def read(buffer: bytes, position: int, found: Values) -> int:
-        position, stop = _span(buffer, position)
-        text = str(buffer[position:stop], "utf-8")
-        found[name] = text if text or keep else None
-        for other in others:
-            found.pop(other, None)
-        return stop
-
-    return write, read
-
-
-def _bytes(
-    name: str,
-    number: int,
-    write_body: WriteBody,
-    read_body: ReadBody,
-    others: tuple[str, ...],
-    merge: bool = False,
-) -> tuple[Write, Read]:
-    mark = tag(number, BYTES)
-
-    def write(value: Any, append: Callable[[bytes], Any]) -> None:
-        body = write_body(value)
-        append(mark + length(len(body)))
-        append(body)
-
-    def read(buffer: bytes, position: int, found: Values) -> int:
-        position, stop = _span(buffer, position)
-        if merge and name in found:
-            both = write_body(found[name]) + buffer[position:stop]
-            found[name] = read_body(both, 0, len(both))
-        else:
-            found[name] = read_body(buffer, position, stop)
-        for other in others:
-            found.pop(other, None)
-        return stop
-
-    return write, read
-
-
-def _repeated(
-    name: str, number: int, write_body: WriteBody, read_body: ReadBody
-) -> tuple[Write, Read]:
-    mark = tag(number, BYTES)
-
-    def write(items: list[Any], append: Callable[[bytes], Any]) -> None:
-        for value in items:
-            body = write_body(value)
-            append(mark + length(len(body)))
-            append(body)
-
-    def read(buffer: bytes, position: int, found: Values) -> int:
-        position, stop = _span(buffer, position)
-        value = read_body(buffer, position, stop)
-        items = found.get(name)
-        if items is None:
-            found[name] = [value]
-        else:
-            items.append(value)
-        return stop
-
-    return write, read
-
-
-def _integer(name: str, field: Field, boolean: bool) -> tuple[Write, Read]:
-    mark, wide = tag(field.number, VARINT), field.wide
-
-    def write(value: int, append: Callable[[bytes], Any]) -> None:
-        append(mark + varint(value))
-
-    def read(buffer: bytes, position: int, found: Values) -> int:
-        value, position = read_varint(buffer, position)
-        found[name] = value != 0 if boolean else signed(value) if wide else signed32(value)
-        return position
-
-    return write, read
-
-
-def _enum(
-    name: str, number: int, members: dict[int, Any], *, absent: Any, lenient: bool = False
-) -> tuple[Write, Read]:
-    """``lenient`` hands on a number that no member has, for the reader behind to judge."""
-    mark = tag(number, VARINT)
-    encoded = {member: mark + varint(value) for value, member in members.items()}
-    zero = members[0]
-
-    def write(value: Any, append: Callable[[bytes], Any]) -> None:
-        if value != zero:
-            append(encoded[value])
-
-    def read(buffer: bytes, position: int, found: Values) -> int:
-        value, position = read_varint(buffer, position)
-        member = members.get(value) if value else absent
-        if member is None and value:
-            if not lenient:
-                raise InvalidParamsError.of([(name, f"has no member {signed(value)}")])
-            member = signed(value)
-        found[name] = member
-        return position
-
-    return write, read
-
-
-def _map(schema: Schema, name: str, number: int, inner: Any) -> tuple[Write, Read]:
-    mark = tag(number, BYTES)
-    write_body, read_body = _body(schema, _Kind(inner))
-
-    def write(items: dict[str, Any], append: Callable[[bytes], Any]) -> None:
-        for key, value in items.items():
-            label, body = key.encode(), write_body(value)
-            entry = b"\x0a" + length(len(label)) + label + b"\x12" + length(len(body)) + body
-            append(mark + length(len(entry)))
-            append(entry)
-
-    def read(buffer: bytes, position: int, found: Values) -> int:
-        position, stop = _span(buffer, position)
-        key, value = "", None
-        while position < stop:
-            mark, position = read_tag(buffer, position)
-            if mark == 0x0A:
-                position, end = _span(buffer, position)
-                key = str(buffer[position:end], "utf-8")
-                position = end
-            elif mark == 0x12:
-                position, end = _span(buffer, position)
-                value = read_body(buffer, position, end)
-                position = end
-            else:
-                position = skip(buffer, position, mark)
-        if position != stop:
-            raise WireError("cut off")
-        items = found.setdefault(name, {})
-        items[key] = read_body(b"", 0, 0) if value is None else value
-        return stop
-
-    return write, read

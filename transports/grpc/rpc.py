@@ -23,7 +23,7 @@ from .status import OK, Headers, RpcError, Status, trailers
 
 if TYPE_CHECKING:
     from ...runtime.supervisor import Child
-    from .connection import Link
+    from .link import Link
 
 _HEADERS: Headers = [
     (b":status", b"200"),

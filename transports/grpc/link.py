@@ -1,0 +1,167 @@
+"""What the calls of one connection share: its writing, its windows, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from grpclib.protocol import Connection
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from hyperframe.frame import GoAwayFrame
+
+from ...protocol.errors import A2AError
+from ...runtime.supervisor import Child
+from .rpc import Rpc
+from .settings import GrpcSettings
+from .status import RpcError, Status
+
+if TYPE_CHECKING:
+    from .server import GrpcServer
+
+log = logging.getLogger("greenroom.transports.grpc")
+
+MIN_WINDOW = 65_535
+_LAST_STREAM = 2**31 - 1
+LINGER = 0.5
+"""How long a connection that is over stays for its peer to read why, in seconds."""
+
+
+class Link(Connection):
+    """What the calls of one connection share."""
+
+    def __init__(
+        self, h2: H2Connection, transport: asyncio.Transport, server: GrpcServer, agent: str
+    ) -> None:
+        super().__init__(h2, transport, config=server.configuration)
+        self.h2 = h2
+        self.transport = transport
+        self.server = server
+        self.settings: GrpcSettings = server.settings
+        self.loop = server.loop
+        self.agent = agent
+        self.told: Callable[[Exception], RpcError | A2AError] = server.told
+        self.rpcs: dict[int, Rpc] = {}
+        self.peer = _address(transport)
+        self.certificate = _certificate(transport)
+        self.held = 0
+        """Bytes of unfinished messages."""
+        self.said = False
+        """Something was sent for a call since the last ping."""
+        self.doomed = False
+        """No more calls: the connection closes when those it has are over."""
+        self.deaf = False
+        """Whatever still comes is thrown away."""
+        self._uncredited = 0
+        self._window = max(MIN_WINDOW, self.settings.max_buffered)
+        self._flushing = False
+
+    def start(self, body: Callable[[], Coroutine[Any, Any, None]]) -> Child:
+        return self.server.children.start(body, "grpc call")
+
+    # --- writing --------------------------------------------------------------------------------
+
+    def flush_soon(self) -> None:
+        """Write at the end of this turn of the loop: what many calls have to say is one write."""
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self.flush()
+
+    def flush(self) -> None:
+        if not self.transport.is_closing():
+            data = self.h2.data_to_send()
+            if data:
+                self.transport.write(data)
+
+    # --- flow control of what comes in ------------------------------------------------------------
+
+    def credit_connection(self, size: int) -> None:
+        """Give back the room that ``size`` bytes took, now and then."""
+        self._uncredited += size
+        if self._uncredited * 2 >= self._window:
+            self.h2.increment_flow_control_window(self._uncredited)
+            self._uncredited = 0
+
+    def credit(self, rpc: Rpc) -> None:
+        """Give a stream of requests its room back."""
+        stream = self.h2.streams.get(rpc.id)
+        if stream is not None and not stream.closed:
+            room = self.h2.remote_flow_control_window(rpc.id)
+            wanted = max(MIN_WINDOW, self.settings.max_receive) - room
+            if wanted > 0:
+                self.h2.increment_flow_control_window(wanted, rpc.id)
+                self.flush_soon()
+
+    def hold(self, size: int) -> None:
+        """Account for bytes of unfinished messages; raises RpcError for one too many."""
+        self.held += size
+        if size > 0 and self.held > self.settings.max_buffered:
+            raise RpcError(
+                Status.RESOURCE_EXHAUSTED,
+                f"This connection has more than {self.settings.max_buffered} bytes of unfinished "
+                "messages here",
+            )
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def forget(self, rpc: Rpc) -> None:
+        """A call is over."""
+        self.rpcs.pop(rpc.id, None)
+        if not self.transport.is_closing():
+            rpc.reset_if_open()
+            self.flush_soon()
+        self.server.calls -= 1
+        self.server.changed()
+        if self.doomed and not self.rpcs and not self.deaf:
+            self.loop.call_soon(self.hang_up)
+
+    def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR, why: bytes = b"") -> None:
+        """Tell the client to take its next calls elsewhere; those it has may end.
+
+        h2 has no word for a connection that ends in peace, so the frame is ours.
+        """
+        if self.doomed or self.transport.is_closing():
+            return
+        self.doomed = True
+        self.flush()
+        last = _LAST_STREAM if code is ErrorCodes.NO_ERROR else self.h2.highest_inbound_stream_id
+        frame = GoAwayFrame(0, last_stream_id=last, error_code=code, additional_data=why)
+        self.transport.write(frame.serialize())
+        if not self.rpcs and code is ErrorCodes.NO_ERROR:
+            self.loop.call_soon(self.hang_up)
+
+    def hang_up(self) -> None:
+        """Close when what was said is out."""
+        if not self.transport.is_closing():
+            self.flush()
+            self.transport.close()
+
+    def banish(self, why: bytes) -> None:
+        """The peer does us harm: end the connection and every call on it."""
+        log.info("connection of %s closed: %s", self.peer, why.decode())
+        self.server.banished += 1
+        self.go_away(ErrorCodes.ENHANCE_YOUR_CALM, why)
+        self.linger()
+
+    def linger(self) -> None:
+        """End everything, but close a little later: a reset would overtake the last words."""
+        self.deaf = True
+        for rpc in list(self.rpcs.values()):
+            rpc.close()
+        self.loop.call_later(LINGER, self.hang_up)
+
+
+def _address(transport: asyncio.Transport) -> str:
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else "unix"
+
+
+def _certificate(transport: asyncio.Transport) -> bytes | None:
+    tls = transport.get_extra_info("ssl_object")
+    return None if tls is None else tls.getpeercert(binary_form=True)
