@@ -7,7 +7,7 @@ failed, who won a race, where a time-out struck. On replay the record decides, n
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -150,8 +150,9 @@ async def _in_branch(branch: Branch, awaitable: Awaitable[T], join: Asleep) -> T
 
 def _close(awaitables: Iterable[Awaitable[Any]]) -> None:
     for awaitable in awaitables:
-        if isinstance(awaitable, Coroutine):
-            awaitable.close()
+        close = getattr(awaitable, "close", None)  # coroutines have one, and artifact writers
+        if close is not None:
+            close()
 
 
 async def _begin(context: TaskContext, awaitables: tuple[Awaitable[Any], ...], kind: str) -> Begun:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 
 from ...runtime.ports import Kind, Snapshot
@@ -124,9 +126,86 @@ async def check_messages_are_read_backwards_in_pages(make: MakeStore) -> None:
                 assert list(found) == wanted[:limit]
 
 
+async def check_messages_are_read_forwards_in_pages(make: MakeStore) -> None:
+    task, other = GivenTask(), GivenTask("other")
+    async with opened(make) as store:
+        await committed(store, other.writes(message("x")))
+        for n in range(4):
+            await committed(store, task.writes(event(str(n)), message(str(n))))
+        await committed(store, other.writes(message("y")))
+        oldest_first = [(e.sequence, e.body) for e in task.entries if e.kind is Kind.MESSAGE]
+        for after in (-1, 0, 1, 2, 3, 4, 7, 8, 9, 10**12):
+            for before in (None, 0, 5, 8, 10**12):
+                for limit in (1, 2, 100):
+                    found = await store.messages(
+                        MINE, "task", after=after, before=before, limit=limit
+                    )
+                    wanted = [m for m in oldest_first if m[0] > after]
+                    wanted = [m for m in wanted if before is None or m[0] < before]
+                    assert list(found) == wanted[:limit]
+
+
+async def check_several_snapshots_are_what_each_is_alone(make: MakeStore) -> None:
+    tasks = [GivenTask(f"task-{number}") for number in range(3)]
+    async with opened(make) as store:
+        for number, task in enumerate(tasks):
+            await committed(store, task.writes(message("a"), event("b"), message("c"), record("d")))
+            for _ in range(number):
+                await committed(store, task.writes(event("e"), message("f")))
+        await committed(store, GivenTask("theirs", STRANGERS[0]).writes(message("g")))
+        asked = ["task-2", "nobody", "task-0", "theirs", "task-1"]
+        for history in (None, 0, 2):
+            for artifacts in (True, False):
+                found = await store.snapshots(MINE, asked, history=history, artifacts=artifacts)
+                alone = [
+                    await store.snapshot(MINE, name, history=history, artifacts=artifacts)
+                    for name in ("task-2", "task-0", "task-1")
+                ]
+                assert list(found) == alone
+        assert not await store.snapshots(MINE, [], history=None)
+
+
+async def check_several_snapshots_are_of_one_moment(make: MakeStore) -> None:
+    first, second = GivenTask("first"), GivenTask("second")
+    seen: list[Sequence[Snapshot]] = []
+    async with opened(make) as store:
+        await committed(store, first.writes(event("0")), second.writes(event("0")))
+
+        async def write() -> None:
+            for number in range(40):
+                for task in (first, second):
+                    await committed(store, task.writes(event(str(number))))
+                    await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+
+        async def read() -> None:
+            while True:
+                seen.append(await store.snapshots(MINE, ["first", "second"], history=0))
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(write)
+            group.start_soon(read)
+    for one, two in seen:
+        assert one.header.generation - two.header.generation in (0, 1)
+
+
 async def check_what_was_appended_is_read_at_once(make: MakeStore) -> None:
     task = GivenTask()
     async with opened(make) as store:
         for number in range(30):
             await committed(store, task.writes(event(str(number))))
             assert await store.header(MINE, "task") == task.header
+
+
+async def check_tools_find_every_scope_and_the_whole_journal(make: MakeStore) -> None:
+    task, theirs = GivenTask(), GivenTask(scope=STRANGERS[0])
+    async with opened(make) as store:
+        assert list(await store.scopes()) == []
+        await committed(store, task.writes(message("a"), record("b", "/1", 1), event("c")))
+        await committed(store, theirs.writes(message("a")))
+        await committed(store, task.writes(message("d"), event("e"), run=2, run_start=4))
+        assert set(await store.scopes()) == {MINE, STRANGERS[0]}
+        assert list(await store.journal(MINE, task.header.id)) == task.entries
+        assert list(await store.journal(STRANGERS[1], task.header.id)) == []
+        assert list(await store.journal(MINE, "nobody")) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...protocol.types import TERMINAL, TaskState
 from ...runtime.ports import (
+    ALL_TIMERS,
     LOST,
     Append,
     DueTimer,
@@ -52,6 +53,50 @@ async def check_timers_are_due_earliest_first_and_stay(make: MakeStore) -> None:
         assert list(await store.due(now=NOW + 2, limit=1)) == soon[:1]
         assert list(await store.due(now=NOW + 9, limit=9)) == [*soon, _due(task, "late", NOW + 3)]
         assert await store.next_due() == NOW + 1
+
+
+async def check_all_timers_of_a_task_can_be_cleared_at_once(make: MakeStore) -> None:
+    task, other = GivenTask(), GivenTask("other")
+    async with opened(make) as store:
+        for each in (task, other):
+            await committed(
+                store, each.writes(message("a"), timers=[Timer("a", NOW + 1), Timer("b", NOW + 2)])
+            )
+        last = Timer("after", NOW + 3)
+        await committed(store, task.writes(event("end"), cleared=[ALL_TIMERS], timers=[last]))
+        left = [_due(other, "a", NOW + 1), _due(other, "b", NOW + 2), _due(task, "after", NOW + 3)]
+        assert list(await store.due(now=NOW + 9, limit=9)) == left
+
+
+async def check_timers_and_orphans_of_other_agents_stand_in_nobodys_way(make: MakeStore) -> None:
+    task, theirs = GivenTask(node="gone"), GivenTask(scope=STRANGERS[1], node="gone")
+    async with opened(make) as store:
+        await committed(
+            store,
+            theirs.writes(message("a"), timers=[Timer("t", NOW)]),
+            task.writes(message("a"), timers=[Timer("t", NOW + 1)]),
+        )
+        agents = (MINE.agent, "unheard of")
+        assert list(await store.due(now=NOW + 2, limit=1, agents=agents)) == [
+            _due(task, "t", NOW + 1)
+        ]
+        ref = TaskRef(MINE, task.header.id)
+        assert list(await store.orphans(now=NOW, limit=1, agents=agents)) == [ref]
+        assert list(await store.due(now=NOW + 2, limit=9, agents=())) == []
+
+
+async def check_a_reminder_from_outside_changes_nothing_else(make: MakeStore) -> None:
+    task, over = GivenTask(), GivenTask("over", state=TaskState.COMPLETED)
+    async with opened(make) as store:
+        await committed(store, task.writes(message("a")), over.writes(message("a")))
+        ref = TaskRef(MINE, task.header.id)
+        assert await store.remind(ref, Timer("cancel", NOW))
+        assert not await store.remind(TaskRef(MINE, "over"), Timer("cancel", NOW))
+        assert not await store.remind(TaskRef(MINE, "nobody"), Timer("cancel", NOW))
+        assert not await store.remind(TaskRef(STRANGERS[0], ref.id), Timer("cancel", NOW))
+        assert list(await store.due(now=NOW, limit=9)) == [_due(task, "cancel", NOW)]
+        assert await store.header(MINE, task.header.id) == task.header
+        await committed(store, task.writes(event("its owner writes on")))
 
 
 async def check_setting_a_timer_again_moves_it(make: MakeStore) -> None:
