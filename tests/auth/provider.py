@@ -28,6 +28,7 @@ class Provider:
         self.slash = False
         self.opaque: dict[str, dict[str, Any]] = {}
         self.base = ""
+        self.evil = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.rotate("RS256")
 
     def rotate(self, algorithm: str, keep: bool = False) -> str:
@@ -69,7 +70,7 @@ class Provider:
             mac = hmac.new(pem, f"{head}.{body}".encode(), hashlib.sha256).digest()
             return f"{head}.{body}.{_b64(mac)}"
         if forged == "key":  # the right kid, another key
-            private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            private = self.evil
         return jwt.encode(claims, private, algorithm=algorithm, headers=headers)
 
     def jwks(self) -> dict[str, Any]:
