@@ -141,7 +141,7 @@ def test_keys_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert security.authenticator is not None
     found = security.authenticator.known(call, time.time())
     assert found is not None
-    assert (found.subject, found.tenant, found.scopes) == ("ada", "acme", {"a", "b"})
+    assert (found.subject, found.tenant, found.scopes) == ("ada", "acme", frozenset({"a", "b"}))
     assert security.authenticator.known(call, time.time() + 7300) is None
 
     assert main(["keys", "list", "--file", file]) == 0

@@ -25,6 +25,7 @@ from greenroom.auth import (
     static_tokens,
 )
 from greenroom.protocol import operations as ops
+from greenroom.protocol.types import SendMessageResponse
 from greenroom.runtime.auth.keys import KeyFile
 from greenroom.transports.server import ServerSettings
 from greenroom.transports.settings import HttpSettings
@@ -287,6 +288,6 @@ async def test_mutual_tls_over_grpc(tmp_path: Path) -> None:
                 except grpc.aio.AioRpcError as error:
                     seen.append(error.code().name)
                 else:
-                    answer = codec.read(v1.V1_0, ops.SEND.response, found)
+                    answer = codec.read(v1.V1_0, SendMessageResponse, found)
                     seen.append(answer.task.artifacts[0].text)
     assert seen == ["|mtls#ada@example.org", "UNAUTHENTICATED"]
