@@ -1,8 +1,8 @@
 """Does anything grow? A mixed load for minutes, in one process: `python -m bench.soak [MINUTES]`.
 
 Tasks that finish, wait, are answered, stream, are canceled and fail, on SQLite, with retention on
-so that what is kept is bounded too. Every few seconds: resident memory, objects, actors, streams and
-rows; at the end, whether the second half grew. Writes `bench/soak.csv` for a graph.
+so that what is kept is bounded too. Every few seconds: memory, objects, actors, streams and the
+file; at the end, whether the second half grew. Writes `bench/soak.csv` for a graph.
 """
 
 from __future__ import annotations
