@@ -12,7 +12,7 @@ import logging
 import os
 import secrets
 import traceback
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,7 +33,7 @@ from . import parts
 from .actor import ROOT, LeaseLost, Op
 from .call import Sender
 from .cancel import TOLD, Reason, Rejected, Restart, Stop, TaskCancelled
-from .ledger import DURABLE, Ledger, ReplayMismatch, durable
+from .ledger import DURABLE, NOTHING_RECORDED, Ledger, ReplayMismatch, durable
 from .ports import Entry
 from .sends import DirectReply
 from .signals import Signal
@@ -87,13 +87,13 @@ class Execution:
         actor: Actor,
         message: Message,
         call: Sender | None = None,
-        entries: Iterable[Entry] = (),
+        entries: Sequence[Entry] = (),
         state: Any = None,
     ) -> None:
         self.actor = actor
         self.message = message
         self.call = call
-        self.ledger = Ledger(entries)
+        self.ledger = Ledger(entries) if entries else NOTHING_RECORDED
         self.handler = actor.agent.handler_for(message, call)
         self.signal = Signal()
         """Wakes a handler that waits for a message."""
@@ -103,7 +103,7 @@ class Execution:
         self.active = 1
         """Lines of the handler (its branches) that are at work: at 0 the actor may rest."""
         self.state = state
-        self._durable = durable(entries)
+        self._durable = bool(entries) and durable(entries)
         self.started = False
         self._calls: set[anyio.CancelScope] = set()
         self.alarms: dict[str, anyio.Event] = {}

@@ -17,6 +17,8 @@ from .system import System
 
 log = logging.getLogger("greenroom.housekeeping")
 
+LATE = 0.5
+"""Seconds after which a late wake-up is told."""
 BATCH = 100
 """Tasks taken up in one sweep."""
 _PASSED_OVER = 60.0
@@ -53,7 +55,23 @@ class Housekeeping:
                         prune_at = now + settings.prune_every
             except Exception:
                 log.exception("a sweep failed; it is tried again")
-            await anyio.sleep(0.0 if busy else settings.sweep_every)
+            await self._rest(0.0 if busy else settings.sweep_every)
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep, and notice when the event loop did not let us wake in time."""
+        due = anyio.current_time() + seconds
+        await anyio.sleep(seconds)
+        late = anyio.current_time() - due
+        if late > LATE:
+            tasks = [a.id for a in self._system.actors.values() if a.execution is not None]
+            log.warning(
+                "the event loop stood still for %.1f s: a handler blocks it (running: %s%s); "
+                "make it a plain `def`, which runs in a thread, or await",
+                late,
+                ", ".join(tasks[:3]) or "none now",
+                ", …" if len(tasks) > 3 else "",
+                extra={"event": "loop_lag"},
+            )
 
     async def look_after_strays(self) -> None:
         """Tasks whose actor lost track of the store: read again, and go on if they are ours."""

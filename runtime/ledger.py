@@ -260,6 +260,10 @@ def _interruption(entries: Sequence[Entry]) -> Entry | None:
     return None
 
 
+NOTHING_RECORDED = Ledger()
+"""The ledger of a first run: all is new ground."""
+
+
 def _below(branch: str) -> bool:
     """Whether a branch belongs to an operation that consists of several entries."""
     tail = branch.rpartition("/")[2]

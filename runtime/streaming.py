@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,19 @@ class ArtifactWriter:
         self._artifact = artifact
         self._content = content
         self._begun = False
+        self._used = False
         self._replayed: list[Part] | None = []
         """Parts that replay wrote again; ``None`` on new ground."""
+
+    def __del__(self) -> None:
+        if self._content is not None and not self._used:
+            # As Python says of coroutines; without it the artifact would be lost in silence.
+            warnings.warn(
+                f"ctx.artifact({self._artifact.artifact_id!r}) was never awaited: "
+                f"nothing was delivered",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     # --- whole ----------------------------------------------------------------------------------
 
@@ -44,6 +56,7 @@ class ArtifactWriter:
         return self._whole().__await__()
 
     async def _whole(self) -> Artifact:
+        self._used = True
         context = self._context
         artifact = self._artifact
         if not isinstance(self._content, Artifact):
@@ -57,7 +70,12 @@ class ArtifactWriter:
 
     # --- in chunks ------------------------------------------------------------------------------
 
+    def entered(self) -> None:
+        """It is being used. Not for handlers."""
+        self._used = True
+
     async def __aenter__(self) -> ArtifactWriter:
+        self._used = True
         return self
 
     async def write(self, content: parts.Content) -> None:
@@ -66,6 +84,7 @@ class ArtifactWriter:
         On replay, chunks that are the same are not sent again; the first that differs replaces
         what was streamed of this artifact, and what follows is appended to it.
         """
+        self._used = True
         context = self._context
         chunk = parts.parts_of(content)
         op = await context._begin(waits=False)

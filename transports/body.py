@@ -6,9 +6,9 @@ answer can kill, every other stream of the connection; over HTTP/1.1 the client 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Generator
-from math import inf
 from types import coroutine
 from typing import Any
 
@@ -65,28 +65,13 @@ async def read(exchange: Exchange, *, keep: bool = True) -> bytes:
     if declared is not None and declared.isdigit() and int(declared) > limit:
         limit = 0  # keep nothing of it
     body = _Body(limit)
-    # A small body is mostly here already, and then the clock need not run: only when the server
-    # has to wait for more. The scope is there before the first ``receive`` all the same, for scopes
-    # must nest, and that of a host's middleware may hold one of its own while it waits.
-    with anyio.CancelScope() as scope:
-        complete = False
-        while not complete and body.size <= limit:
-            pending = exchange.receive().__await__()
-            try:
-                parked = next(pending)
-            except StopIteration as done:
-                message = done.value
-            else:
-                if scope.deadline == inf:
-                    scope.deadline = anyio.current_time() + exchange.settings.body_timeout
-                message = await _resume(pending, parked)
-            complete = body.add(message)
-        if not complete:
+    try:
+        if not await _collect(exchange, body):
             await _drain(exchange, body)
-    if scope.cancelled_caught and body.size <= limit:
+    except TimeoutError:
         raise BodyTimeoutError(
             f"The request body did not arrive within {exchange.settings.body_timeout:g} seconds"
-        )
+        ) from None
     if body.size > body.limit:
         raise PayloadTooLargeError(
             f"The request body is longer than {exchange.settings.max_body} bytes",
@@ -102,6 +87,37 @@ async def discard(exchange: Exchange) -> None:
         return
     with contextlib.suppress(RefusedError):  # the other reason stands
         await read(exchange, keep=False)
+
+
+async def _collect(exchange: Exchange, body: _Body) -> bool:
+    """Receive until the body is complete or too long; raise TimeoutError when its time is up.
+
+    A small body is mostly here already, and then no clock is set up: only when the server has to
+    wait for more. On asyncio the clock is asyncio's own: scopes of anyio must nest, and that of a
+    host's middleware may be held open by ``receive`` while it waits.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        with anyio.fail_after(exchange.settings.body_timeout):
+            while body.size <= body.limit:
+                if body.add(await exchange.receive()):
+                    return True
+        return False
+    deadline = 0.0
+    while body.size <= body.limit:
+        pending = exchange.receive().__await__()
+        try:
+            parked = next(pending)
+        except StopIteration as done:
+            message: Message = done.value
+        else:
+            deadline = deadline or loop.time() + exchange.settings.body_timeout
+            async with asyncio.timeout_at(deadline):
+                message = await _resume(pending, parked)
+        if body.add(message):
+            return True
+    return False
 
 
 async def _drain(exchange: Exchange, body: _Body) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,11 @@ from pydantic import BaseModel
 
 from greenroom import Agent, Artifact, InputRequired, Message, Part, Role, TaskContext, TaskState
 from greenroom.runtime.agent import slug_of
-from greenroom.runtime.call import Principal
+from greenroom.runtime.call import Principal, Scope
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 
-from ..support.drive import Caller, read, result, running, said, states, user
+from ..support.drive import Caller, KeptStore, read, result, running, said, states, user
 
 pytestmark = pytest.mark.anyio
 
@@ -163,6 +163,61 @@ async def test_history_is_read_with_a_limit(limit: int | None, expected: int) ->
         await peer.send("b", task=task.id)
         assert heard[1] == ["a", "more?", "b"][3 - expected :]
         assert heard[0] == (["a"] if limit != 0 else [])
+
+
+class PagingStore(KeptStore):
+    """Counts what is read of the history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[int] = []
+
+    async def messages(
+        self, scope: Scope, task_id: str, **options: Any
+    ) -> Sequence[tuple[int, bytes]]:
+        found = await super().messages(scope, task_id, **options)
+        self.reads.append(len(found))
+        return found
+
+
+@pytest.mark.parametrize("limit", [None, 1, 100, 101, 250, 420, 421, 1000])
+async def test_a_long_history_is_read_a_page_at_a_time(limit: int | None) -> None:
+    heard: list[str] = []
+    first: list[str] = []
+    store = PagingStore()
+    agent = Agent("Memory")
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> InputRequired | str:
+        if ctx.text != "look":
+            return InputRequired("more?")
+        store.reads.clear()
+        heard.extend([message.text async for message in ctx.history(limit)])
+        return "done"
+
+    async with running(agent, store=store) as peer:
+        task = await peer.send("0", history=0)
+        first.append("0")
+        for number in range(1, 210):
+            await peer.send(str(number), task=task.id, history=0)
+            first += ["more?", str(number)]
+        await peer.send("look", task=task.id, history=0)
+        first += ["more?", "look"]
+        assert heard == first[-(limit or 10_000) :]
+        assert max(store.reads) <= 100
+
+
+async def test_a_history_of_less_than_nothing_is_refused() -> None:
+    agent = Agent("Memory")
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> str:
+        with pytest.raises(ValueError, match="not -1"):
+            [message async for message in ctx.history(-1)]
+        return "done"
+
+    async with running(agent) as peer:
+        assert result(await peer.send("a")) == "done"
 
 
 # --- status and artifacts -------------------------------------------------------------------------
@@ -449,3 +504,17 @@ def test_a_function_that_cannot_be_called_is_refused_when_it_is_declared() -> No
     nothing: Any = None
     with pytest.raises(TypeError, match="a handler is a function, not NoneType"):
         Agent("a").handler(nothing)
+
+
+async def test_an_artifact_that_is_never_awaited_is_not_lost_in_silence() -> None:
+    agent = Agent("Forgetful")
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> None:
+        with pytest.warns(RuntimeWarning, match="'report'.*never awaited"):
+            ctx.artifact("report", "text")
+
+    async with running(agent) as caller:
+        task = await caller.send("go")
+    assert task.status.state is TaskState.COMPLETED
+    assert task.artifacts is None

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from greenroom import Agent
+from greenroom import Agent, TaskContext
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.transports.asgi import Application
@@ -65,7 +65,7 @@ async def test_a_failing_start_says_why(caplog: pytest.LogCaptureFixture) -> Non
     agent = Agent("A", description="a")
 
     @agent.handler
-    async def handle() -> None: ...
+    async def handle(ctx: TaskContext) -> None: ...
 
     app = Application(Runtime(agent, store=BrokenStore()))
     lifespan = Lifespan()
