@@ -942,18 +942,13 @@ class Actor:
         )
         return Frame(1, response=StreamResponse(task=task))
 
-    async def history(self, limit: int | None) -> list[Message]:
-        """The newest messages, accepted ones included, oldest first."""
-        if self._messages is not None:
-            kept = [message for _, message in self._messages] or (
-                [self._first[0]] if self._first is not None else []
-            )
-            return kept if limit is None else kept[max(0, len(kept) - limit) :]
-        await self.flushed()
-        rows = await self.system.store.messages(
-            self.scope, self.id, before=None, limit=2**31 if limit is None else limit
+    def recent_messages(self) -> list[Message] | None:
+        """All messages, oldest first, accepted ones included; ``None``: they are in the store."""
+        if self._messages is None:
+            return None
+        return [message for _, message in self._messages] or (
+            [self._first[0]] if self._first is not None else []
         )
-        return [_decode_message(body) for _, body in reversed(rows)]
 
     async def message_at(self, sequence: int) -> Message:
         """The message with this sequence."""

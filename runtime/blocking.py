@@ -11,6 +11,7 @@ import anyio.from_thread
 from ..protocol.types import Message, Part, TaskState
 from .call import Principal
 from .cancel import Reason, TaskCancelled
+from .history import History
 from .parts import Content
 
 if TYPE_CHECKING:
@@ -85,11 +86,9 @@ class BlockingContext:
         return self._context.cancelled
 
     def history(self, limit: int | None = None) -> Iterator[Message]:
-        async def read() -> list[Message]:
-            return [message async for message in self._context.history(limit)]
-
-        messages: list[Message] = self._run(read)
-        return iter(messages)
+        history = History(self._context._actor, limit)
+        while page := self._run(history.page):
+            yield from page
 
     def status(
         self,
@@ -148,6 +147,7 @@ class BlockingWriter:
         self._writer = writer
 
     def __enter__(self) -> BlockingWriter:
+        self._writer.entered()
         return self
 
     def write(self, content: Content) -> None:

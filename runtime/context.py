@@ -35,6 +35,7 @@ from .branches import (
 from .call import Principal
 from .cancel import Reason, Restart, Stop
 from .durable import DurableOperations
+from .history import History
 from .ledger import ReplayMismatch, below, record, refusal
 from .parts import Content, InvalidAnswer
 from .ports import Kind
@@ -119,7 +120,7 @@ class TaskContext(DurableOperations):
     @property
     def deps(self) -> Any:
         """What the agent's lifespan yielded."""
-        return self._actor.agent.deps
+        return self._actor.system.deps.get(self._actor.agent.slug)
 
     @property
     def principal(self) -> Principal | None:
@@ -141,10 +142,13 @@ class TaskContext(DurableOperations):
     async def history(self, limit: int | None = None) -> AsyncIterator[Message]:
         """Iterate over the newest ``limit`` messages of the task (all without), oldest first.
 
-        The message being answered is the last. Read from the store, lazily: only what is asked for.
+        The message being answered is the last. Of a long conversation only a page at a time is
+        read from the store and held in memory.
         """
-        for message in await self._actor.history(limit):
-            yield message
+        history = History(self._actor, limit)
+        while page := await history.page():
+            for message in page:
+                yield message
 
     # --- speaking -------------------------------------------------------------------------------
 

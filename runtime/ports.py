@@ -274,15 +274,28 @@ class Store(Protocol):
     ) -> Snapshot | None:
         """Read a task for showing; ``history`` is how many messages (``None``: all)."""
 
+    async def snapshots(
+        self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
+    ) -> Sequence[Snapshot]:
+        """Read several tasks for showing, all in one transaction: those that the scope has, in the
+        order asked."""
+
     async def events(
         self, scope: Scope, task_id: str, *, after: int, limit: int
     ) -> EventPage | None:
         """Read up to ``limit`` events with ``generation > after``, in order."""
 
     async def messages(
-        self, scope: Scope, task_id: str, *, before: int | None, limit: int
+        self,
+        scope: Scope,
+        task_id: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int,
     ) -> Sequence[tuple[int, bytes]]:
-        """Read history newest first: (sequence, JSON) with ``sequence < before``."""
+        """Read up to ``limit`` messages of the history: (sequence, JSON) with ``sequence <
+        before``, newest first; given ``after``, those with ``sequence > after``, oldest first."""
 
     async def tasks(self, query: TaskQuery) -> TaskPage:
         """Read one page of headers. Stable under insertion: no row is seen twice or skipped

@@ -114,16 +114,13 @@ class Reading:
         )
         artifacts = bool(request.include_artifacts)
         history = request.history_length if request.history_length is not None else 0
+        snapshots: Sequence[Snapshot] = [Snapshot(header) for header in page.headers]
+        if artifacts or history:
+            snapshots = await self._system.store.snapshots(
+                scope, [header.id for header in page.headers], history=history, artifacts=artifacts
+            )
         tasks = []
-        for header in page.headers:
-            if artifacts or history:
-                snapshot = await self._system.store.snapshot(
-                    scope, header.id, history=history, artifacts=artifacts
-                )
-                if snapshot is None:
-                    continue
-            else:
-                snapshot = Snapshot(header)
+        for snapshot in snapshots:
             task = task_of(snapshot, artifacts=artifacts)
             if artifacts and task.artifacts is None:
                 task = msgspec.structs.replace(task, artifacts=[])

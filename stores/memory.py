@@ -257,8 +257,16 @@ class MemoryStore:
         self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
     ) -> Snapshot | None:
         task = self._find(scope, task_id)
-        if task is None:
-            return None
+        return None if task is None else self._snapshot(task, history, artifacts)
+
+    async def snapshots(
+        self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
+    ) -> Sequence[Snapshot]:
+        found = (self._find(scope, task_id) for task_id in task_ids)
+        return [self._snapshot(task, history, artifacts) for task in found if task is not None]
+
+    @staticmethod
+    def _snapshot(task: _Task, history: int | None, artifacts: bool) -> Snapshot:
         messages: Sequence[Entry] = task.messages
         if history is not None:
             messages = messages[max(0, len(messages) - history) :]
@@ -279,13 +287,22 @@ class MemoryStore:
         return EventPage(task.header, [(e.generation, e.body) for e in events[:limit]])
 
     async def messages(
-        self, scope: Scope, task_id: str, *, before: int | None, limit: int
+        self,
+        scope: Scope,
+        task_id: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int,
     ) -> Sequence[tuple[int, bytes]]:
         task = self._find(scope, task_id)
         if task is None:
             return ()
         found = task.messages
         end = len(found) if before is None else bisect_left(found, before, key=_sequence)
+        if after is not None:
+            first = bisect_right(found, after, key=_sequence)
+            return [(m.sequence, m.body) for m in found[first : min(end, first + limit)]]
         return [(m.sequence, m.body) for m in reversed(found[max(0, end - limit) : end])]
 
     async def tasks(self, query: TaskQuery) -> TaskPage:

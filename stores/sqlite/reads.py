@@ -77,36 +77,43 @@ class Reads:
             tail = [_event(event) for event in self._events(db, number, header.folded)]
             return Loaded(header, tail, self._entries(db, number, header.run_start))
 
-    def snapshot(
+    def snapshots(
         self,
         db: sqlite3.Connection,
         scope: Scope,
-        task_id: str,
+        task_ids: Sequence[str],
         history: int | None,
         artifacts: bool,
-    ) -> Snapshot | None:
+    ) -> Sequence[Snapshot]:
         with _reading(db):
-            row = self._find(db, scope, task_id)
-            if row is None:
-                return None
-            header = header_of(scope, row)
-            number: int = row[0]
-            segments: list[bytes] = []
-            events: list[bytes] = []
-            if artifacts:
-                if header.folded > 1:
-                    segments = [
-                        body
-                        for (body,) in db.execute(
-                            "SELECT body FROM segment WHERE key BETWEEN ? AND ? ORDER BY key",
-                            (number << SHIFT, (number << SHIFT) + _LAST),
-                        )
-                    ]
-                events = [event[1] for event in self._events(db, number, header.folded)]
-            messages = [
-                body for _, body in self._messages(db, number, None, history)
-            ] if history != 0 else []  # fmt: skip
-        messages.reverse()
+            return [
+                self._snapshot(db, scope, row, history, artifacts)
+                for task_id in task_ids
+                if (row := self._find(db, scope, task_id)) is not None
+            ]
+
+    def _snapshot(
+        self, db: sqlite3.Connection, scope: Scope, row: Row, history: int | None, artifacts: bool
+    ) -> Snapshot:
+        header = header_of(scope, row)
+        number: int = row[0]
+        segments: list[bytes] = []
+        events: list[bytes] = []
+        messages: list[bytes] = []
+        if artifacts:
+            if header.folded > 1:
+                segments = [
+                    body
+                    for (body,) in db.execute(
+                        "SELECT body FROM segment WHERE key BETWEEN ? AND ? ORDER BY key",
+                        (number << SHIFT, (number << SHIFT) + _LAST),
+                    )
+                ]
+            events = [event[1] for event in self._events(db, number, header.folded)]
+        if history != 0:
+            limit = -1 if history is None else history
+            messages = [body for _, body in self._messages(db, number, None, None, limit)]
+            messages.reverse()
         return Snapshot(header, segments, events, messages)
 
     def events(
@@ -122,11 +129,17 @@ class Reads:
         return EventPage(header_of(scope, row), found)
 
     def messages(
-        self, db: sqlite3.Connection, scope: Scope, task_id: str, before: int | None, limit: int
+        self,
+        db: sqlite3.Connection,
+        scope: Scope,
+        task_id: str,
+        before: int | None,
+        after: int | None,
+        limit: int,
     ) -> Sequence[tuple[int, bytes]]:
         with _reading(db):
             row = self._find(db, scope, task_id)
-            return [] if row is None else self._messages(db, row[0], before, limit)
+            return [] if row is None else self._messages(db, row[0], before, after, limit)
 
     def tasks(self, db: sqlite3.Connection, query: TaskQuery) -> TaskPage:
         where = f"scope = {SCOPE}"
@@ -235,16 +248,18 @@ class Reads:
 
     @staticmethod
     def _messages(
-        db: sqlite3.Connection, number: int, before: int | None, limit: int | None
+        db: sqlite3.Connection, number: int, before: int | None, after: int | None, limit: int
     ) -> list[tuple[int, bytes]]:
         first = number << SHIFT
+        begin = 0 if after is None else min(max(after + 1, 0), _LAST + 1)
         end = _LAST + 1 if before is None else min(max(before, 0), _LAST + 1)
+        order = "DESC" if after is None else "ASC"
         return [
             (key & _LAST, body)
             for key, body in db.execute(
                 "SELECT key, body FROM message WHERE key >= ? AND key < ? "
-                "ORDER BY key DESC LIMIT ?",
-                (first, first + end, -1 if limit is None else limit),
+                f"ORDER BY key {order} LIMIT ?",
+                (first + begin, first + end, limit),
             )
         ]
 

@@ -206,7 +206,13 @@ class SQLiteStore:
     async def snapshot(
         self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
     ) -> Snapshot | None:
-        return await self._read(Reads.snapshot, scope, task_id, history, artifacts)
+        found = await self.snapshots(scope, (task_id,), history=history, artifacts=artifacts)
+        return found[0] if found else None
+
+    async def snapshots(
+        self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
+    ) -> Sequence[Snapshot]:
+        return await self._read(Reads.snapshots, scope, task_ids, history, artifacts)
 
     async def events(
         self, scope: Scope, task_id: str, *, after: int, limit: int
@@ -214,9 +220,15 @@ class SQLiteStore:
         return await self._read(Reads.events, scope, task_id, after, limit)
 
     async def messages(
-        self, scope: Scope, task_id: str, *, before: int | None, limit: int
+        self,
+        scope: Scope,
+        task_id: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int,
     ) -> Sequence[tuple[int, bytes]]:
-        return await self._read(Reads.messages, scope, task_id, before, limit)
+        return await self._read(Reads.messages, scope, task_id, before, after, limit)
 
     async def tasks(self, query: TaskQuery) -> TaskPage:
         return await self._read(Reads.tasks, query)

@@ -14,6 +14,7 @@ from greenroom.protocol.errors import (
     TaskNotFoundError,
 )
 from greenroom.runtime.call import Principal
+from greenroom.stores.memory import MemoryStore
 
 from ..support.drive import Caller, result, running, said, settle
 
@@ -211,6 +212,27 @@ async def test_artifacts_and_history_are_listed_when_asked_for() -> None:
         assert other.artifacts == []
         assert len(newest.history or []) == 1
         assert said(other) == "more?"
+
+
+async def test_a_page_with_artifacts_and_history_is_read_at_once() -> None:
+    reads: list[str] = []
+
+    class CountingStore(MemoryStore):
+        async def snapshot(self, *args: Any, **options: Any) -> Any:
+            reads.append("snapshot")
+            return await super().snapshot(*args, **options)
+
+        async def snapshots(self, *args: Any, **options: Any) -> Any:
+            reads.append("snapshots")
+            return await super().snapshots(*args, **options)
+
+    async with running(turns(), store=CountingStore()) as peer:
+        made = [(await peer.send("done")).id for _ in range(10)]
+        reads.clear()
+        tasks = (await peer.list(include_artifacts=True, history_length=1, page_size=8)).tasks
+        assert reads == ["snapshots"]
+        assert {task.id for task in tasks} < set(made)
+        assert [result(task) for task in tasks] == ["done"] * 8
 
 
 @pytest.mark.parametrize("size", [0, -1, 101])

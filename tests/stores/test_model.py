@@ -171,6 +171,8 @@ class StoresAgree(RuleBasedStateMachine):
         self.agree(lambda s: s.snapshot(scope, task_id, history=history))
         self.agree(lambda s: s.events(scope, task_id, after=at, limit=3))
         self.agree(lambda s: s.messages(scope, task_id, before=at, limit=2))
+        self.agree(lambda s: s.messages(scope, task_id, after=at, limit=2))
+        self.agree(lambda s: s.snapshots(scope, ["a", task_id], history=history))
         self.agree(lambda s: s.find_send(scope, b"k%d" % (at % 4)))
 
     @rule(
