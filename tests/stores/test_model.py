@@ -107,7 +107,7 @@ class StoresAgree(RuleBasedStateMachine):
         )
         segment = Segment(old.folded + 1, folded, b"[]") if folded > old.folded > 0 else None
         return Append(
-            old.sequence + stale,
+            old.sequence + 1000 * stale,  # never what another append of the batch makes of it
             0,
             header,
             entries,
