@@ -121,7 +121,6 @@ class Agent:
         self.on_mismatch = on_mismatch
         self.deadline = deadline
         """Seconds from its creation after which a task is cancelled."""
-        self.deps: Any = None
         self._skills: dict[str, AgentSkill] = {
             skill.id: skill for skill in (*skills, *extended_skills)
         }
@@ -203,17 +202,13 @@ class Agent:
     # --- for the runtime ------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None, None]:
-        """Hold the dependencies."""
+    async def running(self) -> AsyncGenerator[Any, None]:
+        """Hold the dependencies of one runtime; gives what the lifespan yields."""
         if self._lifespan is None:
-            yield
+            yield None
             return
         async with self._lifespan() as deps:
-            self.deps = deps
-            try:
-                yield
-            finally:
-                self.deps = None
+            yield deps
 
     def check(self) -> None:
         """Raise ``ValueError`` if the agent cannot be served."""

@@ -131,7 +131,8 @@ class Runtime:
             await self._beat()
             stack.push_async_callback(_shielded, self._retire)
             for agent in self.agents.values():
-                await stack.enter_async_context(agent.running())
+                deps = await stack.enter_async_context(agent.running())
+                self.system.deps[agent.slug] = deps
             root = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(root.cancel_scope.cancel)
             self.system.supervisor = supervisor(root)

@@ -19,6 +19,9 @@ from anyio.abc import TaskGroup
 
 log = logging.getLogger("greenroom.supervisor")
 
+_INSIST = 10
+"""How often, a second apart, children are told to end before they are left behind."""
+
 Body = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -62,10 +65,18 @@ class AsyncioSupervisor:
             await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True):
-                while self._children:
+                for _ in range(_INSIST):
+                    if not self._children:
+                        break
                     for child in self._children:
                         child.cancel()
                     await asyncio.wait(self._children, timeout=1.0)
+                else:
+                    # Better a handler that lives on for a while than a host that never stops.
+                    log.error(
+                        "%d handlers ignored every cancellation and are left behind",
+                        len(self._children),
+                    )
 
 
 class NurseryChild:

@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -45,6 +45,8 @@ class System:
         self.supervisor: Supervisor | None = None
         self.actors: dict[str, Actor] = {}
         """The directory: task id to the actor that is awake."""
+        self.deps: dict[str, Any] = {}
+        """What the lifespans of the agents yielded, by slug."""
         self.sends: dict[bytes, tuple[Actor, int, int]] = {}
         """Sends accepted and not yet committed: a repeat attaches to (actor, after, sequence)."""
         self.strays: dict[str, Scope] = {}

@@ -412,7 +412,24 @@ async def test_dependencies_live_as_long_as_the_runtime() -> None:
         assert events == ["up"]
         assert result(await peer.send("go")) == "me"
     assert events == ["up", "work", "down"]
-    assert agent.deps is None
+
+
+async def test_each_runtime_of_one_agent_has_its_own_dependencies() -> None:
+    agent = Agent("Deps")
+    made = iter(["first", "second"])
+
+    @agent.lifespan
+    async def lifespan() -> AsyncGenerator[str, None]:
+        yield next(made)
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> str:
+        return str(ctx.deps)
+
+    async with running(agent) as one:
+        async with running(agent) as other:
+            assert result(await other.send("go")) == "second"
+        assert result(await one.send("go")) == "first"
 
 
 async def test_handlers_end_before_their_dependencies() -> None:
