@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -37,7 +38,9 @@ _record = msgspec.json.Decoder(Record).decode
 def add(commands: Any) -> None:
     """Add the command to the command line."""
     tasks = commands.add_parser(
-        "tasks", help="list, show, cancel and prune the tasks of a store", description=__doc__
+        "tasks",
+        help="list, show, cancel, prune and back up the tasks of a store",
+        description=__doc__,
     )
     tasks.set_defaults(run=run)
     actions = tasks.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -45,10 +48,12 @@ def add(commands: Any) -> None:
     shown = actions.add_parser("show", help="a task's journal as a timeline")
     canceled = actions.add_parser("cancel", help="have the server cancel a task")
     pruned = actions.add_parser("prune", help="delete finished tasks and all that is theirs")
-    for action in (listed, shown, canceled, pruned):
+    saved = actions.add_parser("backup", help="copy the store to a new file while it is served")
+    for action in (listed, shown, canceled, pruned, saved):
         action.add_argument("store", help="sqlite:///path, or the path of the file")
     for action in (shown, canceled):
         action.add_argument("id", help="of the task; its beginning is enough")
+    saved.add_argument("file", type=Path, help="the new file")
     listed.add_argument("--agent", help="slug of the agent")
     listed.add_argument("--context", metavar="ID", help="of one context")
     listed.add_argument(
@@ -73,11 +78,13 @@ def _say(line: str = "") -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Carry the command out; return the exit code: 2 if it was asked wrongly or the store fails."""
-    action: Callable[[Store, argparse.Namespace], Coroutine[Any, Any, int]] = {
+    action: Callable[[Store, argparse.Namespace], Coroutine[Any, Any, int]] | None = {
         "list": _list, "show": _show, "cancel": _cancel, "prune": _prune,
-    }[parsed.action]  # fmt: skip
+    }.get(parsed.action)  # fmt: skip
 
     async def main() -> int:
+        if action is None:
+            return await _backup(parsed)
         from .stores.sqlite import SQLiteStore
 
         store = SQLiteStore(_path(parsed.store), exclusive=False)
@@ -92,6 +99,14 @@ def run(parsed: argparse.Namespace) -> int:
     except (ValueError, StoreError) as error:
         sys.stderr.write(f"greenroom: {error}\n")
         return 2
+
+
+async def _backup(parsed: argparse.Namespace) -> int:
+    from .stores.sqlite.backup import backup
+
+    size = await backup(Path(_path(parsed.store)), parsed.file)
+    _say(f"{parsed.file}: {size:,} bytes")
+    return 0
 
 
 def _path(store: str) -> str:

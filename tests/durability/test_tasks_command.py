@@ -67,3 +67,37 @@ def test_tasks_are_listed_shown_canceled_and_pruned(
     assert said("list", url) == "no tasks\n"
     assert "does not exist" in said("list", str(tmp_path / "other.db"), code=2)
     assert "no store that lasts" in said("list", "memory://", code=2)
+
+
+def test_a_store_is_copied_while_it_is_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, copy = tmp_path / "tasks.db", tmp_path / "copy.db"
+
+    async def serve() -> Task:
+        async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+            waiting = await Caller(runtime).send("go")
+            code = await anyio.to_thread.run_sync(main, ["tasks", "backup", str(path), str(copy)])
+            assert code == 0
+            await Caller(runtime).send("Ada", task=waiting.id)
+            return waiting
+
+    async def restored(task: Task) -> Task:
+        async with Runtime(agent, store=SQLiteStore(copy)) as runtime:
+            return await Caller(runtime).send("Grace", task=task.id)
+
+    waiting = anyio.run(serve)
+    done = anyio.run(restored, waiting)
+    assert done.artifacts is not None
+    assert done.artifacts[0].text == "Hello, Grace, 2"
+
+    assert main(["tasks", "backup", str(path), str(copy)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_what_is_no_store_is_not_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = tmp_path / "foreign.db"
+    foreign.write_bytes(b"")
+    assert main(["tasks", "backup", str(foreign), str(tmp_path / "copy.db")]) == 2
+    assert "not a store of Greenroom" in capsys.readouterr().err
+    assert not (tmp_path / "copy.db").exists()
