@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
 import anyio.from_thread
 
-from ..protocol.types import Message, Part, TaskState
+from ..protocol.types import Artifact, Message, Part, TaskState
 from .call import Principal
 from .cancel import Reason, TaskCancelled
+from .durable import Retry, StepOptions
 from .history import History
 from .parts import Content
+from .streaming import ArtifactWriter, StreamStep
 
 if TYPE_CHECKING:
     from .context import TaskContext
-    from .streaming import ArtifactWriter
+
+_ASYNC_ONLY = {
+    "gather": "a thread does one thing at a time",
+    "race": "a thread does one thing at a time",
+    "group": "a thread does one thing at a time",
+    "timeout": "a thread cannot be stopped midway; to bound a step there is "
+    "ctx.with_options(timeout=seconds).step(function)",
+}
 
 
 class BlockingContext:
     """What ``TaskContext`` offers, without ``await``.
 
-    After a cancel the next call raises ``TaskCancelled``.
+    After a cancel the next call raises ``TaskCancelled``. ``gather``, ``race``, ``group`` and
+    ``timeout`` are for ``async def`` handlers.
     """
 
     def __init__(self, context: TaskContext) -> None:
@@ -31,6 +45,25 @@ class BlockingContext:
     def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         call = partial(self._context._execution.called, function, *args, **kwargs)
         return anyio.from_thread.run(call)
+
+    def _do(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function that does not wait, where the actor lives."""
+
+        async def call() -> Any:
+            return function(*args)
+
+        return self._run(call)
+
+    if not TYPE_CHECKING:  # or every misspelling would type-check
+
+        def __getattr__(self, name: str) -> NoReturn:
+            told = f"BlockingContext has no {name!r}"
+            if name in _ASYNC_ONLY:
+                told = (
+                    f"ctx.{name} is for `async def` handlers: {_ASYNC_ONLY[name]}. Write the "
+                    f"handler as `async def`; plain functions can be its steps"
+                )
+            raise AttributeError(told, name=name, obj=self)
 
     @property
     def message(self) -> Message:
@@ -117,8 +150,63 @@ class BlockingContext:
         message: Message = self._run(self._context.receive)
         return message
 
+    def stream(
+        self,
+        name: str,
+        generator: Callable[..., Any],
+        *args: Any,
+        on_restart: str = "again",
+        **kwargs: Any,
+    ) -> Artifact:
+        """Run a generator as a step whose chunks are streamed, in this thread."""
+        if inspect.isasyncgenfunction(generator):
+            artifact: Artifact = self._run(
+                self._context.stream, name, generator, *args, on_restart=on_restart, **kwargs
+            )
+            return artifact
+        step = StreamStep(self._context, name, on_restart)
+        self._run(step.begin)
+        with step.busy:
+            if not step.done:
+                self._run(step.ready)
+                with closing(generator(*args, **kwargs, **step.keywords)) as produced:
+                    for content in produced:
+                        self._run(step.write, content)
+                self._do(step.end)
+        return step.artifact
+
     def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return self._run(self._context.step, function, *args, **kwargs)
+
+    def with_options(
+        self, *, name: str | None = None, retry: Retry | None = None, timeout: float | None = None
+    ) -> BlockingSteps:
+        """``ctx.with_options(timeout=5, retry=Retry()).step(fn, ...)``. Seconds."""
+        return BlockingSteps(self, StepOptions(name=name, retry=retry, timeout=timeout))
+
+    def now(self) -> datetime:
+        found: datetime = self._do(self._context.now)
+        return found
+
+    def uuid(self) -> UUID:
+        found: UUID = self._do(self._context.uuid)
+        return found
+
+    def random(self) -> float:
+        found: float = self._do(self._context.random)
+        return found
+
+    def patched(self, name: str) -> bool:
+        found: bool = self._do(self._context.patched, name)
+        return found
+
+    def restart(self, state: Any = None) -> NoReturn:
+        self._run(self._context.restart, state)
+        raise AssertionError("a restart unwinds the handler")
+
+    @property
+    def restart_state(self) -> Any:
+        return self._context.restart_state
 
     def sleep(self, seconds: float) -> None:
         self._run(self._context.sleep, seconds)
@@ -137,6 +225,19 @@ class BlockingContext:
 
     def __repr__(self) -> str:
         return f"<BlockingContext {self.task_id}>"
+
+
+class BlockingSteps:
+    """``BlockingContext.with_options``."""
+
+    def __init__(self, context: BlockingContext, options: StepOptions) -> None:
+        self._context = context
+        self._options = options
+
+    def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """As ``BlockingContext.step``, with the options."""
+        context = self._context
+        return context._run(context._context._run_step, function, self._options, args, kwargs)
 
 
 class BlockingWriter:
@@ -158,4 +259,4 @@ class BlockingWriter:
             self._context._run(self._writer.__aexit__, None, None, None)
 
 
-__all__ = ["BlockingContext", "BlockingWriter"]
+__all__ = ["BlockingContext", "BlockingSteps", "BlockingWriter"]

@@ -213,10 +213,15 @@ class DurableOperations:
     ) -> Any:
         if inspect.iscoroutinefunction(function):
             return await function(*args, **kwargs)
+        # The thread of a plain handler stands still meanwhile: the step takes its place. If both
+        # had to be counted, as many handlers as there may be threads would wait for ever.
+        limiter = (
+            anyio.CapacityLimiter(1)
+            if self._execution.handler.threaded
+            else self._actor.system.threads
+        )
         value = await anyio.to_thread.run_sync(
-            partial(function, *args, **kwargs),
-            abandon_on_cancel=True,
-            limiter=self._actor.system.threads,
+            partial(function, *args, **kwargs), abandon_on_cancel=True, limiter=limiter
         )
         return await value if inspect.isawaitable(value) else value
 

@@ -138,6 +138,90 @@ class ArtifactWriter:
         )
 
 
+class StreamStep:
+    """A step whose chunks are events of the artifact ``name``; ``done`` if replay has all of it.
+
+    ``begin``, then within ``busy``: ``ready``, ``write`` for each chunk, ``end``.
+    """
+
+    def __init__(self, context: TaskContext, name: str, on_restart: str) -> None:
+        if on_restart not in ("again", "continue"):
+            raise ValueError(f"on_restart is 'again' or 'continue', not {on_restart!r}")
+        self._context = context
+        self._name = name
+        self._continues = on_restart == "continue"
+        self._chunks = 0
+        self._begun = False
+        self._parts: list[Part] = []
+        self.done = False
+        self.keywords: dict[str, Any] = {}
+        """What the generator is told beside its arguments."""
+
+    @property
+    def artifact(self) -> Artifact:
+        return Artifact(artifact_id=self._name, name=self._name, parts=self._parts)
+
+    async def begin(self) -> None:
+        """Take the place of the operation, and what is recorded of it."""
+        context = self._context
+        self.busy = Busy(context._branch())
+        self._op = op = await context._begin()
+        self._inner = below(op)
+        self.done = context._ledger.record(op, "stream", self._name) is not None
+        committed: list[Part] = []
+        for entry in context._ledger.below(op):
+            self._chunks += 1
+            event = (
+                _response.decode(entry.body).artifact_update if entry.kind is Kind.EVENT else None
+            )
+            if event is None or event.artifact.artifact_id != self._name:
+                what = "a question" if event is None else f"stream {event.artifact.artifact_id!r}"
+                raise ReplayMismatch(op, what, f"stream {self._name!r}")
+            if not event.append:
+                committed.clear()
+            if event.artifact.parts != SEAL:
+                committed.extend(event.artifact.parts)
+        if self.done:
+            self._parts = committed
+        elif self._chunks and self._continues:
+            self.keywords = {"committed": list(committed)}
+            self._parts = committed
+            self._begun = True
+
+    async def ready(self) -> None:
+        """What happened before is durable before anything can happen outside."""
+        self._context._execution.begins_durable()
+        await self._context._actor.flushed()
+        await self._context._actor.system.until_alive()
+
+    async def write(self, content: parts.Content) -> None:
+        chunk = parts.parts_of(content)
+        if self._begun:
+            self._emit(Artifact(artifact_id=self._name, parts=chunk))
+        else:
+            self._emit(Artifact(artifact_id=self._name, name=self._name, parts=chunk))
+        self._parts.extend(chunk)
+        await self._context._room()
+
+    def end(self) -> None:
+        """It is whole: never to be called again."""
+        if self._begun:
+            self._emit(Artifact(artifact_id=self._name, parts=SEAL), last=True)
+        self._context._actor.record(self._op, record("stream", self._name))
+
+    def _emit(self, artifact: Artifact, *, last: bool = False) -> None:
+        actor = self._context._actor
+        self._chunks += 1
+        actor.add_artifact(
+            TaskArtifactUpdateEvent(
+                task_id=actor.id, context_id=actor.context_id,
+                artifact=artifact, append=self._begun, last_chunk=last,
+            ),
+            Op(self._inner, self._chunks),
+        )  # fmt: skip
+        self._begun = True
+
+
 async def stream(
     context: TaskContext,
     name: str,
@@ -147,68 +231,16 @@ async def stream(
     on_restart: str,
 ) -> Artifact:
     """``TaskContext.stream``."""
-    if on_restart not in ("again", "continue"):
-        raise ValueError(f"on_restart is 'again' or 'continue', not {on_restart!r}")
-    branch = context._branch()
-    op = await context._begin()
-    actor = context._actor
-    inner = below(op)
-    done = context._ledger.record(op, "stream", name) is not None
-    committed: list[Part] = []
-    chunks = 0
-    for entry in context._ledger.below(op):
-        chunks += 1
-        event = _response.decode(entry.body).artifact_update if entry.kind is Kind.EVENT else None
-        if event is None or event.artifact.artifact_id != name:
-            what = "a question" if event is None else f"stream {event.artifact.artifact_id!r}"
-            raise ReplayMismatch(op, what, f"stream {name!r}")
-        if not event.append:
-            committed.clear()
-        if event.artifact.parts != SEAL:
-            committed.extend(event.artifact.parts)
-    first = Artifact(artifact_id=name, name=name, parts=committed)
-    with Busy(branch):
-        if done:
-            return first
-        whole: list[Part] = []
-        begun = False
-        if chunks and on_restart == "continue":
-            kwargs = {**kwargs, "committed": list(committed)}
-            whole = list(committed)
-            begun = True
-        # What happened before is durable before anything can happen outside.
-        context._execution.begins_durable()
-        await actor.flushed()
-        await actor.system.until_alive()
-        async with aclosing(generator(*args, **kwargs)) as produced:
-            async for content in produced:
-                chunk = parts.parts_of(content)
-                chunks += 1
-                artifact = (
-                    Artifact(artifact_id=name, parts=chunk)
-                    if begun
-                    else Artifact(artifact_id=name, name=name, parts=chunk)
-                )
-                actor.add_artifact(
-                    TaskArtifactUpdateEvent(
-                        task_id=actor.id, context_id=actor.context_id,
-                        artifact=artifact, append=begun,
-                    ),
-                    Op(inner, chunks),
-                )  # fmt: skip
-                begun = True
-                whole.extend(chunk)
-                await context._room()
-        if begun:
-            actor.add_artifact(
-                TaskArtifactUpdateEvent(
-                    task_id=actor.id, context_id=actor.context_id,
-                    artifact=Artifact(artifact_id=name, parts=SEAL), append=True, last_chunk=True,
-                ),
-                Op(inner, chunks + 1),
-            )  # fmt: skip
-        actor.record(op, record("stream", name))
-    return msgspec.structs.replace(first, parts=whole)
+    step = StreamStep(context, name, on_restart)
+    await step.begin()
+    with step.busy:
+        if not step.done:
+            await step.ready()
+            async with aclosing(generator(*args, **kwargs, **step.keywords)) as produced:
+                async for content in produced:
+                    await step.write(content)
+            step.end()
+    return step.artifact
 
 
 async def pump(context: TaskContext, generator: AsyncGenerator[Any, None]) -> Any:

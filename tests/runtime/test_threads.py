@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -13,9 +14,10 @@ import pytest
 
 from greenroom import Agent, InputRequired, Message, Part, Role, TaskState
 from greenroom.runtime.blocking import BlockingContext
-from greenroom.runtime.cancel import TaskCancelled
+from greenroom.runtime.cancel import StepFailed, TaskCancelled
+from greenroom.runtime.durable import Retry
 
-from ..support.drive import read, result, running, said, states
+from ..support.drive import KeptStore, read, result, running, said, states
 
 pytestmark = pytest.mark.anyio
 
@@ -219,3 +221,201 @@ async def test_the_number_of_threads_is_bounded() -> None:
                 group.start_soon(peer.send, "go")
         assert counts["most"] <= 2
         assert (await peer.list(status=TaskState.COMPLETED)).total_size == 20
+
+
+# --- the rest of the face -------------------------------------------------------------------------
+
+
+def only(handler: Callable[[BlockingContext], Any], **options: Any) -> Agent:
+    agent = Agent("Plain", **options)
+    agent.handler(handler)
+    return agent
+
+
+async def test_a_plain_generator_is_streamed_from_the_handlers_own_thread() -> None:
+    threads: list[int] = []
+
+    def words(count: int, *, last: str) -> Iterator[str]:
+        for number in range(count):
+            threads.append(threading.get_ident())
+            yield f"{number} "
+        yield last
+
+    def handler(ctx: BlockingContext) -> str:
+        threads.append(threading.get_ident())
+        return f"{ctx.stream('words', words, 3, last='end').text}!"
+
+    async with running(only(handler)) as peer:
+        frames = await read(await peer.stream("go"))
+        assert states(frames) == [
+            "submitted", "working", *["+words"] * 5, "+result", "completed"
+        ]  # fmt: skip
+        [task] = (await peer.list(include_artifacts=True)).tasks
+        streamed, last = task.artifacts or []
+        assert [part.text for part in streamed.parts] == ["0 ", "1 ", "2 ", "end"]
+        assert last.text == f"{streamed.text}!"
+        assert len(set(threads)) == 1
+        assert threads[0] != threading.get_ident()
+
+
+async def test_an_async_generator_may_be_streamed_too() -> None:
+    async def words() -> AsyncGenerator[str, None]:
+        yield "a"
+        yield "b"
+
+    def handler(ctx: BlockingContext) -> None:
+        ctx.stream("words", words)
+
+    async with running(only(handler)) as peer:
+        assert result(await peer.send("go")) == "ab"
+
+
+async def test_what_was_recorded_comes_back_after_a_rest() -> None:
+    calls: list[str] = []
+    facts: list[tuple[Any, ...]] = []
+    ended = threading.Event()
+
+    def words() -> Iterator[str]:
+        calls.append("words")
+        yield "a"
+
+    def double(number: int) -> int:
+        calls.append("double")
+        return 2 * number
+
+    def flaky() -> int:
+        calls.append("flaky")
+        if calls.count("flaky") < 3:
+            raise ValueError("not yet")
+        return 7
+
+    def handler(ctx: BlockingContext) -> str:
+        artifact = ctx.stream("words", words)
+        retried = ctx.with_options(retry=Retry(delay=0.0)).step(flaky)
+        facts.append(
+            (artifact, ctx.step(double, 4), retried, ctx.now(), ctx.uuid(), ctx.random(),
+             ctx.patched("new"))
+        )  # fmt: skip
+        try:
+            return ctx.ask("more?")  # type: ignore[no-any-return]
+        finally:
+            ended.set()
+
+    async with running(only(handler), idle=0.05) as peer:
+        task = await peer.send("go")
+        assert await anyio.to_thread.run_sync(ended.wait, 10)
+        assert result(await peer.send("end", task=task.id)) == "aend"
+    assert calls == ["words", "flaky", "flaky", "flaky", "double"]
+    first, second = facts
+    assert first == second
+    assert first[1:3] == (8, 7)
+    assert first[-1] is True
+
+
+async def test_an_interrupted_stream_goes_on_behind_what_was_committed() -> None:
+    store = KeptStore()
+    seen: list[list[str | None]] = []
+    first = threading.Event()
+    hold = threading.Event()
+
+    def words(committed: Sequence[Part] = ()) -> Iterator[str]:
+        seen.append([part.text for part in committed])
+        for number in range(len(committed), 3):
+            if number == 2 and not committed:
+                first.set()
+                hold.wait(10)
+            yield str(number)
+
+    def handler(ctx: BlockingContext) -> None:
+        ctx.stream("words", words, on_restart="continue")
+
+    async with running(only(handler), store=store, cancel_grace=0.05) as peer:
+        task = await peer.send("go", now=True)
+        assert await anyio.to_thread.run_sync(first.wait, 10)
+        await peer.until(task.id, lambda task: len(result(task)) == 2)
+    hold.set()
+    async with running(only(handler), store=store) as peer:
+        await peer.over(task.id)
+        assert result(await peer.get(task.id)) == "012"
+    assert seen == [[], ["0", "1"]]
+
+
+async def test_it_may_restart_with_a_state() -> None:
+    def handler(ctx: BlockingContext) -> str:
+        count: int = ctx.restart_state or 0
+        if count < 3:
+            ctx.restart(count + 1)
+        return f"{count} restarts"
+
+    async with running(only(handler)) as peer:
+        assert result(await peer.send("go")) == "3 restarts"
+
+
+async def test_a_step_with_a_time_out_fails() -> None:
+    hold = threading.Event()
+
+    def handler(ctx: BlockingContext) -> str:
+        try:
+            ctx.with_options(timeout=0.05, name="slow").step(hold.wait, 10)
+        except StepFailed as failed:
+            return f"{failed.step} {failed.type}"
+        return "in time"
+
+    async with running(only(handler)) as peer:
+        assert result(await peer.send("go")) == "slow TimeoutError"
+    hold.set()
+
+
+@pytest.mark.parametrize("name", ["gather", "race", "group", "timeout"])
+async def test_what_needs_a_coroutine_says_so(name: str) -> None:
+    def handler(ctx: BlockingContext) -> str:
+        assert not hasattr(ctx, name)
+        with pytest.raises(AttributeError, match=f"ctx.{name} is for `async def` handlers"):
+            getattr(ctx, name)()
+        with pytest.raises(AttributeError, match="no 'gathr'"):
+            ctx.gathr()  # type: ignore[attr-defined]
+        return "told"
+
+    async with running(only(handler)) as peer:
+        assert result(await peer.send("go")) == "told"
+
+
+async def test_as_many_handlers_as_threads_may_all_be_at_a_step() -> None:
+    together = threading.Barrier(2)
+
+    def meet() -> str:
+        together.wait(10)
+        return "met"
+
+    def handler(ctx: BlockingContext) -> Any:
+        return ctx.step(meet)
+
+    async with running(only(handler), threads=2) as peer:
+        found: list[str] = []
+
+        async def go() -> None:
+            found.append(result(await peer.send("go")))
+
+        with anyio.fail_after(5.0):
+            async with anyio.create_task_group() as group:
+                group.start_soon(go)
+                group.start_soon(go)
+        assert found == ["met", "met"]
+
+
+async def test_a_long_history_comes_in_pages() -> None:
+    heard: list[str] = []
+
+    def handler(ctx: BlockingContext) -> Any:
+        if ctx.text != "look":
+            return InputRequired("more?")
+        heard.extend(message.text for message in ctx.history(150))
+        return "done"
+
+    async with running(only(handler)) as peer:
+        task = await peer.send("0", history=0)
+        for number in range(1, 80):
+            await peer.send(str(number), task=task.id, history=0)
+        await peer.send("look", task=task.id, history=0)
+    assert len(heard) == 150
+    assert heard[-3:] == ["79", "more?", "look"]
