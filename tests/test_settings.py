@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from greenroom import Agent, MemoryStore, Runtime
 from greenroom.app import check, open_store
+from greenroom.runtime.settings import RuntimeSettings
 from greenroom.settings import Settings, SettingsError, load, names, options
 
 
@@ -38,6 +40,11 @@ def test_the_environment_names_the_file(tmp_path: Path) -> None:
         ({"GREENROOM_PORT": "many"}, "setting port: Expected `int`"),
         ({"GREENROOM_PORT": "99999"}, "setting port: Expected `int` <= 65535"),
         ({"GREENROOM_RUNTIME_IDLE": "x"}, "setting runtime.idle"),
+        ({"GREENROOM_RUNTIME_IDLE": "-1"}, "setting runtime.idle: Expected `float` >= 0.0"),
+        ({"GREENROOM_RUNTIME_IDLE": "nan"}, "setting runtime.idle: Expected `float` >= 0.0"),
+        ({"GREENROOM_RUNTIME_WINDOW": "0"}, "setting runtime.window: Expected `int` >= 1"),
+        ({"GREENROOM_RUNTIME_PAGE_SIZE": "101"}, "setting runtime.page_size"),
+        ({"GREENROOM_RUNTIME_TASK_RETENTION": "-5"}, "setting runtime.task_retention"),
         ({"GREENROOM_BACKEND": "twisted"}, "'twisted'; it is one of asyncio, trio"),
         ({"GREENROOM_PUBLIC_URL": "agents.example.com"}, "as in https://agents.example.com"),
         ({"GREENROOM_ZZZZZZZZZ": "1"}, "`greenroom serve --help` lists them"),
@@ -66,6 +73,19 @@ def test_bad_files_say_what_is_wrong(tmp_path: Path, source: str, text: str) -> 
     assert text in str(caught.value)
     with pytest.raises(SettingsError, match="cannot read"):
         load(config=str(tmp_path / "none.toml"))
+
+
+def test_limits_of_the_runtime_hold_in_code_too() -> None:
+    agent = Agent("A")
+    agent.handler(lambda ctx: ctx.text)
+    for name, wrong in (
+        ("window", RuntimeSettings(window=0)),
+        ("idle", RuntimeSettings(idle=-1.0)),
+        ("lease", RuntimeSettings(lease=0.0)),
+        ("history_limit", RuntimeSettings(history_limit=-1)),
+    ):
+        with pytest.raises(ValueError, match=f"RuntimeSettings: .* for {name}$"):
+            Runtime(agent, store=MemoryStore(), settings=wrong)
 
 
 def test_what_an_orchestrator_sets_for_a_service_of_this_name_is_not_ours() -> None:
