@@ -12,7 +12,7 @@ import anyio
 
 from .actor import Actor
 from .directory import Directory
-from .ports import TaskRef
+from .ports import NEVER, TaskRef
 from .system import System
 
 log = logging.getLogger("greenroom.housekeeping")
@@ -36,6 +36,8 @@ class Housekeeping:
         """Tasks that could not be woken, and when to try again."""
         self.recovered = 0
         self.pruned = 0
+        self.expired = 0
+        """Contexts."""
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -120,14 +122,22 @@ class Housekeeping:
         system = self._system
         settings = system.settings
         now = system.now()
-        kept = settings.task_retention
+
+        def before(kept: float | None) -> float:
+            return NEVER if kept is None else now - kept
+
         pruned = await system.store.prune(
-            tasks_before=now - kept if kept is not None else float("-inf"),
-            sends_before=now - settings.send_retention,
+            tasks_before=before(settings.task_retention),
+            sends_before=before(settings.send_retention),
+            contexts_before=before(settings.context_retention),
+            events_before=before(settings.event_retention),
             limit=BATCH,
         )
         self.pruned += pruned.tasks
-        return pruned.tasks + pruned.sends >= BATCH
+        if pruned.contexts:
+            self.expired += pruned.contexts
+            log.info("%d contexts expired; their tasks were deleted", pruned.contexts)
+        return pruned.tasks + pruned.sends >= BATCH or BATCH in (pruned.contexts, pruned.logs)
 
     async def _wake(self, ref: TaskRef) -> Actor | None:
         """The actor of a task, awake; ``None`` if it cannot be woken now."""

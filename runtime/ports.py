@@ -217,9 +217,30 @@ class DueTimer(Struct, frozen=True):
     timer: Timer
 
 
+class Context(Struct, frozen=True):
+    """A conversation, as its tasks tell of it: it is there from the first of them to the last."""
+
+    id: str
+    created_at: float
+    """Of its first task that is kept."""
+    active_at: float
+    """When the status of one of its tasks last changed."""
+    tasks: int
+    live: int
+    """How many of them are not over."""
+
+
 class Pruned(Struct, frozen=True):
     tasks: int = 0
+    """Not counting those of contexts."""
     sends: int = 0
+    contexts: int = 0
+    logs: int = 0
+    """Finished tasks whose older events were deleted."""
+
+
+NEVER = float("-inf")
+"""As a moment before which to prune: nothing is so old."""
 
 
 class StoreError(Exception):
@@ -242,7 +263,32 @@ class OutcomeUnknownError(StoreError):
     """The commit failed half-way: only reading again tells whether it happened."""
 
 
-class Store(Protocol):
+class ContextStore(Protocol):
+    """Which conversations there are."""
+
+    async def contexts(
+        self, scope: Scope, *, limit: int, after: tuple[float, str] | None = None
+    ) -> Sequence[Context]:
+        """Read contexts, those active last first, ties by ``id`` descending; ``after`` is the
+        (active_at, id) of the last one of the page before."""
+
+    async def context(self, scope: Scope, context_id: str) -> Context | None:
+        """Read one; ``None``: the scope has no task in it."""
+
+
+class ResultStore(Protocol):
+    """What became of tasks and messages."""
+
+    async def snapshot(
+        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
+    ) -> Snapshot | None:
+        """Read a task for showing; ``history`` is how many messages (``None``: all)."""
+
+    async def sent(self, scope: Scope, message_id: str) -> SendRecord | None:
+        """Return the newest send of a message with this id that is remembered."""
+
+
+class Store(ContextStore, ResultStore, Protocol):
     """Durable state of tasks. Safe to call from many children of one event loop at once."""
 
     async def open(self, *, now: float) -> None:
@@ -268,11 +314,6 @@ class Store(Protocol):
 
     async def load(self, scope: Scope, task_id: str) -> Loaded | None:
         """Read what an actor needs to wake."""
-
-    async def snapshot(
-        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
-    ) -> Snapshot | None:
-        """Read a task for showing; ``history`` is how many messages (``None``: all)."""
 
     async def snapshots(
         self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
@@ -339,10 +380,23 @@ class Store(Protocol):
     async def next_due(self) -> float | None:
         """When the earliest timer is due."""
 
-    async def prune(self, *, tasks_before: float, sends_before: float, limit: int) -> Pruned:
+    async def prune(
+        self,
+        *,
+        tasks_before: float,
+        sends_before: float,
+        contexts_before: float = NEVER,
+        events_before: float = NEVER,
+        limit: int,
+    ) -> Pruned:
         """Delete up to ``limit`` terminal tasks (with all that is theirs) whose status last changed
         before ``tasks_before``, oldest first, and up to ``limit`` sends made before
-        ``sends_before``. A send outlives its task: a late repeat must not do the work again."""
+        ``sends_before``. A send outlives its task: a late repeat must not do the work again.
+
+        Also up to ``limit`` contexts, that is all their tasks, which were last active before
+        ``contexts_before`` and have no task that is not over; and of up to ``limit`` terminal tasks
+        whose status last changed before ``events_before`` the events that are in segments:
+        ``floor`` becomes ``folded``."""
 
 
 class Clock(Protocol):
@@ -352,8 +406,9 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "ALL_TIMERS", "COMMITTED", "LOST", "Append", "Clock", "DueTimer", "Entry", "EventPage",
-    "Header", "Kind", "Loaded", "Outcome", "OutcomeUnknownError", "Pruned", "Segment",
+    "ALL_TIMERS", "COMMITTED", "LOST", "NEVER", "Append", "Clock", "Context", "ContextStore",
+    "DueTimer", "Entry", "EventPage", "Header", "Kind", "Loaded", "Outcome", "OutcomeUnknownError",
+    "Pruned", "ResultStore", "Segment",
     "SendRecord", "Snapshot", "Store", "StoreClosedError", "StoreError", "StoreFormatError",
     "StoreInUseError", "TaskPage",
     "TaskQuery", "TaskRef", "Timer", "Verdict",

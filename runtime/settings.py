@@ -54,12 +54,12 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """How long a repeated ``messageId`` gets its first answer."""
     task_retention: NotNegative | None = None
     """How long a finished task is kept; ``None``: for ever."""
-    context_retention: float | None = None
+    context_retention: NotNegative | None = None
     """A context without a task that is not over is forgotten with all its tasks this long after it
     was last active; ``None``: never."""
-    context_idle: float = 3600.0
+    context_idle: NotNegative = 3600.0
     """A context that was not active for this long is shown as idle."""
-    event_retention: float | None = None
+    event_retention: NotNegative | None = None
     """How long streams of a finished task can be resumed from any event; later they are told that
     they begin anew. What was not folded yet is kept. ``None``: as long as the task."""
     sweep_every: Positive = 1.0

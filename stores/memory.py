@@ -21,7 +21,9 @@ from ..runtime.ports import (
     ALL_TIMERS,
     COMMITTED,
     LOST,
+    NEVER,
     Append,
+    Context,
     DueTimer,
     Entry,
     EventPage,
@@ -107,6 +109,22 @@ class _Owned:
 
     def displace(self, updated_at: float, task_id: str) -> None:
         del self.order[bisect_left(self.order, (updated_at, task_id))]
+
+    def contexts(self) -> list[Context]:
+        found: dict[str, Context] = {}
+        for task in self.tasks.values():
+            h = task.header
+            live = int(h.state not in TERMINAL)
+            new = Context(h.context_id, h.created_at, h.updated_at, 1, live)
+            old = found.get(new.id)
+            found[new.id] = new if old is None else Context(
+                new.id,
+                min(old.created_at, new.created_at),
+                max(old.active_at, new.active_at),
+                old.tasks + 1,
+                old.live + live,
+            )  # fmt: skip
+        return list(found.values())
 
     def find(self, query: TaskQuery) -> TaskPage:
         order, tasks = self.order, self.tasks
@@ -242,6 +260,14 @@ class MemoryStore:
         owned = self._scopes.get(scope)
         return None if owned is None else owned.sends.get(key)
 
+    async def sent(self, scope: Scope, message_id: str) -> SendRecord | None:
+        self._check()
+        owned = self._scopes.get(scope)
+        if owned is None:
+            return None
+        sends = reversed(owned.sends.values())
+        return next((send for send in sends if send.message_id == message_id), None)
+
     async def header(self, scope: Scope, task_id: str) -> Header | None:
         task = self._find(scope, task_id)
         return None if task is None else task.header
@@ -309,6 +335,21 @@ class MemoryStore:
         self._check()
         owned = self._scopes.get(query.scope)
         return TaskPage() if owned is None else owned.find(query)
+
+    async def contexts(
+        self, scope: Scope, *, limit: int, after: tuple[float, str] | None = None
+    ) -> Sequence[Context]:
+        self._check()
+        owned = self._scopes.get(scope)
+        found = [] if owned is None else owned.contexts()
+        found.sort(key=lambda context: (context.active_at, context.id), reverse=True)
+        return [c for c in found if after is None or (c.active_at, c.id) < after][:limit]
+
+    async def context(self, scope: Scope, context_id: str) -> Context | None:
+        self._check()
+        owned = self._scopes.get(scope)
+        found = [] if owned is None else owned.contexts()
+        return next((context for context in found if context.id == context_id), None)
 
     def _find(self, scope: Scope, task_id: str) -> _Task | None:
         self._check()
@@ -398,8 +439,18 @@ class MemoryStore:
         self._check()
         return self._timers[0][0] if self._timers else None
 
-    async def prune(self, *, tasks_before: float, sends_before: float, limit: int) -> Pruned:
+    async def prune(
+        self,
+        *,
+        tasks_before: float,
+        sends_before: float,
+        contexts_before: float = NEVER,
+        events_before: float = NEVER,
+        limit: int,
+    ) -> Pruned:
         self._check()
+        contexts = self._prune_contexts(contexts_before, limit) if contexts_before > NEVER else 0
+        logs = self._prune_events(events_before, limit) if events_before > NEVER else 0
         oldest = merge(*(self._old(owned, tasks_before) for owned in self._scopes.values()))
         refs = [TaskRef(scope, task_id) for _, scope, task_id in islice(oldest, limit)]
         for ref in refs:
@@ -417,7 +468,32 @@ class MemoryStore:
         for scope, owned in list(self._scopes.items()):
             if not (owned.tasks or owned.sends):
                 del self._scopes[scope]
-        return Pruned(len(refs), len(sends))
+        return Pruned(len(refs), len(sends), contexts, logs)
+
+    def _prune_contexts(self, before: float, limit: int) -> int:
+        outdated = [
+            (scope, context.id)
+            for scope, owned in self._scopes.items()
+            for context in owned.contexts()
+            if context.active_at < before and not context.live
+        ][:limit]
+        for scope, context_id in outdated:
+            tasks = self._scopes[scope].tasks
+            for task_id in [id for id, t in tasks.items() if t.header.context_id == context_id]:
+                self._delete(TaskRef(scope, task_id))
+        return len(outdated)
+
+    def _prune_events(self, before: float, limit: int) -> int:
+        outdated = [
+            (owned, owned.tasks[task_id])
+            for owned in self._scopes.values()
+            for _, _, task_id in self._old(owned, before)
+            if owned.tasks[task_id].header.floor < owned.tasks[task_id].header.folded
+            and owned.tasks[task_id].header.folded > 1
+        ][:limit]
+        for owned, task in outdated:
+            self._update(owned, task, replace(task.header, floor=task.header.folded))
+        return len(outdated)
 
     @staticmethod
     def _old(owned: _Owned, before: float) -> Iterable[tuple[float, Scope, str]]:

@@ -6,7 +6,7 @@ clauses never. ``CLAUSES`` hold for every store, ``DURABLE_CLAUSES`` for those t
 ``close``.
 """
 
-from . import appends, durability, listing, ownership, reading, timekeeping
+from . import appends, contexts, durability, listing, ownership, reading, timekeeping
 from .given import Clause, MakeStore
 
 
@@ -19,7 +19,7 @@ def _clauses(*modules: object) -> tuple[Clause, ...]:
     )
 
 
-CLAUSES = _clauses(appends, reading, listing, ownership, timekeeping)
+CLAUSES = _clauses(appends, reading, listing, contexts, ownership, timekeeping)
 DURABLE_CLAUSES = _clauses(durability)
 
 __all__ = ["CLAUSES", "DURABLE_CLAUSES", "Clause", "MakeStore"]

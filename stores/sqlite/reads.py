@@ -9,6 +9,8 @@ from operator import attrgetter
 
 from ...runtime.call import Scope
 from ...runtime.ports import (
+    NEVER,
+    Context,
     DueTimer,
     Entry,
     EventPage,
@@ -32,6 +34,12 @@ run, run_start, epoch, node, folded, floor, metadata, handler, blocked, attempts
 HEADER = f"SELECT {_COLUMNS} FROM task WHERE scope = {SCOPE} AND id = ?"
 """Parameters: deployment, the scope, id of the task. See ``header_of``."""
 _LAST = (1 << SHIFT) - 1
+_CONTEXTS = f"""SELECT context_id, min(created_at), max(updated_at) AS active, count(*),
+sum(NOT {OVER}) FROM task WHERE scope = {SCOPE}"""
+OUTDATED = f"max(updated_at) < ? AND sum(NOT {OVER}) = 0"
+"""Of the tasks of one context: that it may go."""
+FOLDED = f"updated_at < ? AND {OVER} AND folded > 1 AND floor < folded"
+"""Of a task: that its events may go."""
 
 
 def header_of(scope: Scope, row: Row) -> Header:
@@ -62,6 +70,56 @@ class Reads:
             (self._deployment, *scope, key),
         ).fetchone()
         return None if row is None else SendRecord(*row)
+
+    def sent(self, db: sqlite3.Connection, scope: Scope, message_id: str) -> SendRecord | None:
+        row = db.execute(
+            "SELECT key, message_id, created_at, task_id, message FROM send "
+            f"WHERE scope = {SCOPE} AND message_id = ? ORDER BY number DESC LIMIT 1",
+            (self._deployment, *scope, message_id),
+        ).fetchone()
+        return None if row is None else SendRecord(*row)
+
+    def contexts(
+        self, db: sqlite3.Connection, scope: Scope, limit: int, after: tuple[float, str] | None
+    ) -> Sequence[Context]:
+        having = "" if after is None else "HAVING (active, context_id) < (?, ?)"
+        rows = db.execute(
+            f"{_CONTEXTS} GROUP BY context_id {having} "
+            "ORDER BY active DESC, context_id DESC LIMIT ?",
+            (self._deployment, *scope, *(after or ()), limit),
+        )
+        return [Context(*row) for row in rows]
+
+    def context(self, db: sqlite3.Connection, scope: Scope, context_id: str) -> Context | None:
+        row = db.execute(
+            f"{_CONTEXTS} AND context_id = ? GROUP BY context_id",
+            (self._deployment, *scope, context_id),
+        ).fetchone()
+        return None if row is None else Context(*row)
+
+    def outdated(
+        self, db: sqlite3.Connection, contexts_before: float, events_before: float, limit: int
+    ) -> tuple[Sequence[tuple[int, str]], Sequence[int]]:
+        """Find (scope, id) of contexts and the numbers of tasks of which something may be pruned:
+        here, where it keeps nobody from writing."""
+        contexts: Sequence[tuple[int, str]] = ()
+        if contexts_before > NEVER:
+            contexts = db.execute(
+                "SELECT task.scope, task.context_id FROM task JOIN (SELECT DISTINCT scope, "
+                f"context_id FROM task WHERE deployment = ? AND updated_at < ? AND {OVER}) AS old "
+                "ON task.scope = old.scope AND task.context_id = old.context_id "
+                f"GROUP BY 1, 2 HAVING {OUTDATED} LIMIT ?",
+                (self._deployment, contexts_before, contexts_before, limit),
+            ).fetchall()
+        numbers: Sequence[int] = ()
+        if events_before > NEVER:
+            found = db.execute(
+                f"SELECT number FROM task WHERE deployment = ? AND {FOLDED} "
+                "ORDER BY updated_at LIMIT ?",
+                (self._deployment, events_before, limit),
+            )
+            numbers = [number for (number,) in found]
+        return contexts, numbers
 
     def header(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Header | None:
         row = self._find(db, scope, task_id)

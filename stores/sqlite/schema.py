@@ -129,7 +129,12 @@ CREATE TABLE node (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+CREATE INDEX send_message ON send (scope, message_id);
+"""
+"""What became of a message is asked by its id, too."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 """Scripts in order, forward only: the file's version is the number of those it has seen."""
 
 

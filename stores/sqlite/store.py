@@ -10,7 +10,9 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from ...runtime.call import Scope
 from ...runtime.ports import (
+    NEVER,
     Append,
+    Context,
     DueTimer,
     Entry,
     EventPage,
@@ -197,6 +199,17 @@ class SQLiteStore:
     async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
         return await self._read(Reads.find_send, scope, key)
 
+    async def sent(self, scope: Scope, message_id: str) -> SendRecord | None:
+        return await self._read(Reads.sent, scope, message_id)
+
+    async def contexts(
+        self, scope: Scope, *, limit: int, after: tuple[float, str] | None = None
+    ) -> Sequence[Context]:
+        return await self._read(Reads.contexts, scope, limit, after)
+
+    async def context(self, scope: Scope, context_id: str) -> Context | None:
+        return await self._read(Reads.context, scope, context_id)
+
     async def header(self, scope: Scope, task_id: str) -> Header | None:
         return await self._read(Reads.header, scope, task_id)
 
@@ -266,5 +279,23 @@ class SQLiteStore:
     async def next_due(self) -> float | None:
         return await self._read(Reads.next_due)
 
-    async def prune(self, *, tasks_before: float, sends_before: float, limit: int) -> Pruned:
-        return await self._write(self._writes.prune, tasks_before, sends_before, limit)
+    async def prune(
+        self,
+        *,
+        tasks_before: float,
+        sends_before: float,
+        contexts_before: float = NEVER,
+        events_before: float = NEVER,
+        limit: int,
+    ) -> Pruned:
+        contexts, logs = 0, 0
+        if max(contexts_before, events_before) > NEVER:
+            places, numbers = await self._read(
+                Reads.outdated, contexts_before, events_before, limit
+            )
+            if places:
+                contexts = await self._write(self._writes.prune_contexts, places, contexts_before)
+            if numbers:
+                logs = await self._write(self._writes.prune_events, numbers, events_before)
+        pruned = await self._write(self._writes.prune, tasks_before, sends_before, limit)
+        return Pruned(pruned.tasks, pruned.sends, contexts, logs)

@@ -27,7 +27,7 @@ from ...runtime.ports import (
     Timer,
     Verdict,
 )
-from .reads import HEADER, SCOPE, header_of
+from .reads import FOLDED, HEADER, OUTDATED, SCOPE, header_of
 from .rows import Row, read, write
 from .schema import OVER, SHIFT, STATE_NUMBERS
 
@@ -362,17 +362,53 @@ class Writes:
                 (self._deployment, tasks_before, limit),
             ).fetchall()
             for (number,) in found:
-                keys = (number << SHIFT, (number + 1 << SHIFT) - 1)
-                for table in ("event", "message", "record", "segment"):
-                    db.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", keys)
-                db.execute("DELETE FROM timer WHERE task = ?", (number,))
-                db.execute("DELETE FROM task WHERE number = ?", (number,))
+                _delete(db, number)
             sends = db.execute(
                 "DELETE FROM send WHERE number IN (SELECT number FROM send WHERE deployment = ? "
                 "AND created_at < ? ORDER BY created_at LIMIT ?)",
                 (self._deployment, sends_before, limit),
             ).rowcount
         return Pruned(len(found), sends)
+
+    def prune_contexts(
+        self, db: sqlite3.Connection, contexts: Sequence[tuple[int, str]], before: float
+    ) -> int:
+        """Delete those that are still as old as they were when they were found."""
+        pruned = 0
+        with transaction(db):
+            for place in contexts:
+                of = "FROM task WHERE scope = ? AND context_id = ?"
+                outdated = f"SELECT 1 {of} GROUP BY scope HAVING {OUTDATED}"
+                if db.execute(outdated, (*place, before)).fetchone() is not None:
+                    for (number,) in db.execute(f"SELECT number {of}", place).fetchall():
+                        _delete(db, number)
+                    pruned += 1
+        return pruned
+
+    def prune_events(self, db: sqlite3.Connection, numbers: Sequence[int], before: float) -> int:
+        pruned = 0
+        with transaction(db):
+            for number in numbers:
+                row = db.execute(
+                    f"UPDATE task SET floor = folded WHERE number = ? AND {FOLDED} RETURNING floor",
+                    (number, before),
+                ).fetchone()
+                if row is not None:
+                    first = number << SHIFT
+                    db.execute(
+                        "DELETE FROM event WHERE key BETWEEN ? AND ?", (first, first + row[0])
+                    )
+                    pruned += 1
+        return pruned
+
+
+def _delete(db: sqlite3.Connection, number: int) -> None:
+    """A task and all that is its own."""
+    keys = (number << SHIFT, (number + 1 << SHIFT) - 1)
+    for table in ("event", "message", "record", "segment"):
+        db.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", keys)
+    db.execute("DELETE FROM timer WHERE task = ?", (number,))
+    db.execute("DELETE FROM task WHERE number = ?", (number,))
 
 
 @contextmanager

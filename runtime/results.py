@@ -1,0 +1,65 @@
+"""Results: what became of a task or a message, for programs that did not stay to hear it."""
+
+from __future__ import annotations
+
+import anyio
+import msgspec
+
+from ..protocol.errors import TaskNotFoundError
+from ..protocol.types import Message, Task
+from .call import Scope
+from .directory import Directory
+from .fold import task_of
+from .ports import ResultStore
+
+_decode_message = msgspec.json.Decoder(Message).decode
+
+
+class Results:
+    """``runtime.results``. A scope is (tenant, slug of the agent, owner).
+
+    A task's result is kept as long as the task (``task_retention``). Messages are known by their
+    ids for ``send_retention``.
+    """
+
+    def __init__(self, store: ResultStore, directory: Directory) -> None:
+        self._store = store
+        self._directory = directory
+
+    async def by_task(
+        self, scope: Scope, task_id: str, *, history: int | None = 0, wait: float = 0.0
+    ) -> Task | None:
+        """Read a task with its artifacts as it is committed, after up to ``wait`` seconds for its
+        end. ``history`` is how many messages (``None``: all). ``None``: there is no such task."""
+        if wait > 0:
+            await self._end(scope, task_id, wait)
+        snapshot = await self._store.snapshot(scope, task_id, history=history)
+        return None if snapshot is None else task_of(snapshot)
+
+    async def by_message(
+        self, scope: Scope, message_id: str, *, history: int | None = 0, wait: float = 0.0
+    ) -> Task | Message | None:
+        """The task that a message began or went on with, or the Message that answered it.
+
+        ``None``: no such message was accepted from the scope, or it is forgotten. Of several sends
+        with one id (their contents differ) the newest counts.
+        """
+        send = await self._store.sent(scope, message_id)
+        if send is None:
+            return None
+        if send.message is not None:
+            return _decode_message(send.message)
+        return await self.by_task(scope, send.task_id, history=history, wait=wait)
+
+    async def _end(self, scope: Scope, task_id: str, seconds: float) -> None:
+        try:
+            actor = await self._directory.activate(scope, task_id)
+        except TaskNotFoundError:
+            return
+        actor.readers += 1
+        try:
+            with anyio.move_on_after(seconds):
+                while not actor.feed.closed:
+                    await actor.feed.signal.wait()
+        finally:
+            actor.readers -= 1

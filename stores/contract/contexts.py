@@ -1,0 +1,153 @@
+"""Clauses of ``contexts``, ``context`` and ``sent``, and of what is pruned beside whole tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from ...protocol.types import TaskState
+from ...runtime.ports import Append, Context, Pruned, Segment, TaskQuery
+from .given import (
+    MINE,
+    NOW,
+    STRANGERS,
+    GivenTask,
+    MakeStore,
+    committed,
+    event,
+    everything,
+    message,
+    opened,
+    send,
+)
+
+_DONE, _WAITS = TaskState.COMPLETED, TaskState.INPUT_REQUIRED
+
+
+async def check_contexts_are_what_their_tasks_say(make: MakeStore) -> None:
+    async with opened(make) as store:
+        assert list(await store.contexts(MINE, limit=10)) == []
+        old = GivenTask("old", context_id="b", state=_WAITS)
+        tasks = [
+            old,
+            GivenTask("new", context_id="b", state=_DONE, created_at=NOW + 1, updated_at=NOW + 3),
+            GivenTask("a", context_id="a", state=_DONE, updated_at=NOW + 2),
+            GivenTask("theirs", STRANGERS[0], context_id="b", updated_at=NOW + 9),
+        ]
+        await committed(store, *(task.writes(message("a")) for task in tasks))
+        first, second = Context("b", NOW, NOW + 3, 2, 1), Context("a", NOW, NOW + 2, 1, 0)
+        assert list(await store.contexts(MINE, limit=10)) == [first, second]
+        assert await store.context(MINE, "b") == first
+        assert await store.context(MINE, "unknown") is None
+        assert await store.context(STRANGERS[1], "b") is None
+        assert await store.context(STRANGERS[0], "b") == Context("b", NOW, NOW + 9, 1, 1)
+        await committed(store, old.writes(event("end"), state=_DONE, updated_at=NOW + 4))
+        assert await store.context(MINE, "b") == Context("b", NOW, NOW + 4, 2, 0)
+
+
+async def check_pages_of_contexts_follow_each_other(make: MakeStore) -> None:
+    async with opened(make) as store:
+        tasks = [
+            GivenTask(f"t{n}", context_id=f"c{n % 5}", updated_at=NOW + n // 4) for n in range(10)
+        ]
+        await committed(store, *(task.writes(message("a")) for task in tasks))
+        every = list(await store.contexts(MINE, limit=10))
+        assert len(every) == 5
+        keys = [(context.active_at, context.id) for context in every]
+        assert keys == sorted(keys, reverse=True)
+        for limit in (1, 2, 5):
+            seen: list[Context] = []
+            after: tuple[float, str] | None = None
+            while page := await store.contexts(MINE, limit=limit, after=after):
+                assert len(page) <= limit
+                seen += page
+                after = (seen[-1].active_at, seen[-1].id)
+            assert seen == every
+
+
+async def check_an_outdated_context_goes_with_its_tasks_but_never_with_a_live_one(
+    make: MakeStore,
+) -> None:
+    async with opened(make) as store:
+        tasks = [
+            GivenTask("gone-1", context_id="gone", state=_DONE),
+            GivenTask("gone-2", context_id="gone", state=_DONE, updated_at=NOW + 1),
+            GivenTask("young", context_id="young", state=_DONE, updated_at=NOW + 2),
+            GivenTask("old", context_id="young", state=_DONE),
+            GivenTask("waits", context_id="waits", state=_WAITS),
+            GivenTask("done", context_id="waits", state=_DONE),
+            GivenTask("theirs", STRANGERS[0], context_id="waits", state=_DONE),
+        ]
+        for task in tasks:
+            await committed(store, task.writes(message("a"), sends=[send(task.header.id.encode())]))
+        pruned = await store.prune(
+            tasks_before=0, sends_before=0, contexts_before=NOW + 2, limit=10
+        )
+        assert pruned == Pruned(contexts=2)
+        left = (await store.tasks(TaskQuery(MINE, 10))).headers
+        assert {header.id for header in left} == {"young", "old", "waits", "done"}
+        assert await store.load(MINE, "gone-1") is None
+        assert (await store.tasks(TaskQuery(STRANGERS[0], 10))).total == 0
+        # A late repeat is still known as one.
+        assert await store.find_send(MINE, b"gone-1") is not None
+
+
+async def check_not_more_contexts_go_than_asked(make: MakeStore) -> None:
+    async with opened(make) as store:
+        tasks = [GivenTask(f"t{n}", context_id=f"c{n}", state=_DONE) for n in range(5)]
+        await committed(store, *(task.writes(message("a")) for task in tasks))
+        for count in (2, 2, 1, 0):
+            pruned = await store.prune(
+                tasks_before=0, sends_before=0, contexts_before=NOW + 1, limit=2
+            )
+            assert pruned == Pruned(contexts=count)
+
+
+async def check_the_newest_send_of_a_message_is_found(make: MakeStore) -> None:
+    async with opened(make) as store:
+        first, direct = send(b"a", "task"), send(b"c")
+        again = replace(first, key=b"b", message=b"{}")
+        await committed(store, GivenTask().writes(message("a"), sends=[first]))
+        await committed(store, Append(sends=[direct], scope=MINE))
+        assert await store.sent(MINE, first.message_id) == first
+        assert await store.sent(MINE, direct.message_id) == direct
+        await committed(store, Append(sends=[again], scope=MINE))
+        assert await store.sent(MINE, first.message_id) == again
+        assert await store.sent(MINE, "unknown") is None
+        for stranger in STRANGERS:
+            assert await store.sent(stranger, first.message_id) is None
+
+
+async def check_events_of_old_finished_tasks_go_once_they_are_folded(make: MakeStore) -> None:
+    def given(task_id: str, **fields: Any) -> GivenTask:
+        return GivenTask(task_id, **{"state": _DONE, **fields})
+
+    gone = given("gone")
+    kept = [given("young", updated_at=NOW + 5), given("waits", state=_WAITS)]
+    small = given("small")
+    async with opened(make) as store:
+        for task in (gone, *kept):
+            segment = Segment(2, 3, b"[]")
+            lines = [message("a"), *(event(f"{n}") for n in range(4))]
+            await committed(store, task.writes(*lines, folded=3, segment=segment))
+        await committed(store, small.writes(message("a"), event("b")))
+        before = [await everything(store, MINE, t.header.id) for t in (*kept, small)]
+        shown = await store.snapshot(MINE, "gone", history=None)
+        assert shown is not None
+
+        async def prune() -> Pruned:
+            return await store.prune(
+                tasks_before=0, sends_before=0, events_before=NOW + 5, limit=10
+            )
+
+        assert await prune() == Pruned(logs=1)
+        after = await store.snapshot(MINE, "gone", history=None)
+        assert after is not None
+        assert after.header == replace(shown.header, floor=3)
+        assert replace(after, header=shown.header) == shown, "what it shows does not change"
+        page = await store.events(MINE, "gone", after=0, limit=10)
+        assert page is not None
+        assert [generation for generation, _ in page.events] == [4, 5]
+        assert [await everything(store, MINE, t.header.id) for t in (*kept, small)] == before
+        assert await prune() == Pruned()
