@@ -27,6 +27,7 @@ from .agent import Agent
 from .audit import entry_of
 from .call import ANONYMOUS, Call, Principal, Scope
 from .cancel import Reason
+from .contexts import Contexts
 from .directory import Directory
 from .extended import ExtendedCards
 from .extensions import ExtensionContext, carried_out
@@ -37,6 +38,7 @@ from .limits import Limits
 from .messaging import Messaging
 from .ports import Clock, Store
 from .reading import Reading
+from .results import Results
 from .security import Security
 from .settings import RuntimeSettings
 from .supervisor import supervisor
@@ -102,6 +104,8 @@ class Runtime:
         self.system = System(self._store, self.settings, self._clock)
         self.directory = Directory(self.system, self.agents)
         self.housekeeping = Housekeeping(self.system, self.directory)
+        self.contexts = Contexts(self._store, self.settings, self._clock)
+        self.results = Results(self._store, self.directory)
         messaging = Messaging(self.system, self.directory, self._open_stream)
         reading = Reading(self.system, self.directory, self._open_stream)
         extended = ExtendedCards(self.gate, self.card)
@@ -348,6 +352,7 @@ class Runtime:
             "streams_open": len(self._streams),
             "tasks_recovered_total": self.housekeeping.recovered,
             "tasks_pruned_total": self.housekeeping.pruned,
+            "contexts_expired_total": self.housekeeping.expired,
             "journal_commits_total": system.journal.commits,
             "journal_appends_total": system.journal.appends,
             "journal_failures_total": system.journal.failures,
