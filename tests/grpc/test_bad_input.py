@@ -20,6 +20,8 @@ from greenroom.transports.grpc.status import Status
 from .raw import SEND, STREAM, RawClient, framed, request
 from .serving import MIB, Serving, serving
 
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+
 _ids = itertools.count()
 
 
@@ -168,10 +170,57 @@ def test_unfinished_messages_of_one_connection_are_bounded() -> None:
         assert link.connection.held <= 6 * MIB
 
 
-def test_requests_that_never_end_are_ended(raw: RawClient) -> None:
+def test_whole_messages_of_requests_that_do_not_end_are_bounded_too() -> None:
+    """Inflated, a few kilobytes are the longest message there may be."""
+    with serving(max_buffered=6 * MIB) as running, RawClient(running.server.port) as raw:
+        bomb = framed(gzip.compress(b"\0" * (4 * MIB - 10)), 1)
+        streams = [raw.begin(SEND, ("grpc-encoding", "gzip")) for _ in range(8)]
+        for stream in streams:
+            raw.data(stream, bomb, end=False)
+        answers = [raw.answer(stream) for stream in streams[1:]]
+        assert {answer.status for answer in answers} == {Status.RESOURCE_EXHAUSTED}
+        [link] = running.server.links
+        assert 0 < link.connection.held <= 6 * MIB
+        raw.data(streams[0], b"")
+        assert raw.answer(streams[0]).status == Status.INVALID_ARGUMENT
+        assert link.connection.held == 0
+
+
+def test_refused_messages_leave_no_room_to_others() -> None:
+    with serving() as running, RawClient(running.server.port) as raw:
+        for _ in range(20):
+            assert raw.call(b"\0\xff\xff\xff\xff" + b"x" * 1000).status
+        [link] = running.server.links
+        assert link.connection.held == 0
+
+
+@pytest.mark.parametrize("unended", [b"\0\0\0\0\x7fabc", framed(b"whole")])
+def test_requests_that_never_end_are_ended(raw: RawClient, unended: bytes) -> None:
     stream = raw.begin()
-    raw.data(stream, b"\0\0\0\0\x7fabc", end=False)
+    raw.data(stream, unended, end=False)
     assert raw.answer(stream).status == Status.DEADLINE_EXCEEDED
+
+
+def test_a_flood_of_questions_is_bounded_and_keeps_nobody_waiting() -> None:
+    """Reflection takes a stream of requests: the least of them may come by the hundred thousand."""
+    with serving(max_buffered=2 * MIB) as running:
+        port = running.server.port
+        with RawClient(port, initial_window_size=2**30) as raw, RawClient(port) as other:
+            raw.h2.increment_flow_control_window(2**30)
+            few, many = raw.begin(REFLECTION), raw.begin(REFLECTION)
+            question = framed(b"\x3a\0")  # list_services
+            raw.data(few, question * 7000)
+            answers = raw.answers[few]
+            raw.read(lambda: bool(answers.data))
+            answered = other.call(request("meanwhile", fresh()))
+            assert answered.status == Status.OK
+            raw.read(lambda: False, 0.01)
+            assert not answers.over  # the other did not wait for all of them
+            raw.data(many, question * 9000, end=False)
+            assert raw.answer(many).status == Status.RESOURCE_EXHAUSTED
+            assert raw.answer(few).status == Status.OK
+            [held] = {link.connection.held for link in running.server.links}
+            assert held == 0
 
 
 def test_one_call_too_many_is_refused_and_may_be_tried_again(server: Serving) -> None:

@@ -14,6 +14,7 @@ from hyperframe.frame import GoAwayFrame
 
 from ...protocol.errors import A2AError
 from ...runtime.supervisor import Child
+from .framing import PREFIX
 from .rpc import Rpc
 from .settings import GrpcSettings
 from .status import RpcError, Status
@@ -47,7 +48,7 @@ class Link(Connection):
         self.peer = _address(transport)
         self.certificate = _certificate(transport)
         self.held = 0
-        """Bytes of unfinished messages."""
+        """Bytes of unfinished requests."""
         self.said = False
         """Something was sent for a call since the last ping."""
         self.doomed = False
@@ -93,7 +94,7 @@ class Link(Connection):
         stream = self.h2.streams.get(rpc.id)
         if stream is not None and not stream.closed:
             room = self.h2.remote_flow_control_window(rpc.id)
-            wanted = max(MIN_WINDOW, self.settings.max_receive) - room
+            wanted = max(MIN_WINDOW, self.settings.max_receive + PREFIX) - room
             if wanted > 0:
                 self.h2.increment_flow_control_window(wanted, rpc.id)
                 self.flush_soon()

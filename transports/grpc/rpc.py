@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ...runtime.supervisor import Child
     from .link import Link
 
+_WAITING = 256
+"""What a message that waits to be read costs beside its bytes: the least may be empty."""
+
 _HEADERS: Headers = [
     (b":status", b"200"),
     (b"content-type", b"application/grpc+proto"),
@@ -57,7 +60,8 @@ class Rpc(Stream):
         """Since when the client has taken nothing of what is there for it."""
         self.done = False
         self._answered = False  # the header of the answer is out
-        self._received = False  # the request is whole
+        self._received = False  # its message is here, or the last of its messages
+        self._held = 0  # what of it is accounted for on the connection
         self._assembler: Assembler | None = None
         self._messages: deque[bytes] | None = None
         self._arrived: asyncio.Event | None = None
@@ -104,18 +108,25 @@ class Rpc(Stream):
         before = assembler.pending
         try:
             messages = assembler.feed(data)
-            self.connection.hold(assembler.pending - before)
+            self._hold(assembler.pending - before)
             for message in messages:
                 if self._messages is not None and self._arrived is not None:
+                    self._hold(len(message) + _WAITING)
                     self._messages.append(message)
                     self._arrived.set()
                 elif self._received:
                     raise RpcError(Status.INTERNAL, "This method takes one message")
                 else:
+                    # Until the request ends: inflated, it may be a thousand times what came.
+                    self._hold(len(message))
                     self.message = message
                     self._received = True
         except RpcError as error:
             self.fail(error)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self.connection.hold(size)
 
     def eof(self) -> None:
         """The client has said all."""
@@ -134,7 +145,7 @@ class Rpc(Stream):
     @property
     def whole(self) -> bool:
         """Nothing more of the request has to come for the call to go on."""
-        return self._received or self._messages is not None
+        return self._child is not None or self._messages is not None
 
     def unacked_size(self) -> int:
         """Nothing: what arrives is accounted for at once."""
@@ -149,11 +160,16 @@ class Rpc(Stream):
                 return None
             self._arrived.clear()
             await self._arrived.wait()
-        self.connection.credit(self)
-        return self._messages.popleft()
+        message = self._messages.popleft()
+        self._hold(-len(message) - _WAITING)
+        if not self._messages:  # else a client could always be ahead of us, by ever more
+            self.connection.credit(self)
+        await asyncio.sleep(0)  # however many wait here: others have their turn
+        return message
 
     def _start(self) -> None:
         assert self.method is not None
+        self._hold(-self._held)
         self._child = self.connection.start(self._run)
 
     async def _run(self) -> None:
@@ -278,8 +294,8 @@ class Rpc(Stream):
         self.blocked = None
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._assembler is not None and self._assembler.pending:
-            self.connection.hold(-self._assembler.pending)
+        if self._held:
+            self._hold(-self._held)
         self._assembler = None
         child, self._child = self._child, None
         if child is not None and child is not asyncio.current_task():
