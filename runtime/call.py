@@ -74,7 +74,8 @@ class Call(Struct, kw_only=True):
     certificate: bytes | None = None
     """The peer's certificate (DER) where mutual TLS was used."""
     forwarded_certificate: str | None = None
-    """``x-forwarded-client-cert``, set only where a configured proxy sent it."""
+    """``x-forwarded-client-cert``, set only for requests from a configured proxy: empty where it
+    says nothing of a certificate."""
     interfaces: tuple[AgentInterface, ...] = ()
     """Where the agent is served, for the extended card; set for that operation only."""
     traceparent: str | None = None

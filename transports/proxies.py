@@ -41,13 +41,14 @@ class Proxies:
         return any(parsed in network for network in self._networks)
 
     def certificate(self, exchange: Exchange) -> str | None:
-        """Return ``x-forwarded-client-cert`` of a proxy that was named: ``*`` names nobody, and an
-        identity is more than an address."""
-        raw = exchange.fields.get(b"x-forwarded-client-cert")
-        if raw is None or self._any:
+        """Return ``x-forwarded-client-cert`` of a proxy that was named (empty: it sent none); ``*``
+        names nobody, and an identity is more than an address."""
+        if self._none or self._any:
             return None
         client = exchange.scope.get("client")
-        return raw.decode("latin-1") if self.trusts(client[0] if client else "") else None
+        if not self.trusts(client[0] if client else ""):
+            return None
+        return exchange.fields.get(b"x-forwarded-client-cert", b"").decode("latin-1")
 
     def peer(self, exchange: Exchange) -> str:
         """Return the address of the caller, after trusted proxies; empty if there is none."""

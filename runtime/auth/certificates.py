@@ -24,6 +24,7 @@ from .seen import Seen
 
 Identity = Literal["spiffe", "uri", "dns", "email", "subject", "cn", "fingerprint"]
 _FIELD = re.compile(r'\s*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"]*))\s*(;|,|$)')
+_ATTRIBUTE = re.compile(r'\s*([A-Za-z0-9.]+)=((?:[^,+"\\]|\\.)*)(?:[,+]|$)')
 _KEEP = 3600.0
 
 
@@ -84,7 +85,8 @@ def forwarded_names(text: str) -> Names:
         if match is None:
             raise Rejected("the forwarded client certificate cannot be read")
         name, quoted, plain, end = match.groups()
-        value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain
+        # Quotes only: the other escapes are the subject's, and without them it says another thing.
+        value = quoted.replace('\\"', '"') if quoted is not None else plain
         elements[-1].setdefault(name.lower(), []).append(value)
         position = match.end()
         if end == ",":
@@ -100,14 +102,35 @@ def forwarded_names(text: str) -> Names:
             raise Rejected("the forwarded client certificate cannot be read") from None
         return names_of(certificate.public_bytes(Encoding.DER))
     subject = fields.get("subject", [""])[0]
-    common = re.search(r"(?:^|[,/])\s*CN=((?:[^,/\\]|\\.)+)", subject)
     return Names(
         subject=subject,
-        common_name=common[1] if common else "",
+        common_name=_common_name(subject),
         uris=tuple(fields.get("uri", ())),
         dns=tuple(fields.get("dns", ())),
         fingerprint=fields.get("hash", [""])[0].lower(),
     )
+
+
+def _common_name(subject: str) -> str:
+    """Return the CN of an RFC 4514 text, read from its beginning: what looks like one inside the
+    value of another attribute (``O=x\\,CN=admin``) is what the holder asked to have written. Empty
+    where that cannot be told, as from a proxy that escapes what is escaped already."""
+    position = 0
+    while position < len(subject) and "\\\\" not in subject:
+        match = _ATTRIBUTE.match(subject, position)
+        if match is None:
+            return ""
+        if match[1].upper() == "CN":
+            return _unescaped(match[2])
+        position = match.end()
+    return ""
+
+
+def _unescaped(text: str) -> str:
+    def sign(match: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(match[1].decode()) if len(match[1]) == 2 else match[1]
+
+    return re.sub(rb"\\([0-9A-Fa-f]{2}|.)", sign, text.encode()).decode(errors="replace")
 
 
 class MutualTls:
@@ -127,7 +150,8 @@ class MutualTls:
         forwarded: bool = False,
         name: str = "mtls",
     ) -> None:
-        """``forwarded`` also believes what trusted proxies say of the client's certificate."""
+        """``forwarded`` also believes what trusted proxies say of the client's certificate, and of
+        what comes through them only that: the proxy's own certificate is nobody's."""
         self.name = name
         self.card = SecurityScheme(mtls_security_scheme=MutualTlsSecurityScheme())
         self.forwarded = forwarded
@@ -138,11 +162,10 @@ class MutualTls:
         self._seen: Seen[Principal] = Seen(1000)
 
     def _key(self, call: Call) -> bytes | None:
-        if call.certificate is not None:
-            return sha256(call.certificate).digest()
-        if self.forwarded and call.forwarded_certificate:
-            return sha256(b"xfcc:" + call.forwarded_certificate.encode("latin-1")).digest()
-        return None
+        told = call.forwarded_certificate
+        if self.forwarded and told is not None:  # the certificate of the connection is the proxy's
+            return sha256(b"xfcc:" + told.encode("latin-1")).digest() if told else None
+        return None if call.certificate is None else sha256(call.certificate).digest()
 
     def known(self, call: Call, now: float) -> Principal | None:
         key = self._key(call)
@@ -155,10 +178,11 @@ class MutualTls:
         found = self._seen.get(key, now)
         if found is not None:
             return found
-        if call.certificate is not None:
-            names = names_of(call.certificate)
+        if self.forwarded and call.forwarded_certificate:
+            names = forwarded_names(call.forwarded_certificate)
         else:
-            names = forwarded_names(call.forwarded_certificate or "")
+            assert call.certificate is not None
+            names = names_of(call.certificate)
         if names.expires is not None and now >= names.expires:
             raise Rejected("the client certificate has expired")
         subject = self._choose(names)

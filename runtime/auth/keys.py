@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from ..call import Call, Principal
 from .bearer import REALM
 from .ports import Rejected, Unknown, challenge, identify
 
+log = logging.getLogger("greenroom.security")
 Location = Literal["header", "query", "cookie"]
 LOOK_EVERY = 1.0
 """Seconds between looks at the file: a revoked key works no longer than this."""
@@ -161,11 +162,12 @@ class ApiKeys:
             return call.headers.get(self._field)
         if self._location == "query":
             return call.query.get(self._field)
-        try:
-            cookie = SimpleCookie(call.headers.get("cookie") or "").get(self._field)
-        except CookieError:
-            return None
-        return cookie.value if cookie is not None else None
+        # By hand: SimpleCookie sees none of them where one, whoever set it, is not to its taste.
+        for cookie in (call.headers.get("cookie") or "").split(";"):
+            name, _, value = cookie.strip().partition("=")
+            if name == self._field:
+                return value.strip('"')
+        return None
 
     def known(self, call: Call, now: float) -> Principal | None:
         """Keys are all known: looking one up is a hash."""
@@ -196,11 +198,15 @@ class ApiKeys:
         try:
             status = self._file.path.stat()
             state: object = (status.st_mtime_ns, status.st_ino, status.st_size)
-        except FileNotFoundError:
+        except OSError:
             state = None
         if state != self._state:
-            self._take(self._file.read())
             self._state = state
+            try:
+                self._take(self._file.read())
+            except (OSError, ValueError, Rejected) as error:
+                # No caller can help it, and one bad edit shall not lock everybody out.
+                log.error("the API keys stay as they were: %s: %s", self._file.path, error)
 
     def challenge(self, error: str | None) -> str:
         return challenge("ApiKey", REALM, error, name=self._field, location=self._location)

@@ -6,6 +6,7 @@ import ssl
 import time
 from base64 import b64encode
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -26,6 +27,7 @@ from greenroom.auth import (
 )
 from greenroom.protocol import operations as ops
 from greenroom.protocol.types import SendMessageResponse
+from greenroom.runtime.auth.certificates import forwarded_names
 from greenroom.runtime.auth.keys import KeyFile
 from greenroom.transports.server import ServerSettings
 from greenroom.transports.settings import HttpSettings
@@ -102,6 +104,46 @@ async def test_api_key_in_query_and_cookie(binding: str) -> None:
         assert said(await server.call(binding, ops.SEND, send("whoami"), cookie)) == "|c#ada"
         wrong = await server.call(binding, ops.SEND, send("whoami"), query="?api_key=x")
         assert wrong.status == 401
+
+
+async def test_a_cookie_among_others() -> None:
+    """What other applications of the site set is not ours to judge."""
+    key, text = new_key("ada", now=time.time())
+    async with serving(Security(ApiKeys([key], field="session", location="cookie"))) as server:
+        for around in (
+            'a={"b":[1, 2]}; session=%s',
+            'session="%s"; x=(c)',
+            "xsession=1; session=%s",
+        ):
+            cookie = {"Cookie": around % text}
+            assert (
+                said(await server.call("rest", ops.SEND, send("whoami"), cookie)) == "|apiKey#ada"
+            )
+        for wrong in ("xsession=%s", "session=%s, x", "session=; other=%s"):
+            cookie = {"Cookie": wrong % text}
+            assert (await server.call("rest", ops.SEND, send("whoami"), cookie)).status == 401
+
+
+async def test_a_file_of_keys_that_breaks_while_it_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The keys stay as they were, and the log says so; a mended file counts again."""
+    file = KeyFile(tmp_path / "keys.json")
+    key, text = new_key("ada", now=time.time())
+    file.add(key)
+    whole = file.path.read_bytes()
+    scheme = ApiKeys(file.path)
+    async with serving(Security(scheme)) as server:
+        good = {"X-API-Key": text}
+        for broken in (b"[{", whole.replace(b'"ada"', b'"a\\nb"')):
+            file.path.write_bytes(broken)
+            scheme._looked = -1e9  # a second later
+            assert said(await server.call("rest", ops.SEND, send("whoami"), good)) == "|apiKey#ada"
+            assert "keys.json" in caplog.text
+            caplog.clear()
+        file.path.write_bytes(b"[]")
+        scheme._looked = -1e9
+        assert (await server.call("rest", ops.SEND, send("whoami"), good)).status == 401
 
 
 async def test_an_api_key_that_was_revoked_or_has_expired(tmp_path: Path) -> None:
@@ -229,6 +271,44 @@ async def test_a_certificate_that_a_proxy_speaks_of(binding: str, trusted: tuple
             assert answer.status == 401
         over_grpc = await server.call("grpc", ops.SEND, send("whoami"), header)
         assert over_grpc.outcome == "UNAUTHENTICATED"
+
+
+async def test_the_certificate_of_the_proxy_itself_is_nobodys(tmp_path: Path) -> None:
+    """A proxy that shows one of its own to us does not lend it to its clients."""
+    clients = Clients(tmp_path)
+    security = Security(MutualTls(identity="email", forwarded=True))
+    http = HttpSettings(trusted_proxies=("127.0.0.1",))
+    listen = clients.listen()
+    async with serving(security, http=http, listen=listen, with_grpc=False) as server:
+        server.tls = clients.context(clients.authority.issue_cert("proxy@example.org"))
+        pem = clients.authority.issue_cert("ada@example.org").cert_chain_pems[0].bytes()
+        told = {"x-forwarded-client-cert": f'Cert="{quote(pem.decode())}"'}
+        assert said(await server.call("rest", ops.SEND, send("whoami"), told)) == (
+            "|mtls#ada@example.org"
+        )
+        assert (await server.call("rest", ops.SEND, send("whoami"))).status == 401
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [
+        ("CN=ada,O=Example", "ada"),
+        ("O=Example, CN=ada", "ada"),
+        (r"O=x\,CN=admin,CN=eve", "eve"),
+        ("O=x/CN=admin,CN=eve", "eve"),
+        (r"O=x\+CN=admin+CN=eve", "eve"),
+        (r"CN=a\,b", "a,b"),
+        (r"CN=Jos\C3\A9,O=x", "José"),
+        (r"O=x\\,CN=admin,CN=eve", ""),
+        (r"O=x\,CN=admin", ""),
+        ("/O=x/CN=admin", ""),
+        ('O="x,CN=admin",CN=eve', ""),
+    ],
+)
+def test_the_common_name_is_not_what_stands_in_another_value(subject: str, name: str) -> None:
+    escaped = subject.replace('"', '\\"')  # as Envoy does: nothing else is escaped again
+    found = forwarded_names(f'Hash=abc;Subject="{escaped}"')
+    assert (found.common_name, found.subject) == (name, subject)
 
 
 async def test_schemes_as_alternatives_and_together(issuer: Issuer) -> None:

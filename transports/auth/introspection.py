@@ -22,7 +22,7 @@ class Introspection:
     """``TokenVerifier`` that asks an endpoint, at most ``at_once`` times at once.
 
     The client authenticates with its secret in a Basic header (RFC 6749 section 2.3.1) or in the
-    form. ``audience`` and ``issuer`` are checked where given and the answer names them.
+    form. Where ``audience`` or ``issuer`` is given the answer must name it.
     """
 
     def __init__(
