@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
+import grpc.aio
 import pytest
 
 from greenroom.auth import Claims, Policy, Security, open_id_connect
@@ -138,6 +139,19 @@ async def test_nobodies(server: Server, issuer: Issuer, who: str, binding: str) 
             assert answer.status in (401, "UNAUTHENTICATED"), name
             assert task not in answer.text
             clean(answer)
+
+
+async def test_what_a_nobody_sends_is_not_decoded(server: Server, issuer: Issuer) -> None:
+    """Over gRPC too the caller is looked at before the message."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        seen = []
+        for headers in ({}, bearer(issuer)):
+            metadata = [(name.lower(), value) for name, value in headers.items()]
+            call: Any = channel.unary_unary("/lf.a2a.v1.A2AService/SendMessage")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call(b"\xff\xff\xff", metadata=metadata)
+            seen.append(caught.value.code().name)
+    assert seen == ["UNAUTHENTICATED", "INVALID_ARGUMENT"]
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

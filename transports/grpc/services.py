@@ -60,8 +60,9 @@ class A2AService:
         async def run(rpc: Rpc) -> None:
             version = rpc.metadata.version(served)
             codec = protobuf_codec(version)
+            call = await self._admitted(rpc, version)
             request = codec.decode(operation, rpc.message)
-            call = self._call(rpc, version, request.tenant)
+            self._route(call, request.tenant)
             if operation is ops.EXTENDED_CARD:
                 host = rpc.metadata.host
                 call.interfaces = tuple(self._cards.interfaces(call.agent, host))
@@ -76,8 +77,9 @@ class A2AService:
         async def run(rpc: Rpc) -> None:
             version = rpc.metadata.version(served)
             codec = protobuf_codec(version)
+            call = await self._admitted(rpc, version)
             request = codec.decode(operation, rpc.message)
-            call = self._call(rpc, version, request.tenant)
+            self._route(call, request.tenant)
             stream: Stream = await runtime.dispatch(call, operation, request)
             rpc.message = b""  # a stream may live for hours: nothing of its request is kept
             del request
@@ -103,8 +105,8 @@ class A2AService:
 
         async def run(rpc: Rpc) -> None:
             version = rpc.metadata.version(V03)
+            call = await self._admitted(rpc, version)
             request = protobuf_codec(version).decode(operation, rpc.message)
-            call = self._call(rpc, version, None)
             call.interfaces = tuple(cards.interfaces(call.agent, rpc.metadata.host))
             try:
                 card = await runtime.dispatch(call, operation, request)
@@ -114,14 +116,23 @@ class A2AService:
 
         return Method(run, legacy=legacy)
 
-    def _call(self, rpc: Rpc, version: str, tenant: str | None) -> Call:
+    async def _admitted(self, rpc: Rpc, version: str) -> Call:
+        """Return who calls, before the message is looked at: a large one takes long to decode."""
         link = rpc.connection
-        # Clients of one port name the agent by the tenant that its card told them.
-        agent = tenant if tenant and tenant in self._runtime.agents else link.agent
-        call = rpc.metadata.call(version, agent, tenant)
+        call = rpc.metadata.call(version, link.agent, None)
         call.peer = link.peer
         call.certificate = link.certificate
+        gate = self._runtime.gate
+        if not gate.open:
+            await gate.admit(call)
         return call
+
+    def _route(self, call: Call, tenant: str | None) -> None:
+        if tenant:
+            call.tenant = tenant
+            # Clients of one port name the agent by the tenant that its card told them.
+            if tenant in self._runtime.agents:
+                call.agent = tenant
 
 
 def a2a_methods(runtime: Runtime, cards: Cards) -> dict[bytes, Method]:
