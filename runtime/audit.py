@@ -108,6 +108,8 @@ def entry_of(
         found = result.task if isinstance(result, SendMessageResponse) else None
         if isinstance(found, Task):
             task, context = found.id, found.context_id or ""
+        else:
+            task = getattr(result, "task_id", "") or task  # of a stream
     else:
         task = getattr(request, "task_id", None) or getattr(request, "id", None) or ""
         context = getattr(request, "context_id", None) or ""

@@ -161,6 +161,10 @@ class HookedStream:
         return frame if event is frame.response else Frame(frame.generation, response=event)
 
     @property
+    def task_id(self) -> str:
+        return self._stream.task_id
+
+    @property
     def reset(self) -> bool:
         return self._stream.reset
 

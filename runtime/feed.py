@@ -89,6 +89,7 @@ class Stream:
         "release",
         "reset",
         "retry",
+        "task_id",
         "ticked",
     )
 
@@ -114,6 +115,8 @@ class Stream:
         """… and by whoever counts streams."""
         self._closed = False
         self._done = False
+        self.task_id = ""
+        """Empty: a direct Message, of no task."""
         self.cursor = cursor
         """Generation of the last event handed out."""
         self.reset = False

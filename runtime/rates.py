@@ -23,7 +23,7 @@ class Buckets:
         """Take one token: 0 if there was one, else the seconds until there will be."""
         full = max(1.0, rate * burst)
         levels = self._levels
-        found = levels.get(key)
+        found = levels.pop(key, None)  # and back at the end: the first are those unused longest
         if found is None:
             if len(levels) >= self._size:
                 for oldest in list(levels)[: max(1, self._size // 10)]:

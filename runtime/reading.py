@@ -197,6 +197,7 @@ async def open_stream(
         catchup=catchup, resync=snapshot, release=release,
     )  # fmt: skip
     stream.reset = reset
+    stream.task_id = actor.id
     return stream
 
 

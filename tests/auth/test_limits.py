@@ -106,8 +106,11 @@ def test_buckets() -> None:
     assert [buckets.take("a", 2, 1, now=0) for _ in range(3)] == [0, 0, 0.5]
     assert buckets.take("a", 2, 1, now=0.5) == 0
     assert buckets.take("a", 2, 1, now=0.4) > 0  # a clock that goes back gives nothing
+    for _ in range(2):
+        buckets.take("busy", 2, 1, now=2)
     for name in "bcdefgh":
-        buckets.take(name, 2, 1, now=1)
+        buckets.take(name, 2, 1, now=2)
+        assert buckets.take("busy", 2, 1, now=2) == 0.5  # no flood of other names refills it
     assert len(buckets._levels) <= 3
 
 
@@ -190,6 +193,7 @@ async def test_the_audit_file(tmp_path: Path) -> None:
         await server.call("jsonrpc", ops.GET_TASK, t.GetTaskRequest(id=task), YOU)
         await server.call("grpc", ops.CANCEL, t.CancelTaskRequest(id=task), ME)
         await server.call("rest", ops.SEND, send("x"), {"Authorization": "Bearer nonsense-token"})
+        streamed = await server.call("jsonrpc", ops.STREAM, send("more"), ME)
         lines = [json.loads(line) for line in file.read_text().splitlines()]
     shown = [(line["action"], line["outcome"], line.get("owner", "")) for line in lines]
     assert shown == [
@@ -197,7 +201,9 @@ async def test_the_audit_file(tmp_path: Path) -> None:
         ("GetTask", "TASK_NOT_FOUND", "token#you"),
         ("CancelTask", "ok", "token#me"),
         ("Authenticate", "UNAUTHENTICATED", ""),
+        ("SendStreamingMessage", "ok", "token#me"),
     ]
+    assert lines[4]["task"] == streamed.body["task"]["id"]
     assert {line["task"] for line in lines[:3]} == {task}
     assert [line["binding"] for line in lines[:3]] == ["HTTP+JSON", "JSONRPC", "GRPC"]
     assert all(line["address"] for line in lines)
