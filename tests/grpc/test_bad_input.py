@@ -108,6 +108,14 @@ def test_what_is_no_grpc_is_refused_in_http(
     assert answer.fields[":status"] == http
 
 
+@pytest.mark.parametrize("authority", ["[", "]x", "a:b:c", "\0", ""])
+def test_a_host_that_is_none_still_gets_the_card(raw: RawClient, authority: str) -> None:
+    path = "/a2a.v1.A2AService/GetAgentCard"
+    answer = raw.call(framed(b""), path, (":authority", authority))
+    assert answer.status == Status.OK
+    assert b"Desk" in answer.data
+
+
 @pytest.mark.parametrize("timeout", ["", "5", "x", "-5S", "123456789S", "5s", "٣S"])
 def test_malformed_timeouts_are_invalid(raw: RawClient, timeout: str) -> None:
     answer = raw.call(request("hi", fresh()), SEND, ("grpc-timeout", timeout))

@@ -56,7 +56,10 @@ class Metadata:
     def host(self) -> str:
         """The host that the client means to have reached, without its port."""
         authority = self._fields.get(b":authority", b"").decode("latin-1")
-        return urlsplit(f"//{authority}").hostname or "localhost"
+        try:
+            return urlsplit(f"//{authority}").hostname or "localhost"
+        except ValueError:  # half an IPv6 address
+            return "localhost"
 
     @property
     def encoding(self) -> bytes:
