@@ -152,7 +152,10 @@ class _Owned:
 
 
 class MemoryStore:
-    """A ``Store`` without a disk: durable as long as the process lives, so strict costs nothing."""
+    """A ``Store`` without a disk: it keeps what it has as long as the object lives.
+
+    Closed and opened again it is as a file would be after a restart.
+    """
 
     def __init__(self) -> None:
         self._scopes: dict[Scope, _Owned] = {}
@@ -167,14 +170,13 @@ class MemoryStore:
         return f"MemoryStore({sum(len(owned.tasks) for owned in self._scopes.values())} tasks)"
 
     async def open(self, *, now: float) -> None:
-        self._check()
+        self._closed = False
 
     async def close(self) -> None:
         self._closed = True
-        self._scopes.clear()
-        self._nodes.clear()
-        self._working.clear()
-        self._timers.clear()
+        # One runtime serves from it at a time: every node there was is gone. Kept as dead, for
+        # forgotten, one of them could come back.
+        self._nodes = dict.fromkeys(self._nodes, -inf)
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -260,13 +262,11 @@ class MemoryStore:
         owned = self._scopes.get(scope)
         return None if owned is None else owned.sends.get(key)
 
-    async def sent(self, scope: Scope, message_id: str) -> SendRecord | None:
+    async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
         self._check()
         owned = self._scopes.get(scope)
-        if owned is None:
-            return None
-        sends = reversed(owned.sends.values())
-        return next((send for send in sends if send.message_id == message_id), None)
+        found = {} if owned is None else owned.sends
+        return [send for key, send in found.items() if key.startswith(begin)]
 
     async def header(self, scope: Scope, task_id: str) -> Header | None:
         task = self._find(scope, task_id)
@@ -358,7 +358,7 @@ class MemoryStore:
 
     def _check(self) -> None:
         if self._closed:
-            raise StoreClosedError("the memory store was closed: its tasks are gone")
+            raise StoreClosedError("the memory store is closed; opened again it has what it had")
 
     # --- ownership ------------------------------------------------------------------------------
 

@@ -10,8 +10,9 @@ from typing import Any
 import anyio
 import pytest
 
-from greenroom import A2AError, Agent, SQLiteStore, Task, TaskContext, TaskState
+from greenroom import A2AError, Agent, MemoryStore, SQLiteStore, Task, TaskContext, TaskState
 from greenroom.protocol.errors import TaskNotCancelableError, TaskNotFoundError
+from greenroom.runtime.ports import StoreClosedError
 from greenroom.testing import run, served, virtual_time
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +93,33 @@ async def test_several_agents_and_their_cards() -> None:
         assert isinstance(task, Task)
         assert task.artifacts is not None
         assert task.artifacts[0].text == "other"
+
+
+async def test_a_restart_over_the_same_store_in_memory() -> None:
+    store = MemoryStore()
+    async with served(agent, store=store) as client:
+        asked = await client.send("ask")
+        asleep = await client.send("sleep", wait=False)
+        assert isinstance(asked, Task)
+        assert isinstance(asleep, Task)
+    with pytest.raises(StoreClosedError):
+        await store.next_due()
+    async with served(agent, store=store) as client:
+        assert len(await client.list()) == 2
+        task = await client.reply(asked, "1")
+        assert task.artifacts is not None
+        assert task.artifacts[0].text == "2"
+        # nothing that it did is on record, and nobody said that it may be done twice
+        assert (await client.wait(asleep)).status.state is TaskState.FAILED
+
+
+def test_run_wants_the_function_itself() -> None:
+    async def test(number: int) -> int:
+        return number
+
+    assert run(test, 3) == 3
+    with pytest.raises(TypeError, match=r"run\(.*test, ...\), not run\(.*test\(...\)\)"):
+        run(test(3))  # type: ignore[arg-type]
 
 
 def test_without_pytest_and_over_a_restart(tmp_path: Path) -> None:

@@ -131,8 +131,12 @@ def send(options: argparse.Namespace) -> int:
         return USAGE
     except (A2AError, HttpError, PeerError) as error:
         screen.end()
-        kind = type(error).__name__.removesuffix("Error")
-        screen.note(f"greenroom: {error}" + (f" ({kind})" if isinstance(error, A2AError) else ""))
+        told = f"greenroom: {error}"
+        if isinstance(error, A2AError):
+            told += f" ({type(error).__name__.removesuffix('Error')})"
+        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            told += "; if you trust it, name the authority that signed it: --ca FILE"
+        screen.note(told)
         return REFUSED
     return screen.finish()
 

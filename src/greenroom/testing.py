@@ -11,6 +11,7 @@ use it where handlers wait for time only, not for threads, files or the network.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import selectors
 import time
 import uuid
@@ -55,7 +56,8 @@ async def served(
     """Run ``agents`` in this process and yield a client of the first.
 
     Without ``store`` nothing is kept. To test what a restart does: two blocks, one after the other,
-    each with a ``SQLiteStore`` of the same file (in real time: its threads know no other).
+    with the same ``MemoryStore`` (or with a ``SQLiteStore`` of the same file, in real time: its
+    threads know no other).
     """
     if store is None:
         from .stores.memory import MemoryStore
@@ -226,7 +228,14 @@ class LoopClock:
 def run(
     test: Callable[..., Awaitable[T]], *args: object, backend: str = "asyncio", virtual: bool = True
 ) -> T:
-    """Run an async function to its end, in virtual time unless told otherwise."""
+    """Run an async function to its end, in virtual time unless told otherwise.
+
+    As in ``run(test, 1)``: the function and its arguments, not what calling it gives.
+    """
+    if inspect.iscoroutine(test):
+        test.close()
+        name = test.__qualname__
+        raise TypeError(f"give run the function itself: run({name}, ...), not run({name}(...))")
     name, options = virtual_time(backend) if virtual else (backend, {})
     return anyio.run(test, *args, backend=name, backend_options=dict(options))
 

@@ -210,6 +210,7 @@ def test_tls_with_a_certificate_from_files(tmp_path: Path, store: str) -> None:
         distrusted = cli("send", server.url, "echo secret")
         assert distrusted.returncode == 3
         assert "is not trusted" in distrusted.stderr
+        assert "--ca FILE" in distrusted.stderr
         assert server.stop()[0] == 0
 
 
