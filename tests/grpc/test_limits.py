@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import grpc
 import pytest
+from a2a.types import a2a_pb2 as pb
 
 from greenroom import MemoryStore, Runtime
 from greenroom.transports.grpc.server import GrpcServer
@@ -16,8 +17,10 @@ from greenroom.transports.grpc.settings import GrpcSettings
 from greenroom.transports.grpc.status import Status
 from greenroom.transports.server import ServerError
 
-from .raw import STREAM, RawClient, request
-from .serving import make_agents, said, serving, stub
+from .raw import STREAM, RawClient, framed, request
+from .serving import MIB, make_agents, said, serving, stub
+
+GET = "/lf.a2a.v1.A2AService/GetTask"
 
 
 def test_an_answer_larger_than_the_limit_is_refused() -> None:
@@ -33,6 +36,36 @@ def test_large_answers_pass_through_small_windows() -> None:
         answer = raw.call(request("large 50000", "large-1"))
         assert answer.status == Status.OK
         assert b"x" * 50_000 in answer.data
+
+
+@pytest.mark.parametrize("window", [65_535, 2**31 - 1])
+def test_large_answers_that_nobody_reads_are_bounded(window: int) -> None:
+    """Whether the client's windows stop them or, where those are wide open, its socket does."""
+    with serving(max_unread=8 * MIB) as running:
+        with RawClient(running.server.port, initial_window_size=window) as slow:
+            slow.h2.increment_flow_control_window(2**31 - 65_536)
+            with running.channel(**{"grpc.max_receive_message_length": -1}) as channel:
+                task = stub(channel).SendMessage(said("large 4000000"), timeout=10).task
+                body = framed(pb.GetTaskRequest(id=task.id).SerializeToString())
+                streams = [slow.begin(GET) for _ in range(20)]
+                for stream in streams:
+                    slow.data(stream, body)
+                assert stub(channel).SendMessage(said("hello"), timeout=10).task.id
+
+            def waiting() -> Any:
+                """The connection, once all calls have come and those too many have ended."""
+                for link in running.server.links:
+                    came = link.connection.h2.highest_inbound_stream_id >= streams[-1]
+                    if came and len(link.connection.rpcs) <= 4:
+                        return link.connection
+                return None
+
+            running.until(waiting, "what is too much has ended")
+            assert 4 * MIB < waiting().owed <= 8 * MIB
+            slow.read(lambda: sum(slow.answers[one].over for one in streams) == 20, 5)
+            statuses = [slow.answers[one].status for one in streams]
+            assert set(statuses) == {Status.OK, Status.RESOURCE_EXHAUSTED}  # now that it reads
+            assert statuses.count(Status.OK) <= 4
 
 
 def test_a_stream_that_is_not_read_is_ended_and_others_go_on() -> None:

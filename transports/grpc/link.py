@@ -49,6 +49,10 @@ class Link(Connection):
         self.certificate = _certificate(transport)
         self.held = 0
         """Bytes of unfinished requests."""
+        self.owed = 0
+        """Bytes of answers that wait for the client to read."""
+        self.unflushed = 0
+        """Bytes of answers since the last write."""
         self.said = False
         """Something was sent for a call since the last ping."""
         self.doomed = False
@@ -75,10 +79,30 @@ class Link(Connection):
         self.flush()
 
     def flush(self) -> None:
+        self.unflushed = 0
         if not self.transport.is_closing():
             data = self.h2.data_to_send()
             if data:
                 self.transport.write(data)
+
+    def wrote(self, size: int) -> None:
+        """Write soon, or at once what is much: only a write tells whether the client reads."""
+        self.said = True
+        self.unflushed += size
+        if self.unflushed > MIN_WINDOW:
+            self.flush()
+        else:
+            self.flush_soon()
+
+    def owe(self, size: int) -> None:
+        """Account for bytes of answers that wait; raises RpcError for one too many."""
+        self.owed += size
+        if self.owed > self.settings.max_unread and self.owed > size > 0:
+            raise RpcError(
+                Status.RESOURCE_EXHAUSTED,
+                f"More than {self.settings.max_unread} bytes of answers wait to be read on this "
+                "connection: read them first",
+            )
 
     # --- flow control of what comes in ------------------------------------------------------------
 

@@ -228,25 +228,31 @@ class Rpc(Stream):
     async def write(self, data: bytes) -> None:
         """Send bytes as flow control allows; the connection watches over ``blocked``."""
         h2, link = self._h2_connection, self.connection
-        at, size = 0, len(data)
-        while at < size and not self.done:
-            room = min(h2.local_flow_control_window(self.id), h2.max_outbound_frame_size)
-            if room <= 0 or not link.write_ready.is_set():
-                link.flush()
-                if self.blocked is None:
-                    self.blocked = link.loop.time()
-                if not link.write_ready.is_set():
-                    await link.write_ready.wait()
-                else:
-                    self.window_updated.clear()
-                    await self.window_updated.wait()
-                continue
-            self.blocked = None
-            chunk = data if size <= room else data[at : at + room]
-            h2.send_data(self.id, chunk)
-            at += len(chunk)
-            link.said = True
-            link.flush_soon()
+        at, size, owed = 0, len(data), 0
+        try:
+            while at < size and not self.done:
+                room = min(h2.local_flow_control_window(self.id), h2.max_outbound_frame_size)
+                if room <= 0 or not link.write_ready.is_set():
+                    link.flush()
+                    if not owed:
+                        owed = size - at
+                        link.owe(owed)
+                    if self.blocked is None:
+                        self.blocked = link.loop.time()
+                    if not link.write_ready.is_set():
+                        await link.write_ready.wait()
+                    else:
+                        self.window_updated.clear()
+                        await self.window_updated.wait()
+                    continue
+                self.blocked = None
+                chunk = data if size <= room else data[at : at + room]
+                h2.send_data(self.id, chunk)
+                at += len(chunk)
+                link.wrote(len(chunk))
+        finally:
+            if owed:
+                link.owe(-owed)
         self.blocked = None
 
     async def end(self) -> None:

@@ -34,6 +34,9 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
     """Longest message sent; a longer answer is RESOURCE_EXHAUSTED."""
     max_buffered: int = 16 * MIB
     """Bytes of unfinished messages that one connection may have here."""
+    max_unread: int = 64 * MIB
+    """Bytes of answers that one connection may leave waiting because its client does not read: the
+    answer that makes it more is RESOURCE_EXHAUSTED, unless it is the only one."""
     max_metadata: int = 32 * 1024
     """Longest list of header fields."""
     max_streams: int = 256
