@@ -284,8 +284,8 @@ class ResultStore(Protocol):
     ) -> Snapshot | None:
         """Read a task for showing; ``history`` is how many messages (``None``: all)."""
 
-    async def sent(self, scope: Scope, message_id: str) -> SendRecord | None:
-        """Return the newest send of a message with this id that is remembered."""
+    async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
+        """Return the sends whose keys begin so, in the order in which they were committed."""
 
 
 class Store(ContextStore, ResultStore, Protocol):

@@ -11,6 +11,7 @@ from .call import Scope
 from .directory import Directory
 from .fold import task_of
 from .ports import ResultStore
+from .sends import key_begin
 
 _decode_message = msgspec.json.Decoder(Message).decode
 
@@ -41,12 +42,15 @@ class Results:
     ) -> Task | Message | None:
         """The task that a message began or went on with, or the Message that answered it.
 
-        ``None``: no such message was accepted from the scope, or it is forgotten. Of several sends
-        with one id (their contents differ) the newest counts.
+        ``None``: no such message was accepted from the scope, or it is forgotten, or nobody knows
+        whose it was: of anonymous callers only messages with ids like UUIDs are known. Of several
+        sends with one id (their contents differ) the newest counts.
         """
-        send = await self._store.sent(scope, message_id)
-        if send is None:
+        found = await self._store.sends(scope, key_begin(message_id))
+        sends = [send for send in found if send.message_id == message_id]
+        if not sends:
             return None
+        send = sends[-1]
         if send.message is not None:
             return _decode_message(send.message)
         return await self.by_task(scope, send.task_id, history=history, wait=wait)

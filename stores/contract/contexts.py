@@ -1,4 +1,4 @@
-"""Clauses of ``contexts``, ``context`` and ``sent``, and of what is pruned beside whole tasks."""
+"""Clauses of ``contexts``, ``context`` and ``sends``, and of what is pruned beside whole tasks."""
 
 from __future__ import annotations
 
@@ -104,19 +104,17 @@ async def check_not_more_contexts_go_than_asked(make: MakeStore) -> None:
             assert pruned == Pruned(contexts=count)
 
 
-async def check_the_newest_send_of_a_message_is_found(make: MakeStore) -> None:
+async def check_sends_are_found_by_how_their_keys_begin(make: MakeStore) -> None:
     async with opened(make) as store:
-        first, direct = send(b"a", "task"), send(b"c")
-        again = replace(first, key=b"b", message=b"{}")
-        await committed(store, GivenTask().writes(message("a"), sends=[first]))
-        await committed(store, Append(sends=[direct], scope=MINE))
-        assert await store.sent(MINE, first.message_id) == first
-        assert await store.sent(MINE, direct.message_id) == direct
-        await committed(store, Append(sends=[again], scope=MINE))
-        assert await store.sent(MINE, first.message_id) == again
-        assert await store.sent(MINE, "unknown") is None
-        for stranger in STRANGERS:
-            assert await store.sent(stranger, first.message_id) is None
+        keys = [b"ab2", b"ab", b"a", b"b", b"ab1", b"ab\xff\xff", b"ac", b"\xff\xff\xff"]
+        sends = {key: send(key, "task" if len(key) == 2 else "") for key in keys}
+        for each in sends.values():
+            await committed(store, Append(sends=[each], scope=MINE))
+        for begin in (b"ab", b"a", b"\xff", b"ab1", b"x", b"ab\xff"):
+            wanted = [each for key, each in sends.items() if key.startswith(begin)]
+            assert list(await store.sends(MINE, begin)) == wanted
+            for stranger in STRANGERS:
+                assert list(await store.sends(stranger, begin)) == []
 
 
 async def check_events_of_old_finished_tasks_go_once_they_are_folded(make: MakeStore) -> None:

@@ -34,6 +34,8 @@ run, run_start, epoch, node, folded, floor, metadata, handler, blocked, attempts
 HEADER = f"SELECT {_COLUMNS} FROM task WHERE scope = {SCOPE} AND id = ?"
 """Parameters: deployment, the scope, id of the task. See ``header_of``."""
 _LAST = (1 << SHIFT) - 1
+_LONGEST_KEY = 64
+"""Bytes of the key of a send."""
 _CONTEXTS = f"""SELECT context_id, min(created_at), max(updated_at) AS active, count(*),
 sum(NOT {OVER}) FROM task WHERE scope = {SCOPE}"""
 OUTDATED = f"max(updated_at) < ? AND sum(NOT {OVER}) = 0"
@@ -71,13 +73,13 @@ class Reads:
         ).fetchone()
         return None if row is None else SendRecord(*row)
 
-    def sent(self, db: sqlite3.Connection, scope: Scope, message_id: str) -> SendRecord | None:
-        row = db.execute(
+    def sends(self, db: sqlite3.Connection, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
+        rows = db.execute(
             "SELECT key, message_id, created_at, task_id, message FROM send "
-            f"WHERE scope = {SCOPE} AND message_id = ? ORDER BY number DESC LIMIT 1",
-            (self._deployment, *scope, message_id),
-        ).fetchone()
-        return None if row is None else SendRecord(*row)
+            f"WHERE scope = {SCOPE} AND key BETWEEN ? AND ? ORDER BY number",
+            (self._deployment, *scope, begin, begin + b"\xff" * _LONGEST_KEY),
+        )
+        return [SendRecord(*row) for row in rows]
 
     def contexts(
         self, db: sqlite3.Connection, scope: Scope, limit: int, after: tuple[float, str] | None

@@ -129,12 +129,7 @@ CREATE TABLE node (
 ) WITHOUT ROWID;
 """
 
-_SECOND = """
-CREATE INDEX send_message ON send (scope, message_id);
-"""
-"""What became of a message is asked by its id, too."""
-
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
 """Scripts in order, forward only: the file's version is the number of those it has seen."""
 
 

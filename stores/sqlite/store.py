@@ -199,8 +199,8 @@ class SQLiteStore:
     async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
         return await self._read(Reads.find_send, scope, key)
 
-    async def sent(self, scope: Scope, message_id: str) -> SendRecord | None:
-        return await self._read(Reads.sent, scope, message_id)
+    async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
+        return await self._read(Reads.sends, scope, begin)
 
     async def contexts(
         self, scope: Scope, *, limit: int, after: tuple[float, str] | None = None

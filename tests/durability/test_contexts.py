@@ -73,7 +73,7 @@ async def test_an_expired_context_goes_with_its_tasks_and_can_be_begun_anew() ->
         await ann.send("c", context="kept")
         await anyio.sleep(3500)
         assert await contexts.get(SCOPE, "gone") is not None
-        await anyio.sleep(200)
+        await anyio.sleep(400)
         assert [context.id for context in await contexts.list(SCOPE)] == ["kept"]
         for task in gone:
             assert await peer.runtime.results.by_task(SCOPE, task.id) is None

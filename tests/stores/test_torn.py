@@ -99,26 +99,6 @@ async def test_a_whole_log_is_kept_whole(path: Path) -> None:
     assert await _kept(left) == COMMITS
 
 
-async def test_an_older_file_gets_what_is_new(path: Path) -> None:
-    """The first schema is brought forward with all that it holds."""
-    store = SQLiteStore(path)
-    await store.open(now=0.0)
-    await store.append([append("a")], now=0.0)
-    await store.close()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("DROP INDEX send_message")
-        db.execute("PRAGMA user_version = 1")
-    await store.open(now=0.0)
-    assert await store.header(SCOPE, "a") == append("a").header
-    assert await store.sent(SCOPE, "m") == append("a").sends[0]
-    await store.close()
-    with closing(sqlite3.connect(path)) as db:
-        plan = db.execute(
-            "EXPLAIN QUERY PLAN SELECT * FROM send WHERE scope = 1 AND message_id = 'm'"
-        ).fetchall()
-        assert "send_message" in str(plan)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "tasks.db"
