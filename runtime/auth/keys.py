@@ -139,7 +139,7 @@ class ApiKeys:
         self._location = location
         self._file = KeyFile(keys) if isinstance(keys, (str, Path)) else None
         self._keys: dict[str, tuple[ApiKey, Principal]] = {}
-        self._state: object = None
+        self._state: object = ()  # not that of a file that is gone
         self._looked = -LOOK_EVERY
         self._take(self._file.read() if self._file else keys)  # type: ignore[arg-type]
 

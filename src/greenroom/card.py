@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,8 +72,7 @@ async def _run(parsed: argparse.Namespace) -> int:
         )
         return _print(signing.sign(card, [key]))
     if parsed.action == "show":
-        for one in card.signatures or ():
-            header = jose.header_of(one.protected)
+        for header in _headers(card):
             sys.stderr.write(f"signed with {header.get('alg')} by key {header.get('kid')}\n")
         return _print(card)
     found = signing.verify(card, await _trusted(parsed, card), strict=parsed.strict)
@@ -101,7 +102,14 @@ async def _trusted(parsed: argparse.Namespace, card: AgentCard) -> list[jose.Key
 
 
 def _kids(card: AgentCard) -> list[str]:
-    return [str(jose.header_of(one.protected).get("kid", "")) for one in card.signatures or ()]
+    return [str(header.get("kid", "")) for header in _headers(card)]
+
+
+def _headers(card: AgentCard) -> Iterator[dict[str, Any]]:
+    """One that cannot be read does not hide those that can."""
+    for one in card.signatures or ():
+        with suppress(jose.JoseError):
+            yield jose.header_of(one.protected)
 
 
 async def _card(place: str) -> bytes:

@@ -14,6 +14,7 @@ import trustme
 from greenroom.auth import (
     ApiKeys,
     Basic,
+    Call,
     Claims,
     Introspection,
     MutualTls,
@@ -132,6 +133,7 @@ async def test_a_file_of_keys_that_breaks_while_it_is_used(
     key, text = new_key("ada", now=time.time())
     file.add(key)
     whole = file.path.read_bytes()
+    gone = ApiKeys(file.path)
     scheme = ApiKeys(file.path)
     async with serving(Security(scheme)) as server:
         good = {"X-API-Key": text}
@@ -141,9 +143,11 @@ async def test_a_file_of_keys_that_breaks_while_it_is_used(
             assert said(await server.call("rest", ops.SEND, send("whoami"), good)) == "|apiKey#ada"
             assert "keys.json" in caplog.text
             caplog.clear()
-        file.path.write_bytes(b"[]")
+        file.path.unlink()
         scheme._looked = -1e9
         assert (await server.call("rest", ops.SEND, send("whoami"), good)).status == 401
+    # Gone before it was looked at again: the same.
+    assert gone.known(Call(binding="JSONRPC", headers={"x-api-key": text}), time.time()) is None
 
 
 async def test_an_api_key_that_was_revoked_or_has_expired(tmp_path: Path) -> None:

@@ -234,6 +234,13 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "by key k1" in capsys.readouterr().out
     assert main(["card", "show", str(signed)]) == 0
     assert "ES256 by key k1" in capsys.readouterr().err
+    whole = signed.read_text()
+    unread = '"signatures": [{"protected": "%", "signature": "%"},'
+    signed.write_text(whole.replace('"signatures": [', unread))
+    assert main(["card", "verify", str(signed), "--key", str(key)]) == 0
+    assert main(["card", "show", str(signed)]) == 0
+    assert "ES256 by key k1" in capsys.readouterr().err
+    signed.write_text(whole)
     signed.write_text(signed.read_text().replace("It says", "It lies"))
     assert main(["card", "verify", str(signed), "--key", str(key)]) == 1
     assert main(["card", "verify", str(signed)]) == 2
