@@ -8,11 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import grpc
 import pytest
 import trustme
 
 from greenroom import Agent, TaskContext
+from greenroom.transports.grpc import tls
 
 from .serving import Serving, said, serving, stub
 
@@ -83,6 +85,20 @@ def test_new_files_are_used_without_a_restart(files: Files) -> None:
             running.until(lambda: running.server.reloads == 2, "the next one is read")
             assert shown(running, files) == fresh
         assert call(running, files).task.id
+
+
+def test_a_certificate_that_comes_at_the_end_does_not_open_the_port_again(files: Files) -> None:
+    with serving(**files.settings(tls_reload=0.01)) as running:
+        server = running.server
+
+        async def both() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(server._accept, tls.context(server.settings))
+                group.start_soon(server.drain, 0.0)
+
+        running.portal.call(both)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port))
 
 
 def test_mutual_tls_needs_a_certificate_and_hands_it_to_the_runtime(files: Files) -> None:

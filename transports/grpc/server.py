@@ -201,9 +201,9 @@ class GrpcServer(AbstractHandler):
 
     async def _accept(self, context: ssl.SSLContext | None) -> None:
         """Accept connections with this context; what was accepted with the last one stays."""
-        before, self._listeners = self._listeners, []
+        made: list[asyncio.Server] = []
         for bound, slug in self._sockets:
-            self._listeners.append(
+            made.append(
                 await self.loop.create_server(
                     partial(GrpcProtocol, self, slug),
                     sock=bound.dup(),
@@ -212,8 +212,11 @@ class GrpcServer(AbstractHandler):
                     ssl_shutdown_timeout=CLOSE_GRACE if context else None,
                 )
             )
+        before, self._listeners = self._listeners, made
         for listener in before:
             listener.close()
+        if self.draining:  # meanwhile
+            self._stop_listening()
 
     def _stop_listening(self) -> None:
         listeners, self._listeners = self._listeners, []
@@ -234,14 +237,13 @@ class GrpcServer(AbstractHandler):
             if stamp == self._stamp or self.draining:
                 continue
             try:
-                context = tls.context(self.settings)
-            except tls.TlsError as error:
+                await self._accept(tls.context(self.settings))
+            except (tls.TlsError, OSError) as error:  # or no file left to accept with
                 if stamp != refused:
                     refused = stamp
                     self.reload_failures += 1
                     log.warning("the new certificate cannot be used, the old one stays: %s", error)
             else:
-                await self._accept(context)
                 self._stamp = stamp
                 self.reloads += 1
                 log.info("the certificate changed: new connections get the new one")
