@@ -162,6 +162,8 @@ class ApiKeys:
             return call.headers.get(self._field)
         if self._location == "query":
             return call.query.get(self._field)
+        if call.headers.get("sec-fetch-site") == "cross-site":
+            return None  # a browser sends it whoever's page asked
         # By hand: SimpleCookie sees none of them where one, whoever set it, is not to its taste.
         for cookie in (call.headers.get("cookie") or "").split(";"):
             name, _, value = cookie.strip().partition("=")

@@ -120,6 +120,8 @@ async def test_a_cookie_among_others() -> None:
             assert (
                 said(await server.call("rest", ops.SEND, send("whoami"), cookie)) == "|apiKey#ada"
             )
+        elsewhere = {"Cookie": f"session={text}", "Sec-Fetch-Site": "cross-site"}
+        assert (await server.call("rest", ops.SEND, send("whoami"), elsewhere)).status == 401
         for wrong in ("xsession=%s", "session=%s, x", "session=; other=%s"):
             cookie = {"Cookie": wrong % text}
             assert (await server.call("rest", ops.SEND, send("whoami"), cookie)).status == 401
