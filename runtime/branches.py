@@ -141,6 +141,9 @@ async def _in_branch(branch: Branch, awaitable: Awaitable[T], join: Asleep) -> T
     execution.go()
     try:
         return await awaitable
+    except (KeyboardInterrupt, SystemExit) as error:
+        # asyncio stops its loop, and everybody on it, for either of them in a task.
+        raise RuntimeError(f"a branch raised {type(error).__name__}") from error
     finally:
         # First the one who waited for this goes on, or the handler would seem to be asleep.
         join.child_ended(sys.exc_info()[1])

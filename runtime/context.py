@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 import anyio
@@ -63,6 +64,7 @@ class TaskContext(DurableOperations):
         self._ledger = execution.ledger
         self._root = Branch(self, "")
         self._left = False
+        self._thread = get_ident()
 
     def check_complete(self) -> None:
         """Raise ``ReplayMismatch`` if the handler ended before all that it did earlier. Not for
@@ -220,6 +222,7 @@ class TaskContext(DurableOperations):
         await self._end(TaskState.FAILED, why)
 
     async def _end(self, state: TaskState, why: Content) -> None:
+        self._check()
         self._actor.set_status(state, self._execution.say(why))
         raise Stop
 
@@ -474,7 +477,13 @@ class TaskContext(DurableOperations):
         return entry is not None
 
     def _check(self) -> None:
-        """Raise if this handler may not go on."""
+        """Raise if this handler may not go on, or not here."""
+        if get_ident() != self._thread:
+            raise RuntimeError(
+                "this context belongs to the thread of its runtime: call it from the handler, or "
+                "from another thread with anyio.from_thread.run; a plain `def` handler has a "
+                "context that does so by itself"
+            )
         if self._left or self._execution.detached:
             raise RuntimeError("the handler of this context is over")
 

@@ -243,9 +243,11 @@ class Execution:
                 self._unwound(cancelled)
             raise
         except BaseException as error:
-            # Nothing that a handler raises may reach its neighbours, SystemExit included.
+            # Nothing that a handler raises may reach its neighbours, neither SystemExit nor
+            # KeyboardInterrupt: servers and asyncio take Ctrl-C elsewhere (bare trio may raise it
+            # here; then this handler is what it stops).
             cause = _cause(error)
-            if isinstance(cause, KeyboardInterrupt | GeneratorExit):
+            if isinstance(cause, GeneratorExit):
                 raise
             if not self.detached:
                 self._unwound(cause)
@@ -428,7 +430,7 @@ class Execution:
             log.info("task %s has a new owner; its end here is not written", actor.id)
 
 
-_SIGNALS = (KeyboardInterrupt, ReplayMismatch, Restart, Stop, TaskCancelled)
+_SIGNALS = (ReplayMismatch, Restart, Stop, TaskCancelled)
 """What outweighs the errors that it comes with in a group, the strongest first."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from greenroom import Agent, Message, Part, Role, TaskContext, TaskState
@@ -30,6 +31,10 @@ def group(*errors: BaseException) -> Callable[[], None]:
 
 def leave() -> None:
     raise SystemExit(3)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def wrong() -> None:
@@ -62,17 +67,55 @@ async def beside_a_neighbour(peer: Caller) -> Any:
     return task
 
 
+@pytest.mark.parametrize("throw", [leave, interrupt])
+@pytest.mark.parametrize("how", ["gather", "race", "group", "step"])
+async def test_what_would_stop_the_event_loop_does_not_from_a_branch(
+    how: str, throw: Callable[[], None]
+) -> None:
+    async def doing(ctx: TaskContext) -> None:
+        async def branch() -> None:
+            await anyio.lowlevel.checkpoint()
+            throw()
+
+        match how:
+            case "gather":
+                await ctx.gather(branch(), anyio.sleep(1))
+            case "race":
+                await ctx.race(branch(), anyio.sleep(1))
+            case "group":
+                async with ctx.group() as group:
+                    group.start(branch)
+            case "step":
+                await ctx.step(branch)
+
+    async with running(agent_of(doing)) as peer:
+        task = await peer.send("go")
+        assert task.status.state is TaskState.FAILED
+        task = await peer.send("again")
+        assert task.status.state is TaskState.FAILED
+
+
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize(
     "throw",
     [
         wrong,
         leave,
+        interrupt,
+        group(ValueError("the password is 1234"), KeyboardInterrupt()),
         group(ValueError("the password is 1234")),
         group(ValueError("the password is 1234"), SystemExit(2)),
         group(ValueError("the password is 1234"), Rejected("no")),
     ],
-    ids=["error", "exit", "group", "group-with-exit", "group-with-rejection"],
+    ids=[
+        "error",
+        "exit",
+        "interrupt",
+        "group-with-interrupt",
+        "group",
+        "group-with-exit",
+        "group-with-rejection",
+    ],
 )
 async def test_an_exception_fails_its_own_task(
     throw: Callable[[], None], early: bool, caplog: pytest.LogCaptureFixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from greenroom import Agent, InputRequired, Message, Part, Role, TaskState
+from greenroom import Agent, InputRequired, Message, Part, Role, TaskContext, TaskState
 from greenroom.runtime.blocking import BlockingContext
 from greenroom.runtime.cancel import StepFailed, TaskCancelled
 from greenroom.runtime.durable import Retry
@@ -378,6 +379,52 @@ async def test_what_needs_a_coroutine_says_so(name: str) -> None:
 
     async with running(only(handler)) as peer:
         assert result(await peer.send("go")) == "told"
+
+
+@pytest.mark.parametrize("what", ["status", "artifact", "step", "fail", "ask", "now"])
+async def test_a_context_is_for_the_thread_of_its_runtime(what: str) -> None:
+    agent = Agent("Async")
+    told: list[str] = []
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> str:
+        async def act() -> None:
+            match what:
+                case "status":
+                    await ctx.status("from elsewhere")
+                case "artifact":
+                    await ctx.artifact("a", "from elsewhere")
+                case "step":
+                    await ctx.step(str, 1)
+                case "fail":
+                    await ctx.fail("from elsewhere")
+                case "ask":
+                    await ctx.ask("from elsewhere")
+                case "now":
+                    ctx.now()
+
+        def elsewhere() -> None:
+            with pytest.raises(RuntimeError, match="belongs to the thread of its runtime") as error:
+                asyncio.run(act())
+            told.append(str(error.value))
+
+        await anyio.to_thread.run_sync(elsewhere)
+        await ctx.status("from here")
+        return "done"
+
+    async with running(agent) as peer:
+        frames = await read(await peer.stream("go"))
+        assert states(frames) == ["submitted", "working", "working", "+result", "completed"]
+    assert len(told) == 1
+
+
+async def test_an_interrupt_in_a_thread_fails_its_task() -> None:
+    def handler(ctx: BlockingContext) -> None:
+        raise KeyboardInterrupt
+
+    async with running(only(handler)) as peer:
+        assert (await peer.send("go")).status.state is TaskState.FAILED
+        assert (await peer.send("go")).status.state is TaskState.FAILED
 
 
 async def test_as_many_handlers_as_threads_may_all_be_at_a_step() -> None:
