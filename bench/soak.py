@@ -2,7 +2,7 @@
 
 Tasks that finish, wait, are answered, stream, are canceled and fail, on SQLite, with retention on
 so that what is kept is bounded too. Every few seconds: memory, objects, actors, streams and the
-file; at the end, whether the second half grew. Writes `bench/soak.csv` for a graph.
+file; at the end, whether the second half grew. Writes `bench/soak.csv` and draws `bench/soak.svg`.
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ async def soak(minutes: float, out: Path) -> int:
         writer = csv.DictWriter(file, samples[0])
         writer.writeheader()
         writer.writerows(samples)
+    out.with_suffix(".svg").write_text(graph(samples))
     middle = samples[len(samples) // 2]
     last = samples[-1]
     for name in ("MB", "objects", "file MB"):
@@ -153,6 +154,31 @@ async def soak(minutes: float, out: Path) -> int:
     print(f"{done:,} tasks in {minutes:g} minutes")
     grown = last["MB"] - middle["MB"], last["objects"] / middle["objects"]
     return 0 if grown[0] < 5 and grown[1] < 1.1 else 1
+
+
+def graph(samples: list[dict[str, float]]) -> str:
+    """Draw memory and objects over time, each between zero and its own maximum, as SVG."""
+    width, height, top = 720, 220, 30
+    end = samples[-1]["seconds"]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height + top + 30}" '
+        f'font-family="sans-serif" font-size="12">'
+        f'<rect width="100%" height="100%" fill="white"/>'
+    ]
+    for row, (name, colour) in enumerate((("MB", "#c0392b"), ("objects", "#2980b9"))):
+        most = max(sample[name] for sample in samples)
+        line = " ".join(
+            f"{sample['seconds'] / end * width:.1f},{top + height * (1 - sample[name] / most):.1f}"
+            for sample in samples
+        )
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}"/>')
+        parts.append(
+            f'<text x="{10 + 320 * row}" y="18" fill="{colour}">{name}: at most {most:,.1f}, '
+            f"{samples[-1][name]:,.1f} at the end</text>"
+        )
+    told = f"{end / 60:.0f} minutes, {samples[-1]['tasks done']:,.0f} tasks"
+    parts.append(f'<text x="10" y="{height + top + 20}">{told}</text></svg>')
+    return "\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":
