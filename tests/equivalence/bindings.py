@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import grpc
+from a2a.compat.v0_3 import a2a_v0_3_pb2 as legacy_pb
 from msgspec import structs
 
 from greenroom.protocol import errors
@@ -16,7 +17,7 @@ from greenroom.protocol import types as t
 from greenroom.protocol.json import decode, encode
 from greenroom.protocol.operations import Operation
 from greenroom.protocol.protobuf import v03
-from greenroom.protocol.protobuf.v1 import V1_0
+from greenroom.protocol.protobuf.v1 import V1_0, V1_1
 from greenroom.protocol.sse import Decoder
 from greenroom.protocol.v03 import reading
 from greenroom.protocol.v03 import types as w
@@ -33,6 +34,7 @@ NAMES = {kind.__name__: kind for kind in errors.ERRORS}
 LEGACY_METHODS = {
     ops.SUBSCRIBE.name: "TaskSubscription",
     ops.LIST_PUSH.name: "ListTaskPushNotificationConfig",
+    ops.EXTENDED_CARD.name: "GetAgentCard",
 }
 
 
@@ -45,7 +47,10 @@ class ProtocolError(Exception):
 
 
 class Binding:
-    """``call`` returns the response, or the list of events of a stream; raises ProtocolError."""
+    """``call`` returns the response, or the list of events of a stream; raises ProtocolError.
+
+    The server knows two tokens of each binding: ``token`` and ``hasty``.
+    """
 
     name = ""
     version = "1.0"
@@ -53,6 +58,16 @@ class Binding:
     def __init__(self, serving: Serving, app: Application) -> None:
         self.serving = serving
         self.app = app
+        self.token = f"token-of-{self!r}"
+        self.hasty = f"hasty-{self.token}"
+
+    @property
+    def old(self) -> bool:
+        return self.version == "0.3"
+
+    @property
+    def authorization(self) -> list[tuple[str, str]]:
+        return [("authorization", f"Bearer {self.token}")] if self.token else []
 
     def call(
         self,
@@ -74,7 +89,7 @@ class Binding:
         version: str | None,
         extensions: str,
     ) -> asgi.Response:
-        headers = [("a2a-version", version or self.version)]
+        headers = [("a2a-version", version or self.version), *self.authorization]
         if body is not None:
             headers.append(("content-type", "application/json"))
         if extensions:
@@ -108,21 +123,23 @@ class JsonRpc(Binding):
         version: str | None = None,
         extensions: str = "",
     ) -> Any:
-        old = self.version == "0.3"
-        params = V03.request(operation, request) if old else encode(request)
-        method = operation.method_03 if old else operation.name
+        params = V03.request(operation, request) if self.old else encode(request)
+        method = (operation.method_03 or "tasks/list") if self.old else operation.name
         envelope = {"jsonrpc": "2.0", "id": 1, "method": method, "params": json.loads(params)}
         answer = self.http("POST", "/", json.dumps(envelope).encode(), agent, version, extensions)
         if answer["content-type"].startswith("text/event-stream"):
             return [self._result(operation, event) for event in events(answer.body)]
-        return self._result(operation, answer.body)
+        return self._result(operation, answer.body, answer.status)
 
-    def _result(self, operation: Operation, body: bytes) -> Any:
+    def _result(self, operation: Operation, body: bytes, status: int = 200) -> Any:
         envelope = json.loads(body)
         if "error" in envelope:
-            raise ProtocolError(self._error(envelope["error"]))
+            kind = self._error(envelope["error"])
+            # What proxies and clients act on is told by HTTP too, the rest by the envelope alone.
+            assert status == (kind.http if issubclass(kind, errors.RefusedError) else 200)
+            raise ProtocolError(kind)
         result = json.dumps(envelope["result"]).encode()
-        if self.version == "0.3":
+        if self.old:
             return V03.response(operation, result)
         return None if operation.response is None else decode(result, operation.response)
 
@@ -146,7 +163,7 @@ class Rest(Binding):
         version: str | None = None,
         extensions: str = "",
     ) -> Any:
-        old = self.version == "0.3"
+        old = self.old
         method, path = (operation.rest_03 if old else operation.rest)[0]
         fields = {
             name: getattr(request, name)
@@ -159,7 +176,7 @@ class Rest(Binding):
         body: bytes | None = None
         if operation.body:
             body = V03_REST.request(operation, request) if old else encode(request)
-        elif fields and not old:
+        elif fields and (not old or operation is ops.LIST_TASKS):
             camel = dict(
                 zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True)
             )
@@ -185,17 +202,19 @@ class Rest(Binding):
 
     def _error(self, answer: asgi.Response) -> type[errors.A2AError]:
         found = answer.json
-        if self.version == "0.3" and "error" not in found:
+        if self.old and "error" not in found:
             reasons = [one["reason"] for one in found.get("data", []) if "reason" in one]
             return REASONS[reasons[0]] if reasons else CODES[found["code"]]
         error = found["error"]
-        kind = REASONS[error["details"][0]["reason"]]
+        details = error.get("details")
+        kind = REASONS[details[0]["reason"]] if details else errors.InternalError
         assert (answer.status, error["status"]) == (kind.http, kind.grpc)
         return kind
 
 
 class Grpc(Binding):
     name = "grpc"
+    codec = V1_0
 
     def call(
         self,
@@ -206,7 +225,7 @@ class Grpc(Binding):
         version: str | None = None,
         extensions: str = "",
     ) -> Any:
-        metadata = [("a2a-version", version or self.version)]
+        metadata = [("a2a-version", version or self.version), *self.authorization]
         if extensions:
             metadata.append(("a2a-extensions", extensions))
         port = self.serving.server.ports.get(agent, self.serving.server.port)
@@ -223,17 +242,19 @@ class Grpc(Binding):
                 raise ProtocolError(self._error(error)) from None
 
     def _path(self, operation: Operation) -> str:
-        if self.version == "1.0":
+        if not self.old:
             return f"/{V1}/{operation.name}"
         return f"/{LEGACY}/{LEGACY_METHODS.get(operation.name, operation.name)}"
 
     def _write(self, operation: Operation, request: Any) -> bytes:
-        if self.version == "1.0":
-            return V1_0.write(request)
+        if not self.old:
+            return self.codec.write(request)
         writer = Writer(proto=True)
         if isinstance(request, t.SendMessageRequest):
             made = writer.send(request)
             return v03.V0_3.write(structs.replace(made, request=made.message, message=None))
+        if operation in (ops.EXTENDED_CARD, ops.LIST_TASKS):
+            return b""
         if isinstance(request, t.TaskPushNotificationConfig):
             return v03.CREATE_PUSH.write(writer.create_push(request))
         if operation is ops.LIST_PUSH:
@@ -249,8 +270,10 @@ class Grpc(Binding):
         kind = operation.response
         if kind is None:
             return None
-        if self.version == "1.0":
-            return V1_0.read(kind, body)
+        if not self.old:
+            return self.codec.read(kind, body)
+        if kind is t.AgentCard:
+            return legacy_pb.AgentCard.FromString(body)
         if kind is t.Task:
             return _model(v03.V0_3.read(w.Task, body))
         wrapped = v03.V0_3.read(w.Wrapped, body)
@@ -260,10 +283,15 @@ class Grpc(Binding):
         return event
 
     def _error(self, error: Any) -> type[errors.A2AError]:
-        if self.version == "0.3":
+        kind: type[errors.A2AError]
+        details = dict(error.trailing_metadata()).get("grpc-status-details-bin")
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # gRPC's own, for a method that is not
+            return errors.MethodNotFoundError
+        if self.old:
             kind = NAMES[error.details().partition(": ")[0]]
+        elif details is None:
+            kind = errors.InternalError
         else:
-            details = dict(error.trailing_metadata())["grpc-status-details-bin"]
             kind = next(kind for reason, kind in REASONS.items() if reason.encode() in details)
         assert error.code().name == kind.grpc
         return kind
@@ -287,4 +315,19 @@ class Grpc03(Grpc):
     version = "0.3"
 
 
-BINDINGS: Sequence[type[Binding]] = (JsonRpc, Rest, Grpc, JsonRpc03, Rest03, Grpc03)
+class JsonRpc11(JsonRpc):
+    version = "1.1"
+
+
+class Rest11(Rest):
+    version = "1.1"
+
+
+class Grpc11(Grpc):
+    version = "1.1"
+    codec = V1_1
+
+
+BINDINGS: Sequence[type[Binding]] = (
+    JsonRpc, Rest, Grpc, JsonRpc03, Rest03, Grpc03, JsonRpc11, Rest11, Grpc11
+)  # fmt: skip

@@ -14,6 +14,7 @@ from a2a.types import a2a_pb2_grpc as stubs
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from greenroom import Agent, MemoryStore, Message, Part, Role, Runtime, Skill, TaskContext
+from greenroom.auth import Limits, Security
 from greenroom.protocol.types import AgentExtension
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
@@ -111,18 +112,29 @@ class Serving:
 
 
 @asynccontextmanager
-async def _running(agents: Sequence[Agent], settings: GrpcSettings) -> AsyncIterator[GrpcServer]:
-    runtime = Runtime(agents, store=MemoryStore())
+async def _running(
+    agents: Sequence[Agent],
+    settings: GrpcSettings,
+    security: Security | None,
+    limits: Limits | None,
+) -> AsyncIterator[GrpcServer]:
+    runtime = Runtime(agents, store=MemoryStore(), security=security, limits=limits)
     async with runtime, GrpcServer(runtime, settings) as server:
         yield server
 
 
 @contextmanager
-def serving(agents: Sequence[Agent] | None = None, **settings: Any) -> Iterator[Serving]:
+def serving(
+    agents: Sequence[Agent] | None = None,
+    *,
+    security: Security | None = None,
+    limits: Limits | None = None,
+    **settings: Any,
+) -> Iterator[Serving]:
     """Serve on a free port with these settings."""
     made = GrpcSettings(port=0, **settings)
     with start_blocking_portal() as portal:
-        running = _running(agents or make_agents(), made)
+        running = _running(agents or make_agents(), made, security, limits)
         with portal.wrap_async_context_manager(running) as server:
             yield Serving(portal, server)
 
