@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -143,46 +142,49 @@ async def test_who_is_known_does_not_wait_for_those_who_guess() -> None:
 
 @pytest.mark.parametrize("what", ["tokens", "keys", "bodies", "streams"])
 async def test_a_flood_leaves_a_good_client_in_peace(what: str) -> None:
-    """Its median is bounded here loosely; `bench/auth.py` measures the ratio."""
+    """It is answered every time, and the flood refused; how soon is for `bench/auth.py`."""
     key, _ = new_key("machine", now=time.time())
     guarded = Security(static_tokens({"me": GOOD, "you": OTHER}), ApiKeys([key]))
     limits = Limits(failures=5, penalty=1.0, rate=50, burst=0.2, streams=5)
     async with serving(guarded, limits=limits) as server:
 
-        async def good(count: int) -> float:
-            took = []
+        async def good(count: int) -> None:
             for _ in range(count):
-                start = time.perf_counter()
                 answer = await server.call("rest", ops.LIST_TASKS, t.ListTasksRequest(), ME)
-                took.append(time.perf_counter() - start)
                 assert answer.outcome == "ok", answer
-                await anyio.sleep(0.025)
-            return statistics.median(took)
+                await anyio.sleep(0.025)  # within its own rate
+
+        outcomes: set[str] = set()
 
         async def flood(number: int) -> None:
             while True:
                 try:
                     if what == "tokens":
                         headers = {"Authorization": f"Bearer guess-number-{number}"}
-                        await server.call("rest", ops.LIST_TASKS, t.ListTasksRequest(), headers)
+                        answer = await server.call(
+                            "rest", ops.LIST_TASKS, t.ListTasksRequest(), headers
+                        )
                     elif what == "keys":
                         headers = {"X-API-Key": f"grk_{number}"}
-                        await server.call("rest", ops.LIST_TASKS, t.ListTasksRequest(), headers)
+                        answer = await server.call(
+                            "rest", ops.LIST_TASKS, t.ListTasksRequest(), headers
+                        )
                     elif what == "bodies":
-                        await server.call("rest", ops.SEND, send("x" * 100_000))
+                        answer = await server.call("rest", ops.SEND, send("x" * 100_000))
                     else:
-                        await server.call("rest", ops.STREAM, send("ask"), YOU)
+                        answer = await server.call("rest", ops.STREAM, send("ask"), YOU)
+                    outcomes.add(answer.outcome)
                 except HttpError:
                     pass
 
-        quiet = await good(10)
         async with anyio.create_task_group() as group:
             for number in range(20):
                 group.start_soon(flood, number)
-            await good(5)
-            loud = await good(20)
+            await good(25)
             group.cancel_scope.cancel()
-        assert loud < quiet * 3 + 0.05, (quiet, loud)
+        refused = "RESOURCE_EXHAUSTED" if what == "streams" else "UNAUTHENTICATED"
+        assert refused in outcomes, outcomes
+        assert what == "streams" or outcomes == {refused}
 
 
 async def test_the_audit_file(tmp_path: Path) -> None:
