@@ -10,6 +10,7 @@ from typing import Any
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
@@ -20,6 +21,7 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
+from hyperframe.frame import GoAwayFrame
 
 from greenroom.protocol.protobuf.codec import protobuf_codec
 from greenroom.protocol.protobuf.v1 import V1_0
@@ -56,6 +58,13 @@ class Answer:
 
 class _Careless(H2Connection):
     open_outbound_streams = 0  # never too many
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Any], list[Event]]:
+        """h2 wants to hear nothing after it: not the calls that may end, nor the second one."""
+        event = ConnectionTerminated()
+        event.error_code = ErrorCodes(frame.error_code)
+        event.additional_data = frame.additional_data or None
+        return [], [event]
 
 
 class RawClient:
@@ -151,7 +160,7 @@ class RawClient:
                 return
             try:
                 events = self.h2.receive_data(data)
-            except ProtocolError:  # after a GOAWAY h2 wants to hear nothing more
+            except ProtocolError:  # of answers to what was not HTTP/2
                 continue
             for event in events:
                 self._take(event)

@@ -18,8 +18,9 @@ from greenroom.transports.grpc.status import Status
 from greenroom.transports.server import ServerError
 
 from .raw import STREAM, RawClient, framed, request
-from .serving import MIB, make_agents, said, serving, stub
+from .serving import MIB, Serving, make_agents, said, serving, stub
 
+MISSING = pb.GetTaskRequest(id="00000000-0000-4000-8000-000000000000")
 GET = "/lf.a2a.v1.A2AService/GetTask"
 
 
@@ -107,6 +108,42 @@ def test_old_connections_are_sent_away_and_their_calls_ended() -> None:
         raw.read(lambda: raw.closed)
         assert raw.goaway == (0, b"max_age")
         assert not running.server.links
+
+
+def test_no_call_is_lost_when_connections_grow_old() -> None:
+    """RFC 9113 section 6.8: what crosses the GOAWAY is served, or named as not served."""
+    codes: list[grpc.StatusCode] = []
+    peers: set[int] = set()
+
+    def work(running: Serving, until: float) -> None:
+        with running.channel(**{"grpc.use_local_subchannel_pool": 1}) as channel:
+            client = stub(channel)
+            while time.monotonic() < until:
+                calls = [client.GetTask.future(MISSING, timeout=10) for _ in range(4)]
+                codes.extend(call.code() for call in calls)
+                peers.update(map(id, running.server.links))
+
+    with serving(age=0.2) as running:
+        until = time.monotonic() + 3
+        workers = [threading.Thread(target=work, args=(running, until)) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(timeout=30)
+    assert len(peers) > 4  # they did grow old
+    assert len(codes) > 100
+    assert set(codes) == {grpc.StatusCode.NOT_FOUND}
+
+
+def test_goaway_comes_twice_with_a_ping_between() -> None:
+    with serving(age=0.2) as running, RawClient(running.server.port) as raw:
+        seen = b""
+        while data := raw.socket.recv(65_536):
+            seen += data
+    whole, told = seen.split(b"max_age")[:2], [2**31 - 1, 0]
+    lasts = [int.from_bytes(part[-8:-4]) for part in whole]
+    assert lasts == told
+    assert whole[1][3] == 6  # PING
 
 
 def test_peers_that_do_not_answer_pings_are_dropped() -> None:

@@ -20,6 +20,7 @@ from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
     Event,
+    PingAckReceived,
     PingReceived,
     PriorityUpdated,
     RemoteSettingsChanged,
@@ -30,7 +31,7 @@ from h2.events import (
 from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
 
-from .link import MIN_WINDOW, Link
+from .link import FAREWELL, MIN_WINDOW, Link
 from .metadata import Metadata, RawHeaders
 from .rpc import Rpc
 from .status import RpcError, Status
@@ -86,6 +87,7 @@ class Processor(EventsProcessor):
             {
                 UnknownFrameReceived: self._nuisance,
                 PriorityUpdated: self._nuisance,
+                PingAckReceived: self._ping_answered,
             }
         )
 
@@ -97,6 +99,10 @@ class Processor(EventsProcessor):
     def process_request_received(self, event: RequestReceived) -> None:
         link = self.connection
         stream_id = event.stream_id
+        if link.parted:  # the second GOAWAY said that it would not be served
+            link.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            self._nuisance(event)
+            return
         if len(link.rpcs) >= link.settings.max_streams:
             link.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             self._nuisance(event)
@@ -140,6 +146,11 @@ class Processor(EventsProcessor):
                 link.banish(b"too_many_pings")
         self._last_ping, link.said = now, False
         self._nuisance(event)
+
+    def _ping_answered(self, event: PingAckReceived) -> None:
+        if event.ping_data == FAREWELL:
+            # Later: clients put the answer before calls that go out in the same write.
+            self.connection.loop.call_soon(self.connection.part)
 
     def _nuisance(self, event: Event) -> None:
         link = self.connection

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from grpclib.protocol import Connection
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from hyperframe.frame import GoAwayFrame
+from hyperframe.frame import GoAwayFrame, PingFrame
 
 from ...protocol.errors import A2AError
 from ...runtime.supervisor import Child
@@ -26,6 +26,10 @@ log = logging.getLogger("greenroom.transports.grpc")
 
 MIN_WINDOW = 65_535
 _LAST_STREAM = 2**31 - 1
+FAREWELL = b"farewell"
+"""The ping that follows a peaceful GOAWAY: its answer tells that the client has read that."""
+FAREWELL_TIME = 1.0
+"""How long that answer is waited for, in seconds."""
 LINGER = 0.5
 """How long a connection that is over stays for its peer to read why, in seconds."""
 
@@ -56,7 +60,10 @@ class Link(Connection):
         self.said = False
         """Something was sent for a call since the last ping."""
         self.doomed = False
-        """No more calls: the connection closes when those it has are over."""
+        """The client is told to go elsewhere: the connection closes when its calls are over."""
+        self.parted = False
+        """No more calls are taken. Until then come those that crossed the first GOAWAY."""
+        self._why = b""
         self.deaf = False
         """Whatever still comes is thrown away."""
         self._uncredited = 0
@@ -143,23 +150,43 @@ class Link(Connection):
             self.flush_soon()
         self.server.calls -= 1
         self.server.changed()
-        if self.doomed and not self.rpcs and not self.deaf:
+        if self.parted and not self.rpcs and not self.deaf:
             self.loop.call_soon(self.hang_up)
 
     def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR, why: bytes = b"") -> None:
         """Tell the client to take its next calls elsewhere; those it has may end.
 
-        h2 has no word for a connection that ends in peace, so the frame is ours.
+        In peace this takes two frames with a ping between them (RFC 9113 section 6.8): a call that
+        is on its way when the first is sent is served, and the second names the last one that is.
+        h2 has no word for a connection that ends in peace, so the frames are ours.
         """
-        if self.doomed or self.transport.is_closing():
+        peaceful = code is ErrorCodes.NO_ERROR
+        if self.deaf or self.transport.is_closing() or (peaceful and self.doomed):
             return
         self.doomed = True
+        if not peaceful:
+            self._say(self.h2.highest_inbound_stream_id, code, why)
+            self.parted = True
+            return
+        self._why = why
+        self._say(_LAST_STREAM, code, why)
+        self.transport.write(PingFrame(0, opaque_data=FAREWELL).serialize())
+        self.loop.call_later(FAREWELL_TIME, self.part)
+
+    def part(self) -> None:
+        """The client knows, or had its time: end the connection when its calls are over."""
+        if self.parted or self.deaf or self.transport.is_closing():
+            return
+        self.parted = True
+        self._say(self.h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR, self._why)
+        if not self.rpcs:  # clients hang up by themselves; what they still send would be a reset
+            self.loop.call_later(LINGER, self.hang_up)
+        self.server.changed()
+
+    def _say(self, last: int, code: ErrorCodes, why: bytes) -> None:
         self.flush()
-        last = _LAST_STREAM if code is ErrorCodes.NO_ERROR else self.h2.highest_inbound_stream_id
         frame = GoAwayFrame(0, last_stream_id=last, error_code=code, additional_data=why)
         self.transport.write(frame.serialize())
-        if not self.rpcs and code is ErrorCodes.NO_ERROR:
-            self.loop.call_soon(self.hang_up)
 
     def hang_up(self) -> None:
         """Close when what was said is out."""

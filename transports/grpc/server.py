@@ -127,7 +127,7 @@ class GrpcServer(AbstractHandler):
         self._stop_listening()
         for link in list(self.links):
             link.connection.go_away(why=b"stopping")
-        await self._until(lambda: not self.calls, grace)
+        await self._until(self._parted, grace)
         unavailable = RpcError(
             Status.UNAVAILABLE, "This server is stopping", [(b"retry-after", b"1")]
         )
@@ -138,6 +138,9 @@ class GrpcServer(AbstractHandler):
         await self._until(lambda: not self.links, CLOSE_GRACE)
         for link in list(self.links):
             link.connection.transport.abort()
+
+    def _parted(self) -> bool:
+        return not self.calls and all(link.connection.parted for link in self.links)
 
     async def _until(self, over: Callable[[], bool], seconds: float) -> None:
         with anyio.move_on_after(seconds):
