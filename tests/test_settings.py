@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,16 @@ def test_every_setting_is_described_and_has_a_variable() -> None:
 def test_settings_that_do_not_go_together(settings: Settings, text: str) -> None:
     with pytest.raises(SettingsError, match=text):
         check(settings)
+
+
+def test_grpc_on_trio_is_refused_before_trio_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody installs what would not help."""
+    monkeypatch.delitem(sys.modules, "trio", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="grpc_port needs backend = asyncio"):
+        check(Settings(backend="trio", grpc_port=0))
+    with pytest.raises(SettingsError, match=r"greenroom\[trio\]"):
+        check(Settings(backend="trio"))
 
 
 def test_stores_are_named_by_url(tmp_path: Path) -> None:

@@ -146,8 +146,6 @@ def check(settings: Settings) -> None:
         if settings.backend == "trio":
             raise SettingsError("loop = uvloop is for the asyncio backend; leave it out with trio")
         _need("uvloop", "greenroom[uvloop]")
-    if settings.backend == "trio":
-        _need("trio", "greenroom[trio]")
     if settings.grpc_port is not None:
         if settings.backend == "trio":
             raise SettingsError(
@@ -155,6 +153,8 @@ def check(settings: Settings) -> None:
             )
         for module in ("grpclib", "betterproto2"):
             _need(module, "greenroom[grpc]")
+    if settings.backend == "trio":
+        _need("trio", "greenroom[trio]")
 
 
 def _need(module: str, extra: str) -> None:

@@ -18,7 +18,7 @@ from greenroom.protocol.operations import Operation
 from greenroom.transports.asgi import Application
 from tests.grpc.serving import Serving, make_agents, serving
 
-from .bindings import BINDINGS, Binding, ProtocolError
+from .bindings import BINDINGS, Binding, JsonRpc, ProtocolError
 
 NOW = t.SendMessageConfiguration(return_immediately=True)
 
@@ -375,7 +375,7 @@ def test_every_operation_is_compared(running: Serving, app: Application) -> None
     """Whatever a binding asks over, the tables above have asked it of every operation."""
     tried: set[str] = set()
 
-    class Listening(BINDINGS[0]):  # type: ignore[name-defined,misc]
+    class Listening(JsonRpc):
         def call(self, operation: Operation, request: Any, **options: Any) -> Any:
             tried.add(operation.name)
             return super().call(operation, request, **options)
