@@ -47,7 +47,8 @@ class Branch:
     __slots__ = ("busy", "context", "ended", "limit", "name", "ordinal", "watchers")
 
     def __init__(self, context: TaskContext, name: str) -> None:
-        self.context = context
+        self.context: TaskContext | None = context
+        """``None`` once the handler is over."""
         self.name = name
         self.ordinal = 0
         """The operation that began last …"""
@@ -137,6 +138,7 @@ class _Failed(Exception):
 
 async def _in_branch(branch: Branch, awaitable: Awaitable[T], join: Asleep) -> T:
     token = current_branch.set(branch)
+    assert branch.context is not None, "a branch begins while its handler runs"
     execution = branch.context._execution
     execution.go()
     try:

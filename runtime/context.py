@@ -496,6 +496,8 @@ class TaskContext(DurableOperations):
     def leave(self) -> None:
         """The handler ended: whoever still holds the context may not use it. Not for handlers."""
         self._left = True
+        # Or the two would hold each other, and the garbage collector would have to find them.
+        self._root.context = None
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.task_id} {self.state.name.lower()}>"

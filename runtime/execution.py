@@ -258,6 +258,8 @@ class Execution:
             system.graces.discard(self)
             if self._ctx is not None:
                 self._ctx.leave()
+                self._ctx = None
+            self._child = None
             if actor.execution is self:
                 actor.execution = None
                 actor.quiet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -172,3 +173,35 @@ async def test_a_crowd_of_callers_breaks_nothing(seed: int) -> None:
         assert peer.runtime.statistics()["streams_open"] == 0
         lanes = (system.births, system.waits, system.polls, system.graces, system.idle)
         assert [len(lane) for lane in lanes] == [0] * 5
+
+
+async def test_a_finished_task_leaves_nothing_to_the_garbage_collector() -> None:
+    """Cycles would cost every send: what is over is freed when it is over."""
+    agent = Agent("Tidy")
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> str:
+        return await ctx.step(_shout, ctx.text)
+
+    async with running(agent) as peer:
+        await peer.send("warm")
+        await settle()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await peer.send("go")
+            await settle()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = [type(item).__name__ for item in gc.garbage]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert "Actor" not in left
+    assert "Execution" not in left
+
+
+async def _shout(text: str) -> str:
+    return text.upper()
