@@ -42,6 +42,7 @@ from .ports import (
     SendRecord,
     Timer,
 )
+from .speech import say
 from .system import System
 from .writing import ROOT, Duplicate, LeaseLost, Op
 
@@ -242,7 +243,7 @@ class Actor(Committing):
         if self.execution is not None:
             self.execution.cancel(reason)
         else:
-            self.set_status(TaskState.CANCELED, self.say(TOLD[reason]))
+            self.set_status(TaskState.CANCELED, say(self, TOLD[reason]))
 
     def block(self, why: str) -> None:
         """Replay cannot go on: visible, not terminal, tried again with a new version."""
@@ -250,14 +251,14 @@ class Actor(Committing):
             log.error("task %s cannot be replayed: %s", self.id, why)
             self.set_status(
                 TaskState.FAILED,
-                self.say("The agent has changed since this task began and cannot go on with it."),
+                say(self, "The agent has changed since this task began and cannot go on with it."),
             )
             return
         log.error("task %s is blocked: %s", self.id, why)
         self.blocked = f"{self.agent.version} {self.system.node} {why}"
         self.set_status(
             TaskState.WORKING,
-            self.say(f"Blocked: {why}"),
+            say(self, f"Blocked: {why}"),
             metadata={"greenroom/blocked": why},
         )
         self.set_timer(Timer("unblock", self.system.now() + self.system.settings.unblock_every))

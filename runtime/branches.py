@@ -1,7 +1,7 @@
 """Concurrency inside a handler that replays the same whatever its timing.
 
 A branch is numbered when it is spawned. What depends on timing is a record: which of several
-failed, who won a race, where a time-out struck. On replay the record decides, not the clock.
+failed, who won a race. On replay the record decides, not the clock.
 """
 
 from __future__ import annotations
@@ -9,102 +9,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import anyio
 import msgspec
 
 from .actor import Op
+from .branch import Asleep, Branch, Busy, Position, current_branch
 from .ledger import ReplayMismatch, below, record
-from .ports import Timer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from .context import TaskContext
-    from .execution import Execution
 
 T = TypeVar("T")
-
-
-class Position(msgspec.Struct, frozen=True, array_like=True):
-    """Where a branch was cut off: at which operation, and whether that was over."""
-
-    ordinal: int
-    over: bool
-
-    @property
-    def limit(self) -> int:
-        """The last operation that the branch may begin on replay."""
-        return self.ordinal if self.over else self.ordinal - 1
-
-
-class Branch:
-    """One line of execution of a handler. Its operations are numbered from 1."""
-
-    __slots__ = ("busy", "context", "ended", "limit", "name", "ordinal", "watchers")
-
-    def __init__(self, context: TaskContext, name: str) -> None:
-        self.context: TaskContext | None = context
-        """``None`` once the handler is over."""
-        self.name = name
-        self.ordinal = 0
-        """The operation that began last …"""
-        self.ended = 0
-        """… and the one that ended last."""
-        self.busy = False
-        self.limit: int | None = None
-        """On replay: the operation after which this branch was cut off. It goes no further."""
-        self.watchers: list[TimeoutScope] = []
-
-    @property
-    def position(self) -> Position:
-        return Position(self.ordinal, self.ended == self.ordinal)
-
-    def go_on_from(self, position: Position) -> None:
-        """What was cut off was cut off again: number on as it was done then."""
-        self.ordinal = self.ended = position.ordinal
-
-    @property
-    def cut(self) -> bool:
-        """Whether the next operation never began."""
-        return self.limit is not None and self.ordinal >= self.limit
-
-    async def wait_for_the_cut(self) -> None:
-        """Stay here: what cut the branch off is on its way."""
-        for watcher in self.watchers.copy():
-            watcher.look(parked=True)
-        await anyio.sleep_forever()
-
-    def look(self) -> None:
-        """Tell the time-outs how far the branch is."""
-        for watcher in self.watchers.copy():
-            watcher.look(parked=False)
-
-
-current_branch: ContextVar[Branch | None] = ContextVar("greenroom_branch", default=None)
-
-
-class Busy:
-    """Marks a branch while one of its operations waits."""
-
-    __slots__ = ("_branch",)
-
-    def __init__(self, branch: Branch) -> None:
-        self._branch = branch
-
-    def __enter__(self) -> None:
-        self._branch.busy = True
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        branch = self._branch
-        branch.busy = False
-        if kind is None or issubclass(kind, Exception):
-            branch.ended = branch.ordinal
-            if branch.watchers:
-                branch.look()
 
 
 class Spawned(Generic[T]):
@@ -350,131 +269,3 @@ async def group(context: TaskContext) -> AsyncIterator[Group]:
             branch.busy = False
     if found is None:
         context._actor.record(op, record("group", value=b"[null,null]"))
-
-
-class TimeoutScope:
-    """``TaskContext.timeout``: raises ``TimeoutError`` where it is left after it struck.
-
-    On replay the clock does not run while the branch is on ground that it has covered before; and
-    where the time-out struck then, it strikes again.
-    """
-
-    def __init__(self, context: TaskContext, seconds: float) -> None:
-        self._context = context
-        self._seconds = seconds
-
-    async def __aenter__(self) -> TimeoutScope:
-        context = self._context
-        actor, ledger = context._actor, context._ledger
-        self._branch = branch = context._branch()
-        self._op = op = await context._begin()
-        branch.ended = op.ordinal
-        found = ledger.record(op, "timeout")
-        if found is None:
-            self._due = actor.system.now() + self._seconds
-            actor.record(op, record("timeout", value=msgspec.json.encode(self._due)))
-            actor.set_timer(Timer(f"timeout{below(op)}", self._due))
-        else:
-            self._due = msgspec.json.decode(found.value)
-        struck = ledger.record(Op(below(op), 1), "struck")
-        self._outer = branch.limit
-        self._struck: Position | None = None
-        if struck is not None:
-            self._struck = msgspec.json.decode(struck.value, type=Position)
-            branch.limit = self._struck.limit
-        self._covered = ledger.last(branch.name)
-        self._scope = anyio.CancelScope()
-        self._scope.__enter__()
-        branch.watchers.append(self)
-        context._execution.alarms[f"timeout{below(op)}"] = anyio.Event()  # nobody waits for it
-        self.look(parked=False)
-        return self
-
-    def look(self, *, parked: bool) -> None:
-        """The branch has come further."""
-        branch = self._branch
-        if self._struck is not None:
-            limit = self._struck.limit
-            if not (
-                branch.ended >= limit if self._struck.over else parked and branch.ordinal >= limit
-            ):
-                return
-            self._scope.cancel()
-        elif branch.ordinal >= self._covered:
-            left = self._due - self._context._actor.system.now()
-            self._scope.deadline = anyio.current_time() + max(0.0, left)
-        else:
-            return
-        branch.watchers.remove(self)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        branch, scope = self._branch, self._scope
-        if self in branch.watchers:
-            branch.watchers.remove(self)
-        scope.__exit__(kind, error, traceback)
-        branch.limit = self._outer
-        context = self._context
-        timer = f"timeout{below(self._op)}"
-        context._execution.alarms.pop(timer, None)
-        context._withdraw(timer)
-        if scope.cancelled_caught or (scope.cancel_called and _of_cancellation(error)):
-            if self._struck is None:
-                told = msgspec.json.encode(branch.position)
-                context._actor.record(Op(below(self._op), 1), record("struck", value=told))
-            else:
-                branch.go_on_from(self._struck)
-        if scope.cancelled_caught:
-            raise TimeoutError(f"{self._seconds:g} seconds are over") from None
-        return False
-
-
-def _of_cancellation(error: BaseException | None) -> bool:
-    """Whether an error came up while a cancellation was being cleaned up after."""
-    cancelled = anyio.get_cancelled_exc_class()
-    while error is not None:
-        error = error.__context__
-        if isinstance(error, cancelled):
-            return True
-    return False
-
-
-class Asleep:
-    """A line of the handler that waits for its client, for time, or for its branches."""
-
-    __slots__ = ("_execution", "asleep", "began", "children")
-
-    def __init__(self, execution: Execution, children: int = 0) -> None:
-        self._execution = execution
-        self.children = children
-        """How many branches must end before the line goes on; one that fails is enough."""
-        self.began = False
-        self.asleep = False
-
-    def begin(self) -> None:
-        self.began = True
-        if self.children > 0:
-            self.asleep = True
-            self._execution.pause()
-
-    def end(self) -> None:
-        if self.asleep:
-            self.asleep = False
-            self._execution.go()
-
-    def child_ended(self, error: BaseException | None) -> None:
-        self.children -= 1
-        if self.children <= 0 or error is not None:
-            self.end()
-
-    def __enter__(self) -> Asleep:
-        self.began = self.asleep = True
-        self._execution.pause()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end()

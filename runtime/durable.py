@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints, overload
+from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
 import anyio
 import anyio.to_thread
@@ -19,16 +19,11 @@ import msgspec
 
 from . import parts
 from .actor import Op
-from .branches import Asleep, Busy
+from .branch import Asleep, Busy
 from .cancel import StepFailed
 from .ledger import below, failure, record
+from .operations import Operations
 from .ports import Timer
-
-if TYPE_CHECKING:
-    from .actor import Actor
-    from .branches import Branch
-    from .execution import Execution
-    from .ledger import Ledger
 
 log = logging.getLogger("greenroom.durable")
 
@@ -83,21 +78,8 @@ def _result_type(function: Callable[..., Any]) -> Any:
         return None
 
 
-class DurableOperations:
+class DurableOperations(Operations):
     """The part of ``TaskContext`` that replays results."""
-
-    _actor: Actor
-    _execution: Execution
-    _ledger: Ledger
-
-    def _place(self) -> Op:
-        raise NotImplementedError
-
-    async def _begin(self) -> Op:
-        raise NotImplementedError
-
-    def _branch(self) -> Branch:
-        raise NotImplementedError
 
     @overload
     async def step(
@@ -276,12 +258,6 @@ class DurableOperations:
             finally:
                 del alarms[timer]
                 self._withdraw(timer)
-
-    def _withdraw(self, timer: str) -> None:
-        """A timer is needed no more, unless the handler stops only to go on elsewhere."""
-        execution = self._execution
-        if execution.reason is None or execution.reason.ends:
-            self._actor.clear_timer(timer)
 
 
 def _digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

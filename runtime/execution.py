@@ -1,41 +1,26 @@
-"""One start of a handler: a supervised child that turns what the handler does into entries.
-
-A handler's exception fails its own task and nothing else. What it returns becomes artifacts and the
-last status in one append, so a task is never left half finished.
-"""
+"""One start of a handler: a supervised child that turns what the handler does into entries."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import os
-import secrets
-import traceback
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.to_thread
-import msgspec
 
-from ..protocol.errors import InternalError
 from ..protocol.types import (
-    Artifact,
     Message,
-    Part,
-    Role,
-    TaskArtifactUpdateEvent,
-    TaskState,
 )
-from . import parts
-from .actor import ROOT, LeaseLost, Op
+from .actor import ROOT, Op
 from .call import Sender
-from .cancel import TOLD, Reason, Rejected, Restart, Stop, TaskCancelled
-from .ledger import DURABLE, NOTHING_RECORDED, Ledger, ReplayMismatch, durable
+from .cancel import Reason, TaskCancelled
+from .ledger import DURABLE, NOTHING_RECORDED, Ledger, durable
+from .outcome import cancelled, cause_of, finish, unwound
 from .ports import Entry
-from .sends import DirectReply
 from .signals import Signal
 from .supervisor import Child
 from .telemetry import current_actor, handler_span
@@ -47,16 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("greenroom.runtime")
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
-
-RESULT = "result"
-"""Name of the artifact that holds what a handler returned."""
-
-
-class InputRequired(msgspec.Struct, frozen=True):
-    """Return it to ask for more input; the next message calls the handler again."""
-
-    question: Any = ""
-    metadata: dict[str, Any] | None = None
 
 
 class Execution:
@@ -173,7 +148,7 @@ class Execution:
         if not self.started:
             # It never ran, and on asyncio a child cancelled this early never will.
             self.abandon(reason.value)
-            self._cancelled()
+            cancelled(self)
             self.actor.execution = None
             return
         self.actor.system.graces.add(self)
@@ -214,7 +189,7 @@ class Execution:
         self.detached = True
         if self._child is not None:
             self._child.cancel()
-        self._cancelled()
+        cancelled(self)
         self.actor.execution = None
 
     # --- the child ------------------------------------------------------------------------------
@@ -237,20 +212,20 @@ class Execution:
             if not self.detached:
                 if self.ledger and self._ctx is not None:
                     self._ctx.check_complete()
-                self._finish(value)
+                finish(self, value)
         except anyio.get_cancelled_exc_class() as cancelled:
             if not self.detached:
-                self._unwound(cancelled)
+                unwound(self, cancelled)
             raise
         except BaseException as error:
             # Nothing that a handler raises may reach its neighbours, neither SystemExit nor
             # KeyboardInterrupt: servers and asyncio take Ctrl-C elsewhere (bare trio may raise it
             # here; then this handler is what it stops).
-            cause = _cause(error)
+            cause = cause_of(error)
             if isinstance(cause, GeneratorExit):
                 raise
             if not self.detached:
-                self._unwound(cause)
+                unwound(self, cause)
             if isinstance(cause, anyio.get_cancelled_exc_class()):
                 raise
         finally:
@@ -281,188 +256,3 @@ class Execution:
         if inspect.isasyncgen(made):
             return await ctx.pump(cast("AsyncGenerator[Any, None]", made))
         return await made
-
-    def _finish(self, value: Any) -> None:
-        """Write what the handler returned, and the end, in one append."""
-        actor = self.actor
-        if actor.state.terminal:
-            return
-        if isinstance(value, Message) and not actor.born:
-            DirectReply(actor, self._agent_message(value)).send()
-            return
-        if isinstance(value, InputRequired):
-            actor.set_status(
-                TaskState.INPUT_REQUIRED,
-                self.say(value.question),
-                metadata=value.metadata,
-            )
-            return
-        if isinstance(value, Message):
-            self._complete(self._agent_message(value))
-            return
-        if value is not None:
-            self._deliver(value)
-        self._complete(None)
-
-    def _complete(self, message: Message | None) -> None:
-        actor = self.actor
-        if not actor.born:
-            actor.birth()
-        if actor.state.interrupted:
-            actor.set_status(TaskState.WORKING)
-        actor.set_status(TaskState.COMPLETED, message)
-
-    def _deliver(self, value: Any) -> None:
-        if (
-            isinstance(value, list | tuple)
-            and value
-            and all(isinstance(item, Artifact) for item in value)
-        ):
-            for item in value:
-                self._artifact(item)
-            return
-        self._artifact(parts.artifact_of(RESULT, value))
-
-    def _artifact(self, artifact: Artifact) -> None:
-        actor = self.actor
-        actor.add_artifact(
-            TaskArtifactUpdateEvent(
-                task_id=actor.id, context_id=actor.context_id, artifact=artifact, last_chunk=True
-            )
-        )
-
-    def _agent_message(self, message: Message) -> Message:
-        if not message.parts:
-            raise TypeError("a Message has at least one part, as in parts=[Part(text=...)]")
-        parts.parts_of(message.parts)
-        changes: dict[str, Any] = {}
-        if not message.message_id:
-            changes["message_id"] = self.actor.system.new_id()
-        if message.context_id != self.actor.context_id:
-            changes["context_id"] = self.actor.context_id
-        if self.actor.born and message.task_id != self.actor.id:
-            changes["task_id"] = self.actor.id
-        if message.role is not Role.AGENT:
-            changes["role"] = Role.AGENT
-        return msgspec.structs.replace(message, **changes) if changes else message
-
-    def say(self, content: Any) -> Message | None:
-        """Make a message of the agent out of text, parts or data; nothing of nothing."""
-        if content is None or content == "":
-            return None
-        if isinstance(content, Message):
-            return self._agent_message(content)
-        actor = self.actor
-        return Message(
-            message_id=actor.system.new_id(),
-            role=Role.AGENT,
-            parts=parts.parts_of(content),
-            context_id=actor.context_id,
-            task_id=actor.id,
-        )
-
-    def _unwound(self, cause: BaseException) -> None:
-        """The handler ended by an exception: write what that means for its task."""
-        match cause:
-            case Stop() | LeaseLost():
-                pass
-            case TaskCancelled():
-                self._cancelled()
-            case Restart():
-                self.actor.restarted(self, cause.state)
-            case ReplayMismatch():
-                self.actor.block(f"{cause}{_where(cause)}")
-            case Rejected():
-                self._end(TaskState.REJECTED, self.say(str(cause)))
-            case _ if isinstance(cause, anyio.get_cancelled_exc_class()):
-                # Not ours, if nobody gave a reason: the whole runtime is going down.
-                if self.reason is not None:
-                    self._cancelled()
-                elif not _being_cancelled():
-                    self._failed(cause)
-            case _ if self.reason is not None:
-                # Only the client and the deadline may end a task that is being stopped.
-                log.warning("the clean-up of task %s failed", self.actor.id, exc_info=cause)
-                self._cancelled()
-            case _:
-                self._failed(cause)
-
-    def _failed(self, error: BaseException) -> None:
-        actor = self.actor
-        error_id = secrets.token_hex(6)
-        log.error(
-            "the handler of task %s failed (error id %s)",
-            actor.id,
-            error_id,
-            exc_info=error,
-            extra={"task": actor.id, "error_id": error_id},
-        )
-        told = f"The agent failed. Error id: {error_id}"
-        if self.handler.direct and not actor.born:
-            # It promised never to make a task, so there is none that could fail.
-            actor.lose(InternalError(told))
-            return
-        self._end(
-            TaskState.FAILED,
-            Message(
-                message_id=actor.system.new_id(),
-                role=Role.AGENT,
-                parts=[Part(text=told)],
-                context_id=actor.context_id,
-                task_id=actor.id,
-                metadata={"errorId": error_id},
-            ),
-        )
-
-    def _cancelled(self) -> None:
-        """The handler is gone; whether its task is over depends on why."""
-        if self.reason in TOLD:
-            self._end(TaskState.CANCELED, self.say(TOLD[self.reason]))
-        else:
-            # The journal is as it was: the task is resumed by whoever owns it next.
-            self.actor.interrupted()
-
-    def _end(self, state: TaskState, message: Message | None) -> None:
-        actor = self.actor
-        if actor.state.terminal:
-            return
-        try:
-            actor.set_status(state, message)
-        except LeaseLost:
-            log.info("task %s has a new owner; its end here is not written", actor.id)
-
-
-_SIGNALS = (ReplayMismatch, Restart, Stop, TaskCancelled)
-"""What outweighs the errors that it comes with in a group, the strongest first."""
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What a handler was unwound by, where task groups wrapped it."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    for wanted in (*_SIGNALS, Rejected, anyio.get_cancelled_exc_class()):
-        found, rest = error.split(wanted)
-        if found is not None and (rest is None or wanted in _SIGNALS):
-            cause: BaseException = found
-            while isinstance(cause, BaseExceptionGroup):
-                cause = cause.exceptions[0]
-            return cause
-    return error
-
-
-def _being_cancelled() -> bool:
-    """Whether somebody cancels the handler; on asyncio it may have raised that error itself."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return True
-    return task is None or task.cancelling() > 0
-
-
-def _where(mismatch: BaseException) -> str:
-    """The line of the user's code that a mismatch came from."""
-    found = ""
-    for frame in traceback.extract_tb(mismatch.__traceback__):
-        if not frame.filename.startswith(_PACKAGE):
-            found = f" ({os.path.basename(frame.filename)}, line {frame.lineno}: {frame.line})"
-    return found

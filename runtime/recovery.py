@@ -11,6 +11,7 @@ from .actor import Actor
 from .call import Sender
 from .ledger import Ledger, call_record, durable
 from .ports import Entry, Kind, Loaded
+from .speech import say
 
 log = logging.getLogger("greenroom.recovery")
 
@@ -62,4 +63,4 @@ def recover(actor: Actor, loaded: Loaded) -> None:
 
 def _fail(actor: Actor, why: str) -> None:
     log.warning("task %s fails: %s", actor.id, why)
-    actor.set_status(TaskState.FAILED, actor.say(why))
+    actor.set_status(TaskState.FAILED, say(actor, why))

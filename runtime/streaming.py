@@ -17,7 +17,7 @@ from ..protocol.types import (
 )
 from . import parts
 from .actor import Op
-from .branches import Busy
+from .branch import Busy
 from .fold import SEAL
 from .ledger import ReplayMismatch, below, record
 from .ports import Kind
@@ -248,7 +248,7 @@ async def pump(context: TaskContext, generator: AsyncGenerator[Any, None]) -> An
 
     An ``InputRequired`` that it yields ends the turn.
     """
-    from .execution import RESULT, InputRequired
+    from .outcome import RESULT, InputRequired
 
     async with aclosing(generator) as produced:
         writer = ArtifactWriter(context, Artifact(artifact_id=RESULT, name=RESULT, parts=[]))

@@ -16,8 +16,6 @@ import msgspec
 from ..protocol.frame import Frame
 from ..protocol.types import (
     Message,
-    Part,
-    Role,
     StreamResponse,
     TaskArtifactUpdateEvent,
     TaskState,
@@ -255,16 +253,6 @@ class Writing:
     def clear_timer(self, name: str) -> None:
         self._cleared.append(name)
         self._dirty()
-
-    def say(self, text: str) -> Message:
-        """A message of the agent to the client."""
-        return Message(
-            message_id=self.system.new_id(),
-            role=Role.AGENT,
-            parts=[Part(text=text)],
-            context_id=self.context_id,
-            task_id=self.id,
-        )
 
     def begin_run(self, message: Message, state: bytes = b"null") -> None:
         """Begin a run that no message begins: a record holds what it starts from."""

@@ -16,7 +16,7 @@ from .protocol.types import AgentSkill as Skill
 from .runtime.agent import Agent
 from .runtime.blocking import BlockingContext
 from .runtime.context import TaskContext
-from .runtime.execution import InputRequired
+from .runtime.outcome import InputRequired
 from .runtime.runtime import Runtime
 from .runtime.settings import RuntimeSettings
 from .settings import Settings

@@ -17,8 +17,8 @@ from typing import Any
 import anyio
 
 from greenroom import Agent, TaskContext
-from greenroom.runtime.context import TaskContext as Context
 from greenroom.runtime.durable import step_info
+from greenroom.runtime.operations import Operations
 from greenroom.runtime.ports import Append, Outcome
 from greenroom.stores.sqlite import SQLiteStore
 
@@ -113,7 +113,7 @@ EFFECTS = {"one", "two", "three", "four", "five"}
 
 if _KILL_AT or _POINTS:
     _append = SQLiteStore.append
-    _begin = Context._begin
+    _begin = Operations._begin
 
     async def append(
         self: SQLiteStore, batch: Sequence[Append], *, now: float
@@ -127,9 +127,9 @@ if _KILL_AT or _POINTS:
             point(task, "after a commit")
         return outcomes
 
-    async def begin(self: Context, **options: bool) -> Any:
-        point(self.task_id, "an operation begins")
-        return await _begin(self, **options)
+    async def begin(self: Operations, *, waits: bool = True) -> Any:
+        point(self._actor.id, "an operation begins")
+        return await _begin(self, waits=waits)
 
     SQLiteStore.append = append  # type: ignore[method-assign]
-    Context._begin = begin  # type: ignore[method-assign]
+    Operations._begin = begin  # type: ignore[method-assign]

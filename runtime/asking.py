@@ -1,0 +1,132 @@
+"""Operations that wait for the client: questions, and messages sent meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+import anyio
+import msgspec
+
+from ..protocol.types import Message, TaskState
+from . import parts as content_parts
+from .actor import Op
+from .branch import Asleep, Busy
+from .ledger import below, record
+from .operations import Operations
+from .parts import Content, InvalidAnswer
+from .speech import say
+
+T = TypeVar("T")
+
+_ONE_QUESTION = "one question is open already; wait for its answer before asking another"
+
+
+class Asking(Operations):
+    """The part of ``TaskContext`` that listens."""
+
+    @overload
+    async def ask(self, question: Content) -> str: ...
+
+    @overload
+    async def ask(self, question: Content, type: type[T]) -> T: ...
+
+    async def ask(self, question: Content, type: Any = str) -> Any:
+        """Ask the client and wait for the answer, for a week if need be (input-required).
+
+        With ``type`` the answer is validated; one that does not fit is asked for again. The task
+        may leave memory meanwhile. ``Message`` as the type gives the message itself.
+        """
+        return await self._ask(question, type, TaskState.INPUT_REQUIRED)
+
+    async def require_auth(self, content: Content) -> Message:
+        """Ask for an authorisation (auth-required) and wait for a message (section 7.6)."""
+        answer: Message = await self._ask(content, Message, TaskState.AUTH_REQUIRED)
+        return answer
+
+    async def _ask(self, question: Content, type: Any, state: TaskState) -> Any:
+        if type is not Message and type is not str:
+            content_parts.check_type(type)
+        actor = self._actor
+        if actor.open_ask is not None and not self._ledger:
+            raise RuntimeError(_ONE_QUESTION)
+        branch = self._branch()
+        op = await self._begin()
+        self._ledger.check_new(op, "a question", False)
+        name = below(op)
+        content = question
+        attempt = 0
+        with Busy(branch):
+            while True:
+                asked, answered = Op(name, 2 * attempt + 1), Op(name, 2 * attempt + 2)
+                entry = self._ledger.event(asked, "a question")
+                if entry is None:
+                    self._check()
+                    if actor.open_ask is not None:
+                        raise RuntimeError(_ONE_QUESTION)
+                    actor.set_status(state, say(actor, content), asked)
+                found = self._ledger.record(answered, "answer")
+                if found is not None:
+                    message = await self._message_at(msgspec.json.decode(found.value))
+                else:
+                    since = actor.sequence if entry is None else entry.sequence
+                    message = await self._wait_answer(answered, since)
+                if type is Message:
+                    return message
+                try:
+                    return content_parts.answer(message.parts, type)
+                except InvalidAnswer as invalid:
+                    content = str(invalid)
+                    attempt += 1
+
+    async def _wait_answer(self, answered: Op, since: int) -> Message:
+        """Wait for the first message accepted after the entry ``since``."""
+        execution, actor = self._execution, self._actor
+        message = execution.take_answer(answered)
+        if message is not None:
+            return message
+        for item in actor.inbox:
+            if item[0] > since:  # it came before the replay did
+                actor.inbox.remove(item)
+                actor.record(answered, record("answer", value=b"%d" % item[0]))
+                return item[1]
+        actor.open_ask = answered
+        try:
+            with Asleep(execution):
+                while (message := execution.take_answer(answered)) is None:
+                    self._check()
+                    await execution.signal.wait()
+        finally:
+            if actor.open_ask == answered:
+                actor.open_ask = None
+                if execution.reason is None and not execution.detached:
+                    actor.withdraw()
+        return message
+
+    async def receive(self) -> Message:
+        """Return the next message that the client sent meanwhile; wait for one if there is none."""
+        branch = self._branch()
+        op = await self._begin()
+        actor = self._actor
+        found = self._ledger.record(op, "receive")
+        with Busy(branch):
+            if found is not None:
+                sequence = msgspec.json.decode(found.value)
+                message = await self._message_at(sequence)
+                actor.forget_unread(sequence)
+                return message
+            if not actor.inbox:
+                with Asleep(self._execution):
+                    while not actor.inbox:
+                        self._check()
+                        await self._execution.signal.wait()
+            sequence, message = actor.inbox.popleft()
+            actor.record(op, record("receive", value=b"%d" % sequence))
+            return message
+
+    async def _message_at(self, sequence: int) -> Message:
+        """Read a message again. A time-out must not strike on ground that is only replayed."""
+        message: Message | None = None
+        with anyio.CancelScope(shield=True):
+            message = await self._actor.message_at(sequence)
+        assert message is not None
+        return message

@@ -1,0 +1,119 @@
+"""What every operation of a handler has: a place, the record of its last run, and a branch.
+
+Each call that can matter on replay is an *operation* with a place: (branch, ordinal). ``_place``
+gives the next place of the branch that the calling coroutine runs in.
+"""
+
+from __future__ import annotations
+
+from threading import get_ident
+from typing import TYPE_CHECKING
+
+from .actor import Op
+from .branch import Branch, current_branch
+from .ledger import ReplayMismatch, refusal
+from .ports import Kind
+
+if TYPE_CHECKING:
+    from .execution import Execution
+
+
+class Operations:
+    """The foundation of ``TaskContext``: knows where the handler is."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._actor = execution.actor
+        self._ledger = execution.ledger
+        self._root = Branch(self, "")
+        self._left = False
+        self._thread = get_ident()
+
+    def _branch(self) -> Branch:
+        branch = current_branch.get()
+        return branch if branch is not None and branch.context is self else self._root
+
+    def _place(self) -> Op:
+        """The place of an operation that does not wait."""
+        branch = self._enter()
+        if branch.cut:
+            raise self._mismatch_at_cut(branch)
+        return self._next(branch)
+
+    async def _begin(self, *, waits: bool = True) -> Op:
+        """The place of the operation that begins now, unless the run was cut off before it.
+
+        One that ``waits`` is over when its ``Busy`` is left.
+        """
+        branch = self._enter()
+        if branch.cut:
+            await branch.wait_for_the_cut()
+        return self._next(branch, waits)
+
+    def _enter(self) -> Branch:
+        self._check()
+        branch = self._branch()
+        if branch.busy:
+            raise RuntimeError(
+                "two coroutines use one branch of the task's context at once; "
+                "start them with ctx.gather, ctx.group or ctx.race"
+            )
+        actor = self._actor
+        if actor.sequence - actor.run_start >= actor.system.settings.run_records:
+            raise RuntimeError(
+                f"this run of the handler has written {actor.sequence - actor.run_start} entries, "
+                f"more than a run may have (run_records): call `await ctx.restart(state)` now and "
+                f"then, which begins a new run with that state"
+            )
+        return branch
+
+    @staticmethod
+    def _next(branch: Branch, waits: bool = False) -> Op:
+        branch.ordinal += 1
+        if not waits:
+            branch.ended = branch.ordinal
+        if branch.watchers:
+            branch.look()
+        return Op(branch.name, branch.ordinal)
+
+    @staticmethod
+    def _mismatch_at_cut(branch: Branch) -> ReplayMismatch:
+        return ReplayMismatch(
+            Op(branch.name, branch.ordinal + 1), "cut off by a time-out or a failure", "begun"
+        )
+
+    def _replays(self, op: Op, what: str) -> bool:
+        """Whether the emission at ``op`` happened before. Raises what it raised then."""
+        entry = self._ledger.event(op, what)
+        if entry is not None and entry.kind is Kind.RECORD:
+            raise refusal(entry)
+        return entry is not None
+
+    def _check(self) -> None:
+        """Raise if this handler may not go on, or not here."""
+        if get_ident() != self._thread:
+            raise RuntimeError(
+                "this context belongs to the thread of its runtime: call it from the handler, or "
+                "from another thread with anyio.from_thread.run; a plain `def` handler has a "
+                "context that does so by itself"
+            )
+        if self._left or self._execution.detached:
+            raise RuntimeError("the handler of this context is over")
+
+    async def _room(self) -> None:
+        """Let the commit keep up."""
+        actor = self._actor
+        if actor.backlog >= actor.system.settings.window:
+            await actor.window()
+
+    def _withdraw(self, timer: str) -> None:
+        """A timer is needed no more, unless the handler stops only to go on elsewhere."""
+        execution = self._execution
+        if execution.reason is None or execution.reason.ends:
+            self._actor.clear_timer(timer)
+
+    def leave(self) -> None:
+        """The handler ended: whoever still holds the context may not use it. Not for handlers."""
+        self._left = True
+        # Or the two would hold each other, and the garbage collector would have to find them.
+        self._root.context = None
