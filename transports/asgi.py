@@ -131,8 +131,10 @@ class Application:
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> Writer | None:
         exchange = Exchange(scope, receive, send, self.settings)
-        exchange.peer = self._proxies.peer(exchange)
-        exchange.forwarded_certificate = self._proxies.certificate(exchange)
+        exchange.peer = self._proxies.peer(exchange.nearest, exchange.fields)
+        exchange.forwarded_certificate = self._proxies.certificate(
+            exchange.nearest, exchange.fields
+        )
         if self._cors.enabled:
             self._cors.apply(exchange)
         path = path_of(scope)

@@ -128,6 +128,12 @@ class Exchange:
         """The body has been read, whole or as far as it will be."""
 
     @property
+    def nearest(self) -> str:
+        """The address of the connection's other end, a proxy perhaps; empty: a Unix socket."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    @property
     def asked_version(self) -> str | None:
         """``A2A-Version`` as sent: the header field, else the query parameter (3.6.1)."""
         raw = self.fields.get(b"a2a-version")

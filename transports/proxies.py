@@ -1,9 +1,13 @@
-"""Who really calls, and by which address: forwarding headers, believed only from trusted peers."""
+"""Who really calls, and by which address: forwarding headers, believed only from trusted peers.
+
+One reading for HTTP and gRPC: ``nearest`` is the address of the connection's other end (empty: a
+Unix socket), ``fields`` are header fields or metadata, repeated ones joined by commas.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from .exchange import Exchange
@@ -13,6 +17,12 @@ _HOST = re.compile(
     r"(?::[0-9]{1,5})?"
 )
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){0,8}/?")
+_CERTIFICATE, _FORWARDED, _FOR = b"x-forwarded-client-cert", b"forwarded", b"x-forwarded-for"
+CALLER = frozenset({_CERTIFICATE, _FORWARDED, _FOR})
+"""The fields that speak of the caller."""
+
+Fields = Mapping[bytes, bytes]
+
 _PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"([^"]*)"|([^;,"\s]*))\s*(?:[;]|$)')
 
 
@@ -40,25 +50,20 @@ class Proxies:
             return False
         return any(parsed in network for network in self._networks)
 
-    def certificate(self, exchange: Exchange) -> str | None:
+    def certificate(self, nearest: str, fields: Fields) -> str | None:
         """Return ``x-forwarded-client-cert`` of a proxy that was named (empty: it sent none); ``*``
         names nobody, and an identity is more than an address."""
-        if self._none or self._any:
+        if self._none or self._any or not self.trusts(nearest):
             return None
-        client = exchange.scope.get("client")
-        if not self.trusts(client[0] if client else ""):
-            return None
-        return exchange.fields.get(b"x-forwarded-client-cert", b"").decode("latin-1")
+        return fields.get(_CERTIFICATE, b"").decode("latin-1")
 
-    def peer(self, exchange: Exchange) -> str:
+    def peer(self, nearest: str, fields: Fields) -> str:
         """Return the address of the caller, after trusted proxies; empty if there is none."""
-        client = exchange.scope.get("client")
-        nearest: str = client[0] if client else ""
         if self._none or not self.trusts(nearest):
             return nearest
         # From the right: each entry was written by the hop after it, so the first one that is not
         # a trusted proxy is as far as the word of trusted ones goes.
-        for hop in reversed(_hops(exchange)):
+        for hop in reversed(_hops(fields)):
             nearest = hop
             if not self.trusts(hop):
                 break
@@ -67,12 +72,11 @@ class Proxies:
     def base_url(self, exchange: Exchange) -> str | None:
         """Return scheme, host and prefix that the caller used; ``None``: its Host is no host."""
         scope = exchange.scope
-        client = scope.get("client")
         scheme: str = scope.get("scheme", "http")
         host = exchange.fields.get(b"host", b"").decode("latin-1")
         prefix: str = scope.get("root_path", "")
-        if not self._none and self.trusts(client[0] if client else ""):
-            last = _forwarded(exchange)[-1:]
+        if not self._none and self.trusts(exchange.nearest):
+            last = _forwarded(exchange.fields)[-1:]
             told = last[0] if last else {}
             scheme = told.get("proto") or _last(exchange, b"x-forwarded-proto") or scheme
             host = told.get("host") or _last(exchange, b"x-forwarded-host") or host
@@ -92,10 +96,10 @@ def _last(exchange: Exchange, name: bytes) -> str:
     return exchange.fields.get(name, b"").decode("latin-1").rpartition(",")[2].strip()
 
 
-def _hops(exchange: Exchange) -> list[str]:
-    found = [_address(pairs["for"]) for pairs in _forwarded(exchange) if "for" in pairs]
+def _hops(fields: Fields) -> list[str]:
+    found = [_address(pairs["for"]) for pairs in _forwarded(fields) if "for" in pairs]
     if not found:
-        raw = exchange.fields.get(b"x-forwarded-for", b"").decode("latin-1")
+        raw = fields.get(_FOR, b"").decode("latin-1")
         found = [_address(entry.strip()) for entry in raw.split(",")]
     return [hop for hop in found if hop]
 
@@ -107,8 +111,8 @@ def _address(entry: str) -> str:
     return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
-def _forwarded(exchange: Exchange) -> list[dict[str, str]]:
-    raw = exchange.fields.get(b"forwarded")
+def _forwarded(fields: Fields) -> list[dict[str, str]]:
+    raw = fields.get(_FORWARDED)
     if raw is None:
         return []
     # A comma inside quotes does not separate; no value that we read may hold one.

@@ -119,6 +119,8 @@ async def run(
                 certfile=settings.certfile,
                 keyfile=settings.keyfile,
                 client_ca=settings.client_ca,
+                client_certificate=settings.client_certificate,
+                trusted_proxies=settings.http.trusted_proxies,
             ),
         )
         app.tell_of(grpc)

@@ -71,6 +71,7 @@ class Server(Struct):
     app: Any
     scheme: str = "http"
     tls: ssl.SSLContext | None = None
+    credentials: grpc.ChannelCredentials | None = None
     host: str = "127.0.0.1"
 
     @property
@@ -150,7 +151,11 @@ class Server(Struct):
         metadata = tuple((name.lower(), value) for name, value in headers.items())
         address = f"127.0.0.1:{self.grpc_port}"
         path = f"/lf.a2a.v1.A2AService/{operation.name}"
-        async with grpc.aio.insecure_channel(address) as channel:
+        if self.credentials is None:
+            opened = grpc.aio.insecure_channel(address)
+        else:
+            opened = grpc.aio.secure_channel(address, self.credentials)
+        async with opened as channel:
             make: Any = channel.unary_stream if operation.streaming else channel.unary_unary
             call = make(path)(codec.write(v1.V1_0, asked), metadata=metadata)
             try:
@@ -203,13 +208,21 @@ async def serving(
         runtime=runtime,
     )
     beside = None
+    listen = listen or ServerSettings(port=0, tune_gc=False)
     if with_grpc:
         from greenroom.transports.grpc.server import GrpcServer
         from greenroom.transports.grpc.settings import GrpcSettings
 
-        beside = GrpcServer(app.runtime, GrpcSettings(port=0))
+        shared = GrpcSettings(
+            port=0,
+            certfile=listen.certfile,
+            keyfile=listen.keyfile,
+            client_ca=listen.client_ca,
+            client_certificate=listen.client_certificate,
+            trusted_proxies=http.trusted_proxies if http is not None else (),
+        )
+        beside = GrpcServer(app.runtime, shared)
         app.tell_of(beside)
-    listen = listen or ServerSettings(port=0, tune_gc=False)
     bound: list[str] = []
     ready = anyio.Event()
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from base64 import b64encode
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-import trustme
 
 from greenroom.auth import (
     ApiKeys,
+    AuditEntry,
     Basic,
     Call,
     Claims,
@@ -27,12 +26,11 @@ from greenroom.auth import (
     static_tokens,
 )
 from greenroom.protocol import operations as ops
-from greenroom.protocol.types import SendMessageResponse
 from greenroom.runtime.auth.certificates import forwarded_names
 from greenroom.runtime.auth.keys import KeyFile
-from greenroom.transports.server import ServerSettings
 from greenroom.transports.settings import HttpSettings
 
+from .certificates import Authority
 from .conftest import Issuer
 from .provider import CLIENT
 from .serving import BINDINGS, said, send, serving
@@ -218,48 +216,36 @@ async def test_introspection_is_remembered_and_so_is_a_refusal(issuer: Issuer) -
             issuer.set(down=False)
 
 
-class Clients:
-    """Certificates of a test's own authority."""
+@pytest.mark.parametrize(
+    ("binding", "anyio_backend"),
+    [
+        *(("jsonrpc", "asyncio"), ("rest", "asyncio"), ("grpc", "asyncio")),
+        *(("jsonrpc", "trio"), ("rest", "trio")),
+    ],
+)
+async def test_mutual_tls(binding: str, anyio_backend: str, tmp_path: Path) -> None:
+    """The handshake asks for a certificate; who comes without one may have another credential."""
+    authority = Authority(tmp_path)
+    security = Security(MutualTls(identity="email", allow=["*@example.org"]), static_tokens(TOKEN))
+    with_grpc = anyio_backend == "asyncio"
+    async with serving(security, listen=authority.listen(False), with_grpc=with_grpc) as server:
 
-    def __init__(self, tmp_path: Path) -> None:
-        self.authority = trustme.CA()
-        server = self.authority.issue_cert("127.0.0.1", "localhost")
-        self.cert, self.key, self.ca = (str(tmp_path / name) for name in ("c.pem", "k.pem", "ca"))
-        server.cert_chain_pems[0].write_to_path(self.cert)
-        server.private_key_pem.write_to_path(self.key)
-        self.authority.cert_pem.write_to_path(self.ca)
+        async def ask(**headers: str) -> str:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            answer = await server.call(binding, ops.SEND, send("whoami"), named)
+            return said(answer) if answer.outcome == "ok" else answer.outcome
 
-    def context(self, leaf: trustme.LeafCert | None) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        self.authority.configure_trust(context)
-        if leaf is not None:
-            leaf.configure_cert(context)
-        return context
-
-    def listen(self, required: bool = True) -> ServerSettings:
-        return ServerSettings(
-            port=0, tune_gc=False, certfile=self.cert, keyfile=self.key, client_ca=self.ca,
-            client_certificate="required" if required else "optional",
-        )  # fmt: skip
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("binding", ["jsonrpc", "rest"])
-async def test_mutual_tls(binding: str, tmp_path: Path) -> None:
-    clients = Clients(tmp_path)
-    security = Security(MutualTls(identity="email", allow=["*@example.org"]))
-    async with serving(security, listen=clients.listen(False), with_grpc=False) as server:
-        server.tls = clients.context(clients.authority.issue_cert("ada@example.org"))
-        found = await server.call(binding, ops.SEND, send("whoami"))
-        assert said(found) == "|mtls#ada@example.org"
-        server.tls = clients.context(clients.authority.issue_cert("eve@example.com"))
-        assert (await server.call(binding, ops.SEND, send("whoami"))).status == 401
-        server.tls = clients.context(None)
-        claimed = {"x-forwarded-client-cert": 'Subject="CN=ada";URI=spiffe://example.org/ada'}
-        assert (await server.call(binding, ops.SEND, send("whoami"), claimed)).status == 401
+        authority.show(server, authority.leaf("ada@example.org"))
+        assert await ask() == "|mtls#ada@example.org"
+        authority.show(server, authority.leaf("eve@example.com"))
+        assert await ask() == "UNAUTHENTICATED"
+        authority.show(server, None)
+        claimed = 'Subject="CN=ada";URI=spiffe://example.org/ada'
+        assert await ask(x_forwarded_client_cert=claimed) == "UNAUTHENTICATED"
+        assert await ask(authorization=f"Bearer {TOKEN}") == "|token#token"
 
 
-@pytest.mark.parametrize("binding", ["jsonrpc", "rest"])
+@every_binding
 @pytest.mark.parametrize("trusted", [("127.0.0.1",), ("10.0.0.0/8",), ("*",), ()])
 async def test_a_certificate_that_a_proxy_speaks_of(binding: str, trusted: tuple[str, ...]) -> None:
     """Only a proxy that was named may say who its client is; ``*`` names nobody."""
@@ -273,26 +259,53 @@ async def test_a_certificate_that_a_proxy_speaks_of(binding: str, trusted: tuple
         answer = await server.call(binding, ops.SEND, send("whoami"), header)
         if trusted == ("127.0.0.1",):
             assert said(answer) == "|mtls#spiffe://example.org/ada"
+            mangled = {"x-forwarded-client-cert": 'Subject="CN=a'}
+            for bad in (mangled, {"x-forwarded-client-cert": ""}, {}):
+                answer = await server.call(binding, ops.SEND, send("whoami"), bad)
+                assert answer.outcome == "UNAUTHENTICATED"
         else:
-            assert answer.status == 401
-        over_grpc = await server.call("grpc", ops.SEND, send("whoami"), header)
-        assert over_grpc.outcome == "UNAUTHENTICATED"
+            assert answer.outcome == "UNAUTHENTICATED"
 
 
-async def test_the_certificate_of_the_proxy_itself_is_nobodys(tmp_path: Path) -> None:
+@every_binding
+async def test_a_proxy_tells_whom_to_slow_down(binding: str) -> None:
+    """Who is refused is the caller behind the proxy, not the proxy before everybody."""
+    seen: list[AuditEntry] = []
+
+    class Sink:
+        def record(self, entry: AuditEntry) -> None:
+            seen.append(entry)
+
+        def close(self) -> None:
+            pass
+
+    security = Security(static_tokens(TOKEN), audit=Sink())
+    http = HttpSettings(trusted_proxies=("127.0.0.1", "10.0.0.0/8"))
+    hops = {"x-forwarded-for": "203.0.113.9, 198.51.100.7, 10.0.0.2"}
+    async with serving(security, http=http) as server:
+        await server.call(binding, ops.SEND, send("whoami"), hops)
+    assert [entry.address for entry in seen] == ["198.51.100.7"]
+    seen.clear()
+    async with serving(Security(static_tokens(TOKEN), audit=Sink())) as server:
+        await server.call(binding, ops.SEND, send("whoami"), hops)
+    assert [entry.address for entry in seen] == ["127.0.0.1"]
+
+
+@every_binding
+async def test_the_certificate_of_the_proxy_itself_is_nobodys(binding: str, tmp_path: Path) -> None:
     """A proxy that shows one of its own to us does not lend it to its clients."""
-    clients = Clients(tmp_path)
+    authority = Authority(tmp_path)
     security = Security(MutualTls(identity="email", forwarded=True))
     http = HttpSettings(trusted_proxies=("127.0.0.1",))
-    listen = clients.listen()
-    async with serving(security, http=http, listen=listen, with_grpc=False) as server:
-        server.tls = clients.context(clients.authority.issue_cert("proxy@example.org"))
-        pem = clients.authority.issue_cert("ada@example.org").cert_chain_pems[0].bytes()
+    async with serving(security, http=http, listen=authority.listen()) as server:
+        authority.show(server, authority.leaf("proxy@example.org"))
+        pem = authority.leaf("ada@example.org").cert_chain_pems[0].bytes()
         told = {"x-forwarded-client-cert": f'Cert="{quote(pem.decode())}"'}
-        assert said(await server.call("rest", ops.SEND, send("whoami"), told)) == (
+        assert said(await server.call(binding, ops.SEND, send("whoami"), told)) == (
             "|mtls#ada@example.org"
         )
-        assert (await server.call("rest", ops.SEND, send("whoami"))).status == 401
+        refused = await server.call(binding, ops.SEND, send("whoami"))
+        assert refused.outcome == "UNAUTHENTICATED"
 
 
 @pytest.mark.parametrize(
@@ -339,41 +352,3 @@ async def test_schemes_as_alternatives_and_together(issuer: Issuer) -> None:
         assert await ask(X_API_Key=text) == "UNAUTHENTICATED"
         unscoped = f"Bearer {issuer.token(scope='other')}"
         assert await ask(Authorization=unscoped) == "PERMISSION_DENIED"
-
-
-async def test_mutual_tls_over_grpc(tmp_path: Path) -> None:
-    import grpc.aio
-
-    from greenroom.protocol.protobuf import codec, v1
-    from greenroom.runtime.runtime import Runtime
-    from greenroom.stores.memory import MemoryStore
-    from greenroom.transports.grpc.server import GrpcServer
-    from greenroom.transports.grpc.settings import GrpcSettings
-
-    from .serving import desk
-
-    clients = Clients(tmp_path)
-    security = Security(MutualTls(identity="email", allow=["*@example.org"]))
-    listen = GrpcSettings(port=0, certfile=clients.cert, keyfile=clients.key, client_ca=clients.ca)
-    runtime = Runtime(desk(), store=MemoryStore(), security=security)
-    async with runtime, GrpcServer(runtime, listen) as server:
-        seen = []
-        for name in ("ada@example.org", "eve@example.com"):
-            leaf = clients.authority.issue_cert(name)
-            credentials = grpc.ssl_channel_credentials(
-                clients.authority.cert_pem.bytes(),
-                leaf.private_key_pem.bytes(),
-                leaf.cert_chain_pems[0].bytes(),
-            )
-            address = f"localhost:{server.port}"
-            async with grpc.aio.secure_channel(address, credentials) as channel:
-                call = channel.unary_unary("/lf.a2a.v1.A2AService/SendMessage")
-                try:
-                    body = codec.write(v1.V1_0, send("whoami"))
-                    found = await call(body, metadata=(("a2a-version", "1.0"),))
-                except grpc.aio.AioRpcError as error:
-                    seen.append(error.code().name)
-                else:
-                    answer = codec.read(v1.V1_0, SendMessageResponse, found)
-                    seen.append(answer.task.artifacts[0].text)
-    assert seen == ["|mtls#ada@example.org", "UNAUTHENTICATED"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+import trustme
 from a2a.types import a2a_pb2 as pb
 from a2a.types import a2a_pb2_grpc as stubs
 
@@ -52,6 +53,29 @@ def test_a_stop_sends_grpc_streams_elsewhere_within_the_deadline(
     assert code == 0
     assert took < 8
     assert "Traceback" not in server.log
+
+
+def test_both_servers_have_the_same_words_for_certificates(tmp_path: Path) -> None:
+    """What is set for HTTP goes for gRPC: which proxies vouch, who needs a certificate."""
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    files = {"certfile": made.cert_chain_pems[0], "keyfile": made.private_key_pem}
+    options = ["--grpc-port", "0", "--store", "memory://", "--client-certificate", "optional"]
+    for name, pem in {**files, "client-ca": authority.cert_pem}.items():
+        pem.write_to_path(str(tmp_path / name))
+        options += [f"--{name}", str(tmp_path / name)]
+    options += ["--set", "auth.mtls=forwarded", "--set", "http.trusted_proxies=127.0.0.1"]
+    told = ("x-forwarded-client-cert", "URI=spiffe://example.org/ada")
+    credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    with (
+        Server(*options) as server,
+        grpc.secure_channel(server.ready["grpc"], credentials) as channel,
+    ):
+        client: Any = stubs.A2AServiceStub(channel)  # type: ignore[no-untyped-call]
+        assert client.SendMessage(said("echo hello"), timeout=10, metadata=[told]).task.id
+        with pytest.raises(grpc.RpcError) as refused:
+            client.SendMessage(said("echo again"), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_grpc_is_refused_under_trio_with_what_works_there() -> None:

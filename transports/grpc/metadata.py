@@ -9,6 +9,7 @@ from ...protocol.errors import VersionNotSupportedError
 from ...protocol.version import V03, negotiate
 from ...runtime.call import Call
 from ..exchange import HeaderView
+from ..proxies import CALLER
 from .framing import IDENTITY
 from .status import Headers, RpcError, Status
 
@@ -20,7 +21,7 @@ _READ = frozenset(
     {
         b":authority", b":method", b":path", b"a2a-extensions", b"a2a-version", b"content-type",
         b"grpc-encoding", b"grpc-timeout", b"te", b"traceparent", b"tracestate",
-        b"x-a2a-extensions", b"x-a2a-version",
+        b"x-a2a-extensions", b"x-a2a-version", *CALLER,
     }
 )  # fmt: skip
 
@@ -28,7 +29,7 @@ _READ = frozenset(
 class Metadata:
     """The header of one request; repeated fields are joined by commas."""
 
-    __slots__ = ("_fields", "_raw", "path")
+    __slots__ = ("_raw", "fields", "path")
 
     def __init__(self, raw: RawHeaders) -> None:
         fields: dict[bytes, bytes] = {}
@@ -36,13 +37,13 @@ class Metadata:
             if name in _READ:
                 fields[name] = fields[name] + b"," + value if name in fields else value
         self._raw = raw
-        self._fields = fields
+        self.fields = fields
         self.path = fields.get(b":path", b"")
 
     @property
     def refusal(self) -> tuple[int, str] | None:
         """HTTP status and reason where this is no gRPC request at all."""
-        fields = self._fields
+        fields = self.fields
         if fields.get(b":method") != b"POST":
             return 405, "gRPC calls are POST requests"
         kind = fields.get(b"content-type", b"")
@@ -55,7 +56,7 @@ class Metadata:
     @property
     def host(self) -> str:
         """The host that the client means to have reached, without its port."""
-        authority = self._fields.get(b":authority", b"").decode("latin-1")
+        authority = self.fields.get(b":authority", b"").decode("latin-1")
         try:
             return urlsplit(f"//{authority}").hostname or "localhost"
         except ValueError:  # half an IPv6 address
@@ -64,12 +65,12 @@ class Metadata:
     @property
     def encoding(self) -> bytes:
         """The compression of messages that say they are compressed."""
-        return self._fields.get(b"grpc-encoding", IDENTITY)
+        return self.fields.get(b"grpc-encoding", IDENTITY)
 
     @property
     def timeout(self) -> float | None:
         """Seconds the caller waits for the answer; raises RpcError for a malformed value."""
-        raw = self._fields.get(b"grpc-timeout")
+        raw = self.fields.get(b"grpc-timeout")
         if raw is None:
             return None
         text = raw.decode("latin-1")
@@ -83,7 +84,7 @@ class Metadata:
 
         Raises VersionNotSupportedError, also where the version belongs to the other service.
         """
-        raw = self._fields.get(b"a2a-version", self._fields.get(b"x-a2a-version"))
+        raw = self.fields.get(b"a2a-version", self.fields.get(b"x-a2a-version"))
         if not raw:
             return served
         found = negotiate(raw.decode("latin-1"))
@@ -97,14 +98,14 @@ class Metadata:
     @property
     def extensions(self) -> tuple[str, ...]:
         """URIs of the extensions asked for, each once, under the 1.0 and the 0.3 name."""
-        fields = self._fields
+        fields = self.fields
         both = fields.get(b"a2a-extensions", b"") + b"," + fields.get(b"x-a2a-extensions", b"")
         found = (uri.strip() for uri in both.decode("latin-1").split(","))
         return tuple(dict.fromkeys(uri for uri in found if uri))
 
     def call(self, version: str, agent: str, tenant: str | None) -> Call:
         """Return what the runtime is told about the caller."""
-        fields = self._fields
+        fields = self.fields
         call = Call(
             binding="GRPC",
             version=version,

@@ -21,6 +21,7 @@ from ...protocol.types import AgentInterface
 from ...runtime.runtime import Runtime
 from ...runtime.supervisor import Supervisor, supervisor
 from .. import faults
+from ..proxies import Proxies
 from ..server import ServerError
 from . import tls
 from .cards import Cards
@@ -52,6 +53,7 @@ class GrpcServer(AbstractHandler):
         self.runtime = runtime
         self.settings = settings or GrpcSettings()
         self.configuration = CONFIGURATION
+        self.proxies = Proxies(self.settings.trusted_proxies)
         self.port = 0
         """The port bound for all agents."""
         self.ports: dict[str, int] = {}

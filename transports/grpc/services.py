@@ -120,8 +120,10 @@ class A2AService:
         """Return who calls, before the message is looked at: a large one takes long to decode."""
         link = rpc.connection
         call = rpc.metadata.call(version, link.agent, None)
-        call.peer = link.peer
+        proxies, fields = link.server.proxies, rpc.metadata.fields
+        call.peer = proxies.peer(link.peer, fields)
         call.certificate = link.certificate
+        call.forwarded_certificate = proxies.certificate(link.peer, fields)
         gate = self._runtime.gate
         if not gate.open:
             await gate.admit(call)

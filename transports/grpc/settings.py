@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 MIB = 1024 * 1024
@@ -23,7 +25,11 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
     keyfile: str | None = None
     """TLS private key (PEM); read again when the file changes."""
     client_ca: str | None = None
-    """Certificate authorities (PEM) of clients: with it every client needs a certificate."""
+    """Certificate authorities (PEM) of clients: with it clients are asked for a certificate."""
+    client_certificate: Literal["optional", "required"] = "required"
+    """Whether every client must have one."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose word on the caller is believed, as ``http.trusted_proxies``."""
     tls_reload: float = 10.0
     """How often the certificate files are looked at."""
     handshake_timeout: float = 10.0

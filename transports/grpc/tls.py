@@ -30,7 +30,8 @@ def context(settings: GrpcSettings) -> ssl.SSLContext | None:
         made.load_cert_chain(settings.certfile, settings.keyfile)
         if settings.client_ca is not None:
             made.load_verify_locations(settings.client_ca)
-            made.verify_mode = ssl.CERT_REQUIRED
+            required = settings.client_certificate == "required"
+            made.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as error:
         named = [settings.certfile, settings.keyfile, settings.client_ca]
         raise TlsError(f"cannot use {', '.join(filter(None, named))}: {error}") from None
