@@ -5,8 +5,9 @@ What is signed is the card as published in its pure 1.0 form, so that a card whi
 
 There are two canonical forms in the field. The specification's follows the presence rules of the
 proto file (``""`` and ``[]`` in required fields stay). The official SDK drops every empty text,
-list and object, however deep. Where they differ a card gets one signature over each, and
-``verify`` takes either unless it is told to be strict.
+list and object, however deep, so that its form does not protect them. Where they differ a card
+gets one signature over each; ``verify`` believes the specification's only, unless it is told that
+the SDK's will do.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class SignatureError(ValueError):
     """The card's signature cannot be believed; the message says why."""
 
 
+class SdkFormError(SignatureError):
+    """Only a signature over the official SDK's form holds: ``accept_sdk_form`` would take it."""
+
+
 class Verified(Struct, frozen=True):
     """Which signature held: ``form`` is ``spec`` or ``sdk``."""
 
@@ -69,20 +74,21 @@ def verify(
     keys: Iterable[Key],
     *,
     algorithms: Collection[str] = ALGORITHMS,
-    strict: bool = False,
+    accept_sdk_form: bool = False,
 ) -> Verified:
-    """Return the first signature that one of ``keys`` made; raises SignatureError.
+    """Return the first signature that one of ``keys`` made over the specification's form.
 
-    ``keys`` are the verifier's own trust: nothing on the card adds to them. ``strict`` refuses the
-    official SDK's form, which does not protect empty members (a requirement without scopes is one).
+    ``keys`` are the verifier's own trust: nothing on the card adds to them. ``accept_sdk_form``
+    also believes signatures over the official SDK's form, where no better one holds: whoever
+    carries such a card may remove or add empty members, of which a security requirement without
+    scopes is one. Raises SignatureError, of which SdkFormError says that this would help.
     """
     if not card.signatures:
         raise SignatureError("The card is not signed")
     trusted = list(keys)
     forms = _payloads(card)
-    if strict:
-        del forms["sdk"]
     why = "no key is trusted"
+    lesser: Verified | None = None
     for one in card.signatures:
         try:
             header = jose.header_of(one.protected)
@@ -101,8 +107,18 @@ def verify(
             except JoseError as error:
                 why = f"key {kid!r}: {error}"
                 continue
-            return Verified(key.kid, str(header["alg"]), form)
-    raise SignatureError(f"No signature of the card can be believed: {why}")
+            found = Verified(key.kid, str(header["alg"]), form)
+            if form == "spec":
+                return found
+            lesser = lesser or found
+    if lesser is None:
+        raise SignatureError(f"No signature of the card can be believed: {why}")
+    if accept_sdk_form:
+        return lesser
+    raise SdkFormError(
+        f"Key {lesser.kid!r} signed the official SDK's canonical form only, which does not protect "
+        "empty members of the card"
+    )
 
 
 def key_addresses(card: t.AgentCard) -> list[str]:

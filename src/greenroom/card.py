@@ -48,7 +48,10 @@ def add(commands: Any) -> None:
         "--trust-host", metavar="HOST", help="follow the card's own https jku at this host", **many
     )
     verify.add_argument(
-        "--strict", action="store_true", help="only the specification's canonical form"
+        "--accept-sdk-form",
+        action="store_true",
+        help="also believe signatures over the official SDK's canonical form, which does not "
+        "protect empty members of the card",
     )
 
 
@@ -58,6 +61,8 @@ def run(parsed: argparse.Namespace) -> int:
         return anyio.run(_run, parsed)
     except (OSError, HttpError) as error:
         return _complain(str(error), 3)
+    except signing.SdkFormError as error:
+        return _complain(f"{error}; to believe it all the same: --accept-sdk-form", 1)
     except signing.SignatureError as error:
         return _complain(str(error), 1)
     except (A2AError, ValueError) as error:
@@ -75,7 +80,8 @@ async def _run(parsed: argparse.Namespace) -> int:
         for header in _headers(card):
             sys.stderr.write(f"signed with {header.get('alg')} by key {header.get('kid')}\n")
         return _print(card)
-    found = signing.verify(card, await _trusted(parsed, card), strict=parsed.strict)
+    trusted = await _trusted(parsed, card)
+    found = signing.verify(card, trusted, accept_sdk_form=parsed.accept_sdk_form)
     form = "" if found.form == "spec" else " (the official SDK's canonical form)"
     sys.stdout.write(f"{card.name}: signed with {found.algorithm} by key {found.kid}{form}\n")
     return 0

@@ -27,7 +27,7 @@ from greenroom.protocol import types as t
 from greenroom.protocol.cards import card_json, parse_card
 from greenroom.protocol.jcs import canonical, number
 from greenroom.protocol.jose import JoseError, key_of_pem, keys_of
-from greenroom.protocol.signing import SignatureError, payload, sign, verify
+from greenroom.protocol.signing import SdkFormError, SignatureError, payload, sign, verify
 from tests.support.asgi import request
 
 # RFC 8785 appendix B
@@ -136,7 +136,7 @@ def test_signed_and_verified(algorithm: str, more: dict[str, Any]) -> None:
     signed = sign(card(**more), [key])
     received = parse_card(card_json(signed, "1.0"))
     trusted = keys_of({"keys": [key.public_jwk]})
-    found = verify(received, trusted, strict=True)
+    found = verify(received, trusted)
     assert (found.kid, found.algorithm, found.form) == (key.kid, algorithm, "spec")
     changed = structs.replace(received, description="It says something else")
     with pytest.raises(SignatureError, match="does not verify"):
@@ -166,7 +166,7 @@ def test_a_card_of_several_shapes_verifies() -> None:
     given = card(**SECURED)
     given = structs.replace(given, supported_interfaces=[*given.supported_interfaces, legacy])
     received = parse_card(card_json(sign(given, [KEYS["ES256"]]), "both"))
-    assert verify(received, [KEYS["ES256"].public], strict=True)
+    assert verify(received, [KEYS["ES256"].public])
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
@@ -181,19 +181,38 @@ def test_the_official_sdk_verifies_ours(algorithm: str, more: dict[str, Any]) ->
         check(signed)
 
 
-@pytest.mark.parametrize("algorithm", KEYS)
-@pytest.mark.parametrize("more", [{}, SECURED], ids=["plain", "secured"])
-def test_we_verify_the_official_sdk(algorithm: str, more: dict[str, Any]) -> None:
+def signed_by_the_sdk(algorithm: str, given: t.AgentCard) -> t.AgentCard:
     key = KEYS[algorithm]
-    theirs = parse_agent_card(json.loads(card_json(card(**more), "1.0")))
     header: Any = {"kid": key.kid, "alg": algorithm, "jku": None, "typ": "JOSE"}
-    signed = create_agent_card_signer(key._private, header)(theirs)
-    received = parse_card(MessageToJson(signed).encode())
-    found = verify(received, [key.public])
-    assert found.form in ("spec", "sdk")
-    if more:  # an empty requirement is not in what the SDK signs, so who is strict refuses it
-        with pytest.raises(SignatureError):
-            verify(received, [key.public], strict=True)
+    theirs = parse_agent_card(json.loads(card_json(given, "1.0")))
+    made = create_agent_card_signer(key._private, header)(theirs)
+    return parse_card(MessageToJson(made).encode())
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_we_verify_the_official_sdk(algorithm: str) -> None:
+    """Where nothing on the card is empty both forms are one."""
+    given = card(skills=[t.AgentSkill(id="a", name="A", description="Does it", tags=["x"])])
+    found = verify(signed_by_the_sdk(algorithm, given), [KEYS[algorithm].public])
+    assert found.form == "spec"
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_what_the_form_of_the_sdk_does_not_protect(algorithm: str) -> None:
+    received = signed_by_the_sdk(algorithm, card(**SECURED))
+    open_to_all = structs.replace(received, security_requirements=[t.SecurityRequirement()])
+    for one in (received, open_to_all):
+        with pytest.raises(SdkFormError, match="does not protect empty members"):
+            verify(one, [KEYS[algorithm].public])
+        # Who asks for it takes both, and learns by what.
+        found = verify(one, [KEYS[algorithm].public], accept_sdk_form=True)
+        assert found.form == "sdk"
+    # Of our own cards, which carry both signatures, the change is seen.
+    ours = sign(card(**SECURED), [KEYS[algorithm]])
+    assert verify(ours, [KEYS[algorithm].public], accept_sdk_form=True).form == "spec"
+    with pytest.raises(SdkFormError):
+        changed = structs.replace(ours, security_requirements=[t.SecurityRequirement()])
+        verify(changed, [KEYS[algorithm].public])
 
 
 def test_keys_that_cannot_be_used() -> None:
@@ -221,7 +240,7 @@ async def test_a_signed_card_is_served_with_its_keys() -> None:
         served = await request(app, "GET", "/.well-known/agent-card.json")
         jwks = await request(app, "GET", "/.well-known/jwks.json")
     assert "d" not in jwks.json["keys"][0]
-    assert verify(parse_card(served.body), keys_of(jwks.json), strict=True).kid == signing.kid
+    assert verify(parse_card(served.body), keys_of(jwks.json)).kid == signing.kid
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,3 +265,15 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["card", "verify", str(signed)]) == 2
     assert main(["card", "verify", str(plain), "--key", str(key)]) == 1
     assert "not signed" in capsys.readouterr().err
+
+
+def test_the_command_line_is_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, signed = tmp_path / "key.pem", tmp_path / "signed.json"
+    key.write_bytes(pem(KEYS["ES256"]._private))
+    received = signed_by_the_sdk("ES256", card(**SECURED))
+    signed.write_bytes(card_json(received, "1.0"))
+    ask = ["card", "verify", str(signed), "--key", str(key)]
+    assert main(ask) == 1
+    assert "--accept-sdk-form" in capsys.readouterr().err
+    assert main([*ask, "--accept-sdk-form"]) == 0
+    assert "the official SDK's canonical form" in capsys.readouterr().out
