@@ -10,14 +10,18 @@ import json
 import time
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from secrets import token_urlsafe
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote_plus
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 CLIENT = ("greenroom", "s3cret of the client:+")
+"""The server, which asks what a token is worth."""
+CALLER = ("ada", "s3cret-of-ada")
+"""A program that gets tokens for itself (the client credentials grant)."""
 
 
 class Provider:
@@ -73,6 +77,13 @@ class Provider:
             private = self.evil
         return jwt.encode(claims, private, algorithm=algorithm, headers=headers)
 
+    def grant(self, scope: str, *, opaque: bool) -> dict[str, Any]:
+        claims = {"sub": CALLER[0], "scope": scope}
+        token = token_urlsafe() if opaque else self.mint({"claims": claims})
+        if opaque:
+            self.opaque[token] = {"active": True, **self.claims(claims)}
+        return {"access_token": token, "token_type": "Bearer", "expires_in": 600, "scope": scope}
+
     def jwks(self) -> dict[str, Any]:
         found = []
         for kid, (algorithm, private) in self.keys.items():
@@ -84,7 +95,11 @@ class Provider:
     def get(self, path: str) -> dict[str, Any] | None:
         if path == "/.well-known/openid-configuration":
             issuer = self.base + ("/" if self.slash else "")
-            return {"issuer": issuer, "jwks_uri": f"{self.base}/jwks"}
+            return {
+                "issuer": issuer,
+                "jwks_uri": f"{self.base}/jwks",
+                "token_endpoint": f"{self.base}/token",
+            }
         if path == "/jwks":
             self.fetches += 1
             return self.jwks()
@@ -95,13 +110,17 @@ class Provider:
     def post(self, path: str, body: bytes, authorization: str) -> tuple[int, dict[str, Any]]:
         if path == "/introspect":
             self.introspections += 1
-            from urllib.parse import quote_plus
-
-            pair = f"{quote_plus(CLIENT[0])}:{quote_plus(CLIENT[1])}"
-            if authorization != "Basic " + b64encode(pair.encode()).decode():
+            if authorization != _basic(*CLIENT):
                 return 401, {"error": "invalid_client"}
             token = parse_qs(body.decode()).get("token", [""])[0]
             return 200, self.opaque.get(token, {"active": False})
+        if path in ("/token", "/token/opaque"):
+            if authorization != _basic(*CALLER):
+                return 401, {"error": "invalid_client"}
+            form = parse_qs(body.decode())
+            if form.get("grant_type") != ["client_credentials"]:
+                return 400, {"error": "unsupported_grant_type"}
+            return 200, self.grant(form.get("scope", [""])[0], opaque=path == "/token/opaque")
         asked = json.loads(body)
         if path == "/mint":
             return 200, {"token": self.mint(asked)}
@@ -115,6 +134,11 @@ class Provider:
             self.slash = asked.get("slash", self.slash)
             return 200, {}
         return 404, {}
+
+
+def _basic(name: str, secret: str) -> str:
+    pair = f"{quote_plus(name)}:{quote_plus(secret)}"  # RFC 6749 section 2.3.1
+    return "Basic " + b64encode(pair.encode()).decode()
 
 
 def _b64(data: bytes) -> str:

@@ -28,21 +28,22 @@ def environment(version: str) -> Path:
 class ForeignClient:
     """One process of a foreign client; each request runs one scenario in it."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, script: str | None = None) -> None:
+        """``script`` is one of those in ``clients``."""
         self.version = version
-        script = ROOT / "tests" / "interop" / "clients" / CLIENTS[version]
+        path = ROOT / "tests" / "interop" / "clients" / (script or CLIENTS[version])
         self._process = subprocess.Popen(
-            [str(environment(version)), str(script)],
+            [str(environment(version)), str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self.scenarios: list[str] = self._read()["scenarios"]
 
-    def run(self, scenario: str, transport: str, url: str) -> dict[str, Any]:
+    def run(self, scenario: str, transport: str, url: str, **more: Any) -> dict[str, Any]:
         """`{"result": …}`, `{"error": {…}}` or `{"crash": traceback}`."""
         assert self._process.stdin is not None
-        request = {"scenario": scenario, "transport": transport, "url": url}
+        request = {"scenario": scenario, "transport": transport, "url": url, **more}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return self._read()
