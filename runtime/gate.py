@@ -18,7 +18,7 @@ from ..protocol.errors import (
     ResourceExhaustedError,
     UnauthenticatedError,
 )
-from ..protocol.operations import SEND, STREAM, Operation
+from ..protocol.operations import OPERATIONS, SEND, STREAM, Operation
 from ..protocol.types import (
     AgentCard,
     SecurityRequirement,
@@ -29,6 +29,7 @@ from ..protocol.types import (
 from .agent import Agent
 from .audit import AuditEntry
 from .auth.combination import insufficient
+from .bounds import checked
 from .call import ANONYMOUS, Call, Principal
 from .feed import Stream
 from .limits import Limits, measure
@@ -49,7 +50,7 @@ class Gate:
         self, security: Security, limits: Limits, clock: Clock, agents: Mapping[str, Agent]
     ) -> None:
         self.security = security
-        self.limits = limits
+        self.limits = limits = checked(limits)
         self.open = security.authenticator is None
         """Anonymous mode: there is nothing to check about the caller."""
         self._authenticator = security.authenticator
@@ -268,6 +269,12 @@ class Gate:
 
     def _check(self, agents: Mapping[str, Agent]) -> None:
         """Raise ValueError for a card that would promise what is not enforced."""
+        unknown = set(self.limits.operations) - {operation.name for operation in OPERATIONS}
+        if unknown:
+            raise ValueError(
+                f"limits.operations: there is no operation {sorted(unknown)[0]}; there are "
+                f"{', '.join(operation.name for operation in OPERATIONS)}"
+            )
         for slug in self._agent_scopes:
             if slug not in agents:
                 raise ValueError(f"policy: there is no agent {slug!r}; there are {list(agents)}")

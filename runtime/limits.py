@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, field
 
 from ..protocol.errors import InvalidParamsError, PayloadTooLargeError
 from ..protocol.types import SendMessageRequest
+from .bounds import Count, NotNegative, Positive, Size
 
 _encode = msgspec.json.Encoder().encode
 
@@ -19,35 +20,35 @@ class Limits(Struct, frozen=True, kw_only=True):
     are not limited one by one: they are all one principal. 0 switches a rate off.
     """
 
-    parts: int = 256
+    parts: Count = 256
     """Parts of a message."""
-    part_bytes: int = 8 * 1024 * 1024
+    part_bytes: Count = 8 * 1024 * 1024
     """Longest part: characters of text, bytes of raw data, bytes of JSON."""
-    metadata_bytes: int = 64 * 1024
+    metadata_bytes: Size = 64 * 1024
     """Longest metadata of a message, of its request or of a part, as JSON."""
-    references: int = 64
+    references: Size = 64
     """Other tasks that a message refers to."""
-    tasks: int = 1000
+    tasks: Count = 1000
     """Handlers that run at once; more sends are refused."""
-    streams: int = 1000
+    streams: Size = 1000
     """Open streams."""
-    rate: float = 1000.0
+    rate: NotNegative = 1000.0
     """Requests a second, whatever they ask."""
-    burst: float = 2.0
+    burst: Positive = 2.0
     """A bucket holds this many seconds of its rate."""
-    operations: Mapping[str, float] = field(default_factory=dict)
+    operations: Mapping[str, NotNegative] = field(default_factory=dict)
     """Requests a second by operation (``{"SendMessage": 20}``)."""
-    buckets: int = 50_000
+    buckets: Count = 50_000
     """Rates remembered; those unused longest are forgotten first."""
-    failures: int = 10
+    failures: Size = 10
     """Refused credentials of one address before it is made to wait."""
-    penalty: float = 2.0
+    penalty: NotNegative = 2.0
     """The longest wait, in seconds; it doubles with each refusal, from a sixteenth of this."""
-    forgiven: float = 60.0
+    forgiven: NotNegative = 60.0
     """Seconds without a refusal after which an address starts anew."""
-    parked: int = 1000
+    parked: Size = 1000
     """Requests that wait so at once; more are refused with 429."""
-    seen: int = 10_000
+    seen: Count = 10_000
     """Addresses remembered."""
 
 

@@ -34,6 +34,15 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         assert flag in printed
 
 
+def test_help_says_what_each_flag_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    printed = capsys.readouterr().out
+    for line in ("--grpc-port PORT", "--port PORT", "--certfile FILE", "--public-url URL",
+                 "--grace SECONDS", "--workers N"):  # fmt: skip
+        assert f"  {line} " in printed
+
+
 def test_python_m_is_the_command() -> None:
     script = str(Path(sys.executable).with_name("greenroom"))
     for command in ([sys.executable, "-m", "greenroom"], [script]):

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from greenroom import Agent, MemoryStore, Runtime
+from greenroom import Agent, MemoryStore, Runtime, asgi
 from greenroom.app import check, open_store
+from greenroom.auth import Limits
 from greenroom.runtime.settings import RuntimeSettings
 from greenroom.settings import Settings, SettingsError, load, names, options
+from greenroom.transports.grpc.server import GrpcServer
+from greenroom.transports.grpc.settings import GrpcSettings
+from greenroom.transports.settings import HttpSettings
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -46,6 +50,15 @@ def test_the_environment_names_the_file(tmp_path: Path) -> None:
         ({"GREENROOM_RUNTIME_WINDOW": "0"}, "setting runtime.window: Expected `int` >= 1"),
         ({"GREENROOM_RUNTIME_PAGE_SIZE": "101"}, "setting runtime.page_size"),
         ({"GREENROOM_RUNTIME_TASK_RETENTION": "-5"}, "setting runtime.task_retention"),
+        ({"GREENROOM_GRPC_PORT": "-1"}, "setting grpc_port: Expected `int` >= 0"),
+        ({"GREENROOM_LIMITS_PARTS": "0"}, "setting limits.parts: Expected `int` >= 1"),
+        ({"GREENROOM_LIMITS_RATE": "-1"}, "setting limits.rate: Expected `float` >= 0.0"),
+        ({"GREENROOM_LIMITS_BURST": "0"}, "setting limits.burst: Expected `float` > 0.0"),
+        ({"GREENROOM_LIMITS_OPERATIONS": "SendMessage=-1"}, "setting limits.operations"),
+        ({"GREENROOM_HTTP_MAX_BODY": "-1"}, "setting http.max_body: Expected `int` >= 1"),
+        ({"GREENROOM_HTTP_BODY_TIMEOUT": "0"}, "setting http.body_timeout"),
+        ({"GREENROOM_GRPC_MAX_STREAMS": "0"}, "setting grpc.max_streams"),
+        ({"GREENROOM_AUTH_LEEWAY": "-1"}, "setting auth.leeway: Expected `float` >= 0.0"),
         ({"GREENROOM_BACKEND": "twisted"}, "'twisted'; it is one of asyncio, trio"),
         ({"GREENROOM_PUBLIC_URL": "agents.example.com"}, "as in https://agents.example.com"),
         ({"GREENROOM_ZZZZZZZZZ": "1"}, "`greenroom serve --help` lists them"),
@@ -89,6 +102,40 @@ def test_limits_of_the_runtime_hold_in_code_too() -> None:
             Runtime(agent, store=MemoryStore(), settings=wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Limits(parts=0), Limits(part_bytes=-1), Limits(tasks=0), Limits(rate=-1.0),
+        Limits(burst=0.0), Limits(penalty=float("nan")), Limits(seen=0),
+        Limits(operations={"SendMessage": -1.0}), Limits(operations={"SendMesage": 1.0}),
+        HttpSettings(max_body=0), HttpSettings(body_timeout=-1.0), HttpSettings(write_timeout=0.0),
+        HttpSettings(drain=-1),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_other_limits_hold_in_code_too(wrong: Limits | HttpSettings) -> None:
+    agent = Agent("A")
+    agent.handler(lambda ctx: ctx.text)
+    kind, default = type(wrong), type(wrong)()
+    names = [n for n in kind.__struct_fields__ if getattr(wrong, n) != getattr(default, n)]
+    limits = wrong if isinstance(wrong, Limits) else None
+    http = wrong if isinstance(wrong, HttpSettings) else None
+    with pytest.raises(ValueError, match=names[0]):
+        asgi(agent, limits=limits, http=http)
+
+
+def test_limits_of_grpc_hold_in_code_too() -> None:
+    agent = Agent("A")
+    agent.handler(lambda ctx: ctx.text)
+    for name, wrong in (
+        ("max_receive", GrpcSettings(max_receive=0)),
+        ("port", GrpcSettings(port=-1)),
+        ("age", GrpcSettings(age=0.0)),
+    ):
+        with pytest.raises(ValueError, match=f"GrpcSettings: .* for {name}$"):
+            GrpcServer(Runtime(agent, store=MemoryStore()), wrong)
+
+
 def test_what_an_orchestrator_sets_for_a_service_of_this_name_is_not_ours() -> None:
     settings = load(
         environ={
@@ -117,6 +164,8 @@ def test_every_setting_is_described_and_has_a_variable() -> None:
     [
         (Settings(workers=2), "needs a store that processes can share"),
         (Settings(loop="uvloop", backend="trio"), "for the asyncio backend"),
+        (Settings(port=-1), "Settings: Expected `int` >= 0 for port"),
+        (Settings(limits=Limits(parts=0)), "Settings: Expected `int` >= 1 for limits.parts"),
     ],
 )
 def test_settings_that_do_not_go_together(settings: Settings, text: str) -> None:

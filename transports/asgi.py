@@ -13,6 +13,7 @@ from ..protocol.codec import HTTP_JSON, codec_for
 from ..protocol.errors import A2AError, InvalidRequestError
 from ..protocol.types import AgentInterface
 from ..protocol.version import V10
+from ..runtime.bounds import checked
 from ..runtime.runtime import Runtime
 from . import metrics as prometheus
 from .body import discard
@@ -50,7 +51,7 @@ class Application:
 
     def __init__(self, runtime: Runtime, settings: HttpSettings | None = None) -> None:
         self.runtime = runtime
-        self.settings = settings or HttpSettings()
+        self.settings = checked(settings or HttpSettings())
         self.metrics = Metrics()
         self.streams = Streams(
             lambda child, name: runtime.system.start(child, name),

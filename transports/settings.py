@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from ..runtime.bounds import Count, NotNegative, Positive, Size
+
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
     """Seconds and bytes throughout."""
 
     public_url: str | None = None
     """Where clients reach this server, as written on cards. ``None``: from Host and root path."""
-    max_body: int = 10 * 1024 * 1024
+    max_body: Count = 10 * 1024 * 1024
     """Longest request body; a longer one is refused with 413 while it is read."""
-    body_timeout: float = 60.0
+    body_timeout: Positive = 60.0
     """How long a request body may take to arrive; then 408."""
-    drain: int = 1024 * 1024
+    drain: Size = 1024 * 1024
     """How much of a refused body is still read, so that the client sees the answer."""
-    write_timeout: float = 60.0
+    write_timeout: Positive = 60.0
     """A client that takes nothing for this long (at most twice this) loses its connection; what
     it missed of a stream it gets by resuming."""
-    retry: float = 1.0
+    retry: NotNegative = 1.0
     """What clients are told to wait before they reconnect to a stream that this server ended."""
-    drain_grace: float = 10.0
+    drain_grace: NotNegative = 10.0
     """What running handlers get when the application's lifespan ends."""
-    card_max_age: int = 300
+    card_max_age: Size = 300
     """``Cache-Control: max-age`` of agent cards."""
     cors_origins: tuple[str, ...] = ()
     """Origins (``https://app.example``) that browsers may call from; ``*`` is any."""
-    cors_max_age: int = 600
+    cors_max_age: Size = 600
     """How long a browser may keep the answer to a preflight."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks (``10.0.0.0/8``) whose forwarding headers are believed; ``unix`` is

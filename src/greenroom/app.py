@@ -137,7 +137,13 @@ async def run(
 
 
 def check(settings: Settings) -> None:
-    """Raise SettingsError for settings that do not go together."""
+    """Raise SettingsError for settings out of bounds, and for some that do not go together."""
+    from .runtime.bounds import checked
+
+    try:
+        checked(settings)  # those that a program made, not `load`
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     scheme = urlsplit(settings.store).scheme
     if settings.workers > 1:
         raise SettingsError(

@@ -88,7 +88,7 @@ def _add_serve(commands: Any) -> None:
         elif option.choices:
             extra["choices"] = option.choices
         else:
-            extra["metavar"] = {int: "N", float: "SECONDS"}.get(option.type, "TEXT")
+            extra["metavar"] = option.takes
         serve.add_argument(flag, **extra)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
 
+from .runtime.bounds import NotNegative
+
 if TYPE_CHECKING:
     from .runtime.auth.combination import Requirement
     from .runtime.auth.ports import Claims, Scheme
@@ -70,7 +72,7 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     mtls_allow: tuple[str, ...] = ()
     """Patterns of names that may call (``spiffe://example.org/agents/*``); none: all."""
     algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
-    leeway: float = 30.0
+    leeway: NotNegative = 30.0
     """Seconds that clocks may differ."""
     subject_claim: str = "sub"
     tenant_claim: str | None = None

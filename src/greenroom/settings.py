@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, field
 
+from .runtime.bounds import Port
 from .runtime.limits import Limits
 from .runtime.settings import RuntimeSettings
 from .securing import AuthSettings
@@ -41,21 +42,30 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
     agents: Annotated[
         tuple[str, ...], Meta(description="agents to serve: module:attribute or file.py:attribute")
     ] = ()
-    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="port; 0 picks a free one")] = 8000
+    host: Annotated[str, Meta(title="ADDRESS", description="address to listen on")] = "127.0.0.1"
+    port: Annotated[Port, Meta(title="PORT", description="port; 0 picks a free one")] = 8000
     grpc_port: Annotated[
-        int | None, Meta(description="port for gRPC; 0 picks a free one; default: no gRPC")
+        Port | None,
+        Meta(title="PORT", description="port for gRPC; 0 picks a free one; default: no gRPC"),
     ] = None
     store: Annotated[
-        str, Meta(description="sqlite:///path (add ?durability=relaxed for speed) or memory://")
+        str,
+        Meta(
+            title="URL",
+            description="sqlite:///path (add ?durability=relaxed for speed) or memory://",
+        ),
     ] = "sqlite:///greenroom.db"
     public_url: Annotated[
-        str | None, Meta(description="address to put on cards; default: taken from the request")
+        str | None,
+        Meta(title="URL", description="address to put on cards; default: taken from the request"),
     ] = None
-    certfile: Annotated[str | None, Meta(description="TLS certificate chain (PEM)")] = None
-    keyfile: Annotated[str | None, Meta(description="TLS private key (PEM)")] = None
+    certfile: Annotated[
+        str | None, Meta(title="FILE", description="TLS certificate chain (PEM)")
+    ] = None
+    keyfile: Annotated[str | None, Meta(title="FILE", description="TLS private key (PEM)")] = None
     client_ca: Annotated[
-        str | None, Meta(description="mutual TLS: certificate authorities of the clients (PEM)")
+        str | None,
+        Meta(title="FILE", description="mutual TLS: certificate authorities of the clients (PEM)"),
     ] = None
     client_certificate: Annotated[
         Literal["optional", "required"], Meta(description="whether every client must have one")
@@ -121,6 +131,12 @@ class Option(Struct, frozen=True):
     type: Any
     default: Any
     description: str
+    title: str
+
+    @property
+    def takes(self) -> str:
+        """What is to be written behind the flag."""
+        return self.title or {int: "N", float: "SECONDS"}.get(self.type, "TEXT")
 
     @property
     def choices(self) -> tuple[str, ...] | None:
@@ -134,8 +150,8 @@ def options() -> Iterator[Option]:
     for name in Settings.__struct_fields__:
         if name in GROUPS:
             continue
-        kind, meta = get_args(hints[name])
-        yield Option(name, kind, getattr(defaults, name), meta.description or "")
+        kind, *_, meta = get_args(hints[name])  # the innermost type, the outermost description
+        yield Option(name, kind, getattr(defaults, name), meta.description or "", meta.title or "")
 
 
 def names() -> dict[str, str]:

@@ -18,6 +18,7 @@ from grpclib.protocol import AbstractHandler
 
 from ...protocol.errors import A2AError
 from ...protocol.types import AgentInterface
+from ...runtime.bounds import checked
 from ...runtime.runtime import Runtime
 from ...runtime.supervisor import Supervisor, supervisor
 from .. import faults
@@ -51,7 +52,7 @@ class GrpcServer(AbstractHandler):
 
     def __init__(self, runtime: Runtime, settings: GrpcSettings | None = None) -> None:
         self.runtime = runtime
-        self.settings = settings or GrpcSettings()
+        self.settings = checked(settings or GrpcSettings())
         self.configuration = CONFIGURATION
         self.proxies = Proxies(self.settings.trusted_proxies)
         self.port = 0

@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from ...runtime.bounds import Count, NotNegative, Port, Positive, Size
+
 MIB = 1024 * 1024
 
 
@@ -14,7 +16,7 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     """Address to listen on."""
-    port: int = 50051
+    port: Port = 50051
     """Port of all agents; 0 picks a free one. A request's ``tenant`` may name an agent."""
     address: str | None = None
     """``host:port`` where clients reach it, as written on cards. ``None``: where it listens."""
@@ -30,43 +32,43 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
     """Whether every client must have one."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose word on the caller is believed, as ``http.trusted_proxies``."""
-    tls_reload: float = 10.0
+    tls_reload: Positive = 10.0
     """How often the certificate files are looked at."""
-    handshake_timeout: float = 10.0
+    handshake_timeout: Positive = 10.0
     """How long a TLS handshake may take."""
-    max_receive: int = 4 * MIB
+    max_receive: Count = 4 * MIB
     """Longest message taken, also after it is decompressed; a longer one is RESOURCE_EXHAUSTED."""
-    max_send: int = 64 * MIB
+    max_send: Count = 64 * MIB
     """Longest message sent; a longer answer is RESOURCE_EXHAUSTED."""
-    max_buffered: int = 16 * MIB
+    max_buffered: Count = 16 * MIB
     """Bytes of unfinished messages that one connection may have here."""
-    max_unread: int = 64 * MIB
+    max_unread: Count = 64 * MIB
     """Bytes of answers that one connection may leave waiting because its client does not read: the
     answer that makes it more is RESOURCE_EXHAUSTED, unless it is the only one."""
-    max_metadata: int = 32 * 1024
+    max_metadata: Count = 32 * 1024
     """Longest list of header fields."""
-    max_streams: int = 256
+    max_streams: Count = 256
     """Calls that one connection may have open; more are refused and may be tried again."""
-    max_connections: int = 10_000
+    max_connections: Count = 10_000
     """Open connections; more are closed at once."""
-    request_timeout: float = 60.0
+    request_timeout: Positive = 60.0
     """How long a request may take to arrive."""
-    write_timeout: float = 60.0
+    write_timeout: Positive = 60.0
     """A client that takes nothing for this long loses its call, then its connection."""
-    idle: float = 600.0
+    idle: Positive = 600.0
     """A connection without calls is closed after this long."""
-    age: float | None = None
+    age: Positive | None = None
     """A connection is told to make way for a new one after this long; ``None``: never."""
-    age_grace: float = 60.0
+    age_grace: NotNegative = 60.0
     """What the calls of a connection that is too old get to end."""
-    keepalive: float = 60.0
+    keepalive: Positive = 60.0
     """A connection that was silent for this long is asked whether it is still there …"""
-    keepalive_timeout: float = 20.0
+    keepalive_timeout: Positive = 20.0
     """… and closed when it does not answer for this long."""
-    ping_interval: float = 5.0
+    ping_interval: NotNegative = 5.0
     """Clients may ping this often while nothing is sent to them; more often is a strike."""
-    ping_strikes: int = 3
+    ping_strikes: Size = 3
     """Strikes that are overlooked before the connection is closed."""
-    nuisances: int = 1000
+    nuisances: Count = 1000
     """Control frames (resets, settings, empty data, refused calls) that are taken at once; more
     come free at a tenth of this a second. Beyond it the connection is closed."""
