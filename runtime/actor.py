@@ -38,6 +38,7 @@ from .cancel import TOLD, Reason
 from .committing import Committing, Wait
 from .fold import artifacts_of, task_from, task_of
 from .ports import (
+    Kind,
     Loaded,
     SendRecord,
     Timer,
@@ -110,6 +111,8 @@ class Actor(Committing):
         self.updated_at = header.updated_at
         self.run = header.run
         self.run_start = header.run_start
+        first = next((entry for entry in loaded.entries if entry.kind is Kind.EVENT), None)
+        self.before_run = header.generation if first is None else first.generation - 1
         self._row_epoch = header.epoch
         self.epoch = header.epoch + 1
         self.floor = header.floor
@@ -195,6 +198,7 @@ class Actor(Committing):
             self.entries = ()
             self.run += 1
             self.run_start = sequence
+            self.before_run = self.generation
             self.handler = self.agent.version
             self.attempts = 1
             self.execution = Execution(self, message, sender)

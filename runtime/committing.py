@@ -30,6 +30,9 @@ from .writing import Duplicate, LeaseLost, Writing
 
 log = logging.getLogger("greenroom.actor")
 
+_SHORTENED = 1024
+"""Events that one append deletes at most: other tasks wait for its commit too."""
+
 
 class Wait:
     """Somebody waits for an actor, but not for ever."""
@@ -120,16 +123,20 @@ class Committing(Writing):
             and self._unfolded_bytes < settings.tail_bytes
         ):
             return None
-        events = [
-            event
-            for frame in self._unfolded
-            if (event := frame.response.artifact_update) is not None
-        ]
-        segment = Segment(self._folded + 1, self.generation, join(events))
+        body = join(frame.response for frame in self._unfolded)
+        segment = Segment(self._folded + 1, self.generation, body)
         self._folded = self.generation
         self._unfolded = []
         self._unfolded_bytes = 0
+        if settings.event_limit is not None:
+            self._shorten(settings.event_limit)
         return segment
+
+    def _shorten(self, limit: int) -> None:
+        """Let the oldest events go with this append, a few at a time: what they say is folded, and
+        replay needs none of an earlier run."""
+        floor = min(self.before_run, self.generation - limit, self.floor + _SHORTENED)
+        self.floor = max(self.floor, floor)
 
     def done(self, outcome: Outcome) -> None:
         assert self._inflight is not None

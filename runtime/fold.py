@@ -1,13 +1,13 @@
 """The task is the fold of its journal: one reducer for live tasks, reads, replay and clients.
 
 Folding an artifact event is O(its own parts): chunks are appended to lists that belong to the fold.
-Segments are runs of artifact events already joined; their parts stay encoded bytes while they are
-only copied from store to store, and become Structs when somebody reads the task.
+Segments are runs of events already joined; their parts stay encoded bytes while they are only
+copied from store to store, and become Structs when somebody reads the task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -26,7 +26,6 @@ from .ports import Header, Snapshot
 _status = msgspec.json.Decoder(TaskStatus)
 _message = msgspec.json.Decoder(Message)
 _response = msgspec.json.Decoder(StreamResponse)
-_segment = msgspec.json.Decoder(list[TaskArtifactUpdateEvent])
 _metadata = msgspec.json.Decoder(dict[str, object])
 _encode = msgspec.json.Encoder().encode
 
@@ -35,8 +34,24 @@ SEAL = [Part(text="")]
 """What closes an artifact when there is nothing more to say: parts may not be empty (5.7)."""
 
 
-def _seals(event: TaskArtifactUpdateEvent) -> bool:
-    return event.append and event.last_chunk and event.artifact.parts == SEAL
+def _seals(event: TaskArtifactUpdateEvent | Line) -> bool:
+    artifact = event.artifact
+    return event.append and event.last_chunk and artifact is not None and artifact.parts == SEAL
+
+
+class Line(msgspec.Struct, rename="camel", omit_defaults=True, frozen=True):
+    """Of a segment: neighbouring chunks of one artifact, or the last status that it covers."""
+
+    artifact: Artifact | None = None
+    append: bool = False
+    last_chunk: bool = False
+    status: msgspec.Raw = msgspec.Raw()
+    """JSON of a ``TaskStatus``: without it a task whose older events are gone could not be shown
+    as it was."""
+
+
+lines_of = msgspec.json.Decoder(list[Line]).decode
+"""What a segment consists of."""
 
 
 class Artifacts:
@@ -48,9 +63,11 @@ class Artifacts:
         # id -> (first event's artifact, own list of parts)
         self._items: dict[str, tuple[Artifact, list[Part]]] = {}
 
-    def apply(self, event: TaskArtifactUpdateEvent) -> None:
+    def apply(self, event: TaskArtifactUpdateEvent | Line) -> None:
         """Fold one event. An append to an artifact not seen begins it (section 4.2.2)."""
         new = event.artifact
+        if new is None:
+            return
         if event.append:
             known = self._items.get(new.artifact_id)
             if known is not None:
@@ -59,7 +76,7 @@ class Artifacts:
                 return
         self._items[new.artifact_id] = (new, list(new.parts))
 
-    def apply_all(self, events: Iterable[TaskArtifactUpdateEvent]) -> None:
+    def apply_all(self, events: Iterable[TaskArtifactUpdateEvent | Line]) -> None:
         for event in events:
             self.apply(event)
 
@@ -75,40 +92,52 @@ class Artifacts:
         ]
 
 
-def join(events: Sequence[TaskArtifactUpdateEvent]) -> bytes:
-    """Encode a segment: neighbouring chunks of one artifact become one event."""
-    joined: list[TaskArtifactUpdateEvent] = []
+def join(events: Iterable[StreamResponse]) -> bytes:
+    """Encode a segment: neighbouring chunks of one artifact become one, of statuses the last
+    counts."""
+    joined: list[Line] = []
     parts: list[Part] = []
-    for event in events:
-        last = joined[-1] if joined else None
+    status: TaskStatus | None = None
+    for response in events:
+        if response.status_update is not None:
+            status = response.status_update.status
+        event = response.artifact_update
+        if event is None:
+            continue
+        last = joined[-1].artifact if joined else None
         if (
             last is not None
             and event.append
-            and last.artifact.artifact_id == event.artifact.artifact_id
-            and not _seals(last)  # it adds nothing, which what it was joined with would
+            and last.artifact_id == event.artifact.artifact_id
+            and not _seals(joined[-1])  # it adds nothing, which what it was joined with would
         ):
             if not _seals(event):
                 parts.extend(event.artifact.parts)
             continue
         parts = list(event.artifact.parts)
-        joined.append(
-            msgspec.structs.replace(
-                event, artifact=msgspec.structs.replace(event.artifact, parts=parts)
-            )
-        )
+        artifact = msgspec.structs.replace(event.artifact, parts=parts)
+        joined.append(Line(artifact, event.append, event.last_chunk))
+    if status is not None:
+        joined.append(Line(status=msgspec.Raw(_encode(status))))
     return _encode(joined)
 
 
-def rewind(header: Header, events: Iterable[tuple[int, bytes]]) -> Task:
-    """Build the task as it was after ``events``, its first ones. Without history."""
+def rewind(past: Snapshot) -> Task:
+    """Build the task as it was (``Store.as_of``). Without history."""
     folded = Artifacts()
     status = TaskStatus(state=TaskState.SUBMITTED)
-    for _, body in events:
+    for segment in past.segments:
+        for line in lines_of(segment):
+            folded.apply(line)
+            if line.artifact is None:
+                status = _status.decode(line.status)
+    for body in past.events:
         response = _response.decode(body)
         if response.artifact_update is not None:
             folded.apply(response.artifact_update)
         elif response.status_update is not None:
             status = response.status_update.status
+    header = past.header
     return Task(
         id=header.id,
         context_id=header.context_id,
@@ -122,7 +151,7 @@ def artifacts_of(snapshot: Snapshot) -> Artifacts:
     """Fold the artifacts of a snapshot."""
     folded = Artifacts()
     for segment in snapshot.segments:
-        folded.apply_all(_segment.decode(segment))
+        folded.apply_all(lines_of(segment))
     for body in snapshot.events:
         if body.startswith(b'{"artifactUpdate"'):
             event = _response.decode(body).artifact_update

@@ -83,7 +83,7 @@ class Header(Struct, frozen=True):
 
 
 class Segment(Struct, frozen=True):
-    """Events folded: JSON list of ``TaskArtifactUpdateEvent`` whose parts were joined."""
+    """Events folded (``fold.join``)."""
 
     first: int
     last: int
@@ -309,11 +309,17 @@ class Store(ContextStore, ResultStore, Protocol):
     async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
         """Return the record of a send with this key, if it was committed."""
 
+    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
+        """Read a task as it was at a generation: the segments that end at it or before, and the
+        events from there to it; no messages, and the header as it is now. All in one transaction.
+        ``None``: there is no such task, or what is kept of it does not tell."""
+
     async def header(self, scope: Scope, task_id: str) -> Header | None:
         """Return the header row, ``None`` if there is no such task or it is not the scope's."""
 
     async def load(self, scope: Scope, task_id: str) -> Loaded | None:
-        """Read what an actor needs to wake."""
+        """Read what an actor needs to wake. Of a task that is over no ``entries``: nothing of it
+        is ever run again."""
 
     async def snapshots(
         self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True

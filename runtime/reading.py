@@ -181,7 +181,7 @@ async def open_stream(
     reset = False
     cursor = call.last_event_id
     if first is None:
-        if cursor is not None and await _reachable(system, actor, cursor):
+        if cursor is not None:
             first = await _as_of(system, actor, cursor, history)
         reset = cursor is not None and first is None
         if first is None:
@@ -201,35 +201,15 @@ async def open_stream(
     return stream
 
 
-async def _reachable(system: System, actor: Actor, cursor: int) -> bool:
-    committed = actor.committed
-    return committed is not None and max(1, committed.floor) <= cursor <= committed.generation
-
-
 async def _as_of(system: System, actor: Actor, cursor: int, history: int | None) -> Frame | None:
-    """The task as it was at a generation (for ``Last-Event-ID``), from its events."""
-    if actor.committed is not None and cursor == actor.committed.generation:
+    """The task as it was at a generation (for ``Last-Event-ID``); ``None`` if nobody can tell."""
+    assert actor.committed is not None
+    if cursor == actor.committed.generation:
         task, generation = await actor.task(history)
         if generation == cursor:
             return task_frame(task, generation)
-    pages: list[tuple[int, bytes]] = []
-    at = 0
-    header = None
-    while at < cursor:
-        page = await system.store.events(
-            actor.scope, actor.id, after=at, limit=min(PAGE_EVENTS, cursor - at + 1)
-        )
-        if page is None:
-            return None
-        header = page.header
-        wanted = [event for event in page.events if event[0] <= cursor]
-        pages.extend(wanted)
-        if not wanted or len(wanted) < len(page.events) or len(page.events) < PAGE_EVENTS:
-            break
-        at = wanted[-1][0]
-    if header is None or header.floor > 1:
-        return None
-    return task_frame(rewind(header, pages), cursor)
+    past = await system.store.as_of(actor.scope, actor.id, cursor)
+    return None if past is None else task_frame(rewind(past), cursor)
 
 
 def task_frame(task: Task, generation: int) -> Frame:

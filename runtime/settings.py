@@ -59,6 +59,10 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     was last active; ``None``: never."""
     context_idle: NotNegative = 3600.0
     """A context that was not active for this long is shown as idle."""
+    event_limit: Count | None = 10_000
+    """Events kept of a task that goes on and on. Older ones are deleted, but for those of the
+    current run, which replay needs, and those that are not folded yet; a stream that is resumed
+    before them is told that it begins anew. ``None``: all."""
     event_retention: NotNegative | None = None
     """How long streams of a finished task can be resumed from any event; later they are told that
     they begin anew. What was not folded yet is kept. ``None``: as long as the task."""

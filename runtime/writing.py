@@ -98,6 +98,7 @@ class Writing:
         "_unfolded_bytes",
         "agent",
         "attempts",
+        "before_run",
         "blocked",
         "born",
         "committed",
@@ -144,6 +145,8 @@ class Writing:
         self.created_at = self.updated_at = 0.0
         self.run = 0
         self.run_start = 0
+        self.before_run = 1
+        """Generation of the last event before the current run."""
         self.epoch = 1
         self.floor = 0
         self.handler = ""
@@ -259,6 +262,7 @@ class Writing:
         self.birth()  # or the first run would still be to come
         self.run += 1
         self.run_start = self.sequence + 1
+        self.before_run = self.generation
         self.handler = self.agent.version
         self.record(
             ROOT,

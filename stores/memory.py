@@ -32,6 +32,7 @@ from ..runtime.ports import (
     Loaded,
     Outcome,
     Pruned,
+    Segment,
     SendRecord,
     Snapshot,
     StoreClosedError,
@@ -58,7 +59,7 @@ class _Task:
         self.events: list[Entry] = []
         self.messages: list[Entry] = []
         self.records = _NONE
-        self.segments: tuple[bytes, ...] = ()
+        self.segments: tuple[Segment, ...] = ()
         self.timers: dict[str, float] | None = None
 
     def add(self, entries: Iterable[Entry]) -> None:
@@ -212,7 +213,7 @@ class MemoryStore:
                 self._update(owned, task, header)
             task.add(append.entries)
             if append.segment is not None:
-                task.segments += (append.segment.body,)
+                task.segments += (append.segment,)
             if append.cleared or append.timers:
                 self._set_timers(task, append.cleared, append.timers)
         for send in append.sends:
@@ -268,6 +269,17 @@ class MemoryStore:
         found = {} if owned is None else owned.sends
         return [send for key, send in found.items() if key.startswith(begin)]
 
+    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
+        task = self._find(scope, task_id)
+        if task is None or not 1 <= generation <= task.header.generation:
+            return None
+        segments = [segment for segment in task.segments if segment.last <= generation]
+        border = segments[-1].last if segments else 1
+        if border < task.header.floor:
+            return None
+        events = [e.body for e in task.after(border) if e.generation <= generation]
+        return Snapshot(task.header, [segment.body for segment in segments], events)
+
     async def header(self, scope: Scope, task_id: str) -> Header | None:
         task = self._find(scope, task_id)
         return None if task is None else task.header
@@ -277,7 +289,8 @@ class MemoryStore:
         if task is None:
             return None
         header = task.header
-        return Loaded(header, tuple(task.after(header.folded)), task.since(header.run_start))
+        entries = () if header.state.terminal else task.since(header.run_start)
+        return Loaded(header, tuple(task.after(header.folded)), entries)
 
     async def snapshot(
         self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
@@ -298,7 +311,7 @@ class MemoryStore:
             messages = messages[max(0, len(messages) - history) :]
         return Snapshot(
             task.header,
-            task.segments if artifacts else (),
+            [segment.body for segment in task.segments] if artifacts else (),
             [event.body for event in task.after(task.header.folded)] if artifacts else (),
             [message.body for message in messages],
         )

@@ -128,6 +128,7 @@ async def everything(store: Store, scope: Scope, task_id: str) -> tuple[object, 
     return (
         await store.header(scope, task_id),
         await store.load(scope, task_id),
+        await store.journal(scope, task_id),
         await store.snapshot(scope, task_id, history=None),
         await store.events(scope, task_id, after=0, limit=10_000),
         await store.messages(scope, task_id, before=None, limit=10_000),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import anyio
 
-from ...runtime.ports import Kind, Snapshot
+from ...protocol.types import TaskState
+from ...runtime.ports import Kind, Segment, Snapshot
 from .given import (
     MINE,
     STRANGERS,
@@ -47,6 +48,50 @@ async def check_load_gives_the_current_run_and_the_unfolded_tail(make: MakeStore
         assert list(loaded.entries) == task.entries[5:]
         assert [entry.body for entry in loaded.tail] == task.bodies(Kind.EVENT)[1:]
         assert list(loaded.tail) == [e for e in task.entries if e.generation > 2]
+
+
+async def check_of_a_task_that_is_over_nothing_is_loaded_to_be_run(make: MakeStore) -> None:
+    task = GivenTask()
+    async with opened(make) as store:
+        await committed(store, task.writes(message("a"), event("b"), record("c"), event("d")))
+        await committed(store, task.writes(event("e"), state=TaskState.COMPLETED, folded=2))
+        loaded = await store.load(MINE, "task")
+        assert loaded is not None
+        assert loaded.header == task.header
+        assert list(loaded.entries) == []
+        assert list(loaded.tail) == [e for e in task.entries if e.generation > 2]
+        assert list(await store.journal(MINE, "task")) == task.entries
+
+
+async def check_a_task_is_read_as_it_was(make: MakeStore) -> None:
+    task = GivenTask()
+    async with opened(make) as store:
+        await committed(store, task.writes(message("m"), *(event(str(n)) for n in range(4))))
+        await committed(store, task.writes(segment=Segment(2, 5, b"[1]"), folded=5))
+        await committed(store, task.writes(*(event(str(n)) for n in range(4, 7))))
+        await committed(store, task.writes(segment=Segment(6, 8, b"[2]"), folded=8))
+        await committed(store, task.writes(event("7"), record("r"), event("8")))
+        events = task.bodies(Kind.EVENT)
+
+        async def past(generation: int) -> tuple[list[bytes], list[bytes]] | None:
+            found = await store.as_of(MINE, "task", generation)
+            if found is None:
+                return None
+            assert found.header == task.header
+            assert list(found.messages) == []
+            return list(found.segments), list(found.events)
+
+        folded = {5: [b"[1]"], 8: [b"[1]", b"[2]"]}
+        for floor in (0, 5, 7, 8):
+            await committed(store, task.writes(floor=floor))
+            for generation in range(-1, 13):
+                border = max((b for b in folded if b <= generation), default=1)
+                known = 1 <= generation <= 10 and border >= floor
+                shown = folded.get(border, []), events[border - 1 : generation - 1]
+                assert await past(generation) == (shown if known else None)
+        assert await store.as_of(MINE, "nobody", 3) is None
+        for stranger in STRANGERS:
+            assert await store.as_of(stranger, "task", 9) is None
 
 
 async def check_a_snapshot_shows_the_newest_messages_oldest_first(make: MakeStore) -> None:

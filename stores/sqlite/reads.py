@@ -135,7 +135,33 @@ class Reads:
             header = header_of(scope, row)
             number: int = row[0]
             tail = [_event(event) for event in self._events(db, number, header.folded)]
-            return Loaded(header, tail, self._entries(db, number, header.run_start))
+            over = header.state.terminal
+            return Loaded(header, tail, [] if over else self._entries(db, number, header.run_start))
+
+    def as_of(
+        self, db: sqlite3.Connection, scope: Scope, task_id: str, generation: int
+    ) -> Snapshot | None:
+        with _reading(db):
+            row = self._find(db, scope, task_id)
+            if row is None:
+                return None
+            header = header_of(scope, row)
+            if not 1 <= generation <= header.generation:
+                return None
+            first: int = row[0] << SHIFT
+            segments = db.execute(
+                "SELECT last, body FROM segment WHERE key BETWEEN ? AND ? AND last <= ? "
+                "ORDER BY key",
+                (first, first + generation, generation),
+            ).fetchall()
+            border = segments[-1][0] if segments else 1
+            if border < header.floor:
+                return None
+            events = db.execute(
+                "SELECT body FROM event WHERE key > ? AND key <= ? ORDER BY key",
+                (first + border, first + generation),
+            )
+            return Snapshot(header, [body for _, body in segments], [body for (body,) in events])
 
     def snapshots(
         self,

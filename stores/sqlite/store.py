@@ -210,6 +210,9 @@ class SQLiteStore:
     async def context(self, scope: Scope, context_id: str) -> Context | None:
         return await self._read(Reads.context, scope, context_id)
 
+    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
+        return await self._read(Reads.as_of, scope, task_id, generation)
+
     async def header(self, scope: Scope, task_id: str) -> Header | None:
         return await self._read(Reads.header, scope, task_id)
 

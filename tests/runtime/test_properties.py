@@ -21,7 +21,7 @@ from greenroom.protocol.types import (
     TaskArtifactUpdateEvent,
 )
 from greenroom.runtime.call import ANONYMOUS, Scope
-from greenroom.runtime.fold import SEAL, Artifacts, join
+from greenroom.runtime.fold import SEAL, Artifacts, join, lines_of
 from greenroom.testing import VirtualTimeLoop
 
 from ..support.drive import Caller, KeptStore, running
@@ -309,7 +309,7 @@ def test_segments_fold_to_what_their_events_fold_to(
     live.apply_all(events)
     stored = Artifacts()
     bounds = [0, *sorted(cuts), len(events)]
-    decode = msgspec.json.Decoder(list[TaskArtifactUpdateEvent]).decode
     for begin, end in pairwise(bounds):
-        stored.apply_all(decode(join(events[begin:end])))
+        told = [StreamResponse(artifact_update=event) for event in events[begin:end]]
+        stored.apply_all(lines_of(join(told)))
     assert stored.result() == live.result()
