@@ -57,6 +57,9 @@ _encode = msgspec.json.Encoder().encode
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_status = msgspec.json.Decoder(TaskStatus).decode
 
+UNBLOCK = "unblock"
+"""The timer of a task that is blocked."""
+
 
 class Actor(Committing):
     """The awake form of one task."""
@@ -265,7 +268,7 @@ class Actor(Committing):
             say(self, f"Blocked: {why}"),
             metadata={"greenroom/blocked": why},
         )
-        self.set_timer(Timer("unblock", self.system.now() + self.system.settings.unblock_every))
+        self.set_timer(Timer(UNBLOCK, self.system.now() + self.system.settings.unblock_every))
 
     def timer_due(self, timer: Timer) -> None:
         """A durable timer of this task is due."""
@@ -280,10 +283,10 @@ class Actor(Committing):
             self.cancel(Reason.DEADLINE)
         elif timer.name == "cancel":  # from the command line
             self.cancel(Reason.USER)
-        elif timer.name == "unblock":
+        elif timer.name == UNBLOCK:
             if self.blocked:
                 self.set_timer(
-                    Timer("unblock", self.system.now() + self.system.settings.unblock_every)
+                    Timer(UNBLOCK, self.system.now() + self.system.settings.unblock_every)
                 )
         elif self.execution is None and self.entries and not self.blocked:
             # A sleep or a time-out, beside a question that is still open: the run goes on.
@@ -431,4 +434,4 @@ class Actor(Committing):
         )
 
 
-__all__ = ["ROOT", "Actor", "Duplicate", "LeaseLost", "Op", "Wait"]
+__all__ = ["ROOT", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Op", "Wait"]

@@ -7,12 +7,14 @@ cannot be woken stands in nobody's way: it is passed over for a while.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from math import inf, nextafter
 
 import anyio
 
-from .actor import Actor
+from .actor import UNBLOCK, Actor
 from .directory import Directory
-from .ports import NEVER, TaskRef
+from .ports import NEVER, DueTimer, TaskRef
 from .system import System
 
 log = logging.getLogger("greenroom.housekeeping")
@@ -32,6 +34,8 @@ class Housekeeping:
         self._system = system
         self._directory = directory
         self._agents = tuple(directory.agents)
+        self._untried = NEVER
+        """Tasks that were blocked before this process began are due by then."""
         self._passed: dict[TaskRef, float] = {}
         """Tasks that could not be woken, and when to try again."""
         self.recovered = 0
@@ -42,6 +46,8 @@ class Housekeeping:
     async def run(self) -> None:
         """Sweep until cancelled."""
         settings = self._system.settings
+        # Whatever is blocked here and now will be due later than that.
+        self._untried = nextafter(self._system.now() + settings.unblock_every, -inf)
         prune_at = 0.0
         while True:
             busy = False
@@ -49,6 +55,7 @@ class Housekeeping:
                 await self.look_after_strays()
                 busy = await self.take_up_orphans()
                 busy = await self.fire_timers() or busy
+                busy = await self.try_blocked() or busy
                 now = self._system.now()
                 if now >= prune_at:
                     if await self.prune():
@@ -107,6 +114,26 @@ class Housekeeping:
         system = self._system
         limit = BATCH + len(self._passed)
         due = await system.store.due(now=system.now(), limit=limit, agents=self._agents)
+        return await self._fire(due) > 0 and len(due) == limit
+
+    async def try_blocked(self) -> bool:
+        """Try once what other processes were blocked at, without waiting until it is due: with
+        this one a handler may have come that fits. Whether there may be more."""
+        system = self._system
+        room = system.settings.handlers - (system.running - system.waiting)
+        if self._untried == NEVER or room <= 0:
+            return False
+        limit = min(BATCH, room) + len(self._passed)
+        due = await system.store.due(
+            now=self._untried, limit=limit, agents=self._agents, name=UNBLOCK
+        )
+        if await self._fire(due) > 0 and len(due) == limit:
+            return True
+        self._untried = NEVER
+        return False
+
+    async def _fire(self, due: Sequence[DueTimer]) -> int:
+        """Wake tasks by their timers; how many could be woken."""
         fired = 0
         for item in due:
             actor = await self._wake(item.ref)
@@ -114,8 +141,8 @@ class Housekeeping:
                 actor.timer_due(item.timer)
                 fired += 1
         if fired:
-            await system.journal.caught_up()
-        return fired > 0 and len(due) == limit
+            await self._system.journal.caught_up()
+        return fired
 
     async def prune(self) -> bool:
         """Delete what is kept no longer; whether there may be more."""

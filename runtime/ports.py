@@ -368,10 +368,10 @@ class Store(ContextStore, ResultStore, Protocol):
         ``agents`` (slugs) only, where given."""
 
     async def due(
-        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""
     ) -> Sequence[DueTimer]:
-        """Timers with ``due_at <= now``, earliest first; of ``agents`` only, where given. They
-        stay until an append clears them."""
+        """Timers with ``due_at <= now``, earliest first; of ``agents`` only and called ``name``,
+        where given. They stay until an append clears them."""
 
     async def remind(self, ref: TaskRef, timer: Timer) -> bool:
         """Set a timer from outside, whoever owns the task: how tools give commands to the process

@@ -422,15 +422,15 @@ class MemoryStore:
     # --- time -----------------------------------------------------------------------------------
 
     async def due(
-        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""
     ) -> Sequence[DueTimer]:
         self._check()
         found: list[DueTimer] = []
-        for due_at, scope, task_id, name in self._timers:
+        for due_at, scope, task_id, called in self._timers:
             if due_at > now or len(found) == limit:
                 break
-            if agents is None or scope.agent in agents:
-                found.append(DueTimer(TaskRef(scope, task_id), Timer(name, due_at)))
+            if (agents is None or scope.agent in agents) and name in ("", called):
+                found.append(DueTimer(TaskRef(scope, task_id), Timer(called, due_at)))
         return found
 
     async def remind(self, ref: TaskRef, timer: Timer) -> bool:

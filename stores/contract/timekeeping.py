@@ -52,6 +52,9 @@ async def check_timers_are_due_earliest_first_and_stay(make: MakeStore) -> None:
         assert list(await store.due(now=NOW + 2, limit=10)) == soon
         assert list(await store.due(now=NOW + 2, limit=1)) == soon[:1]
         assert list(await store.due(now=NOW + 9, limit=9)) == [*soon, _due(task, "late", NOW + 3)]
+        late = await store.due(now=NOW + 9, limit=1, name="late", agents=(MINE.agent,))
+        assert list(late) == [_due(task, "late", NOW + 3)]
+        assert list(await store.due(now=NOW + 9, limit=9, name="la")) == []
         assert await store.next_due() == NOW + 1
 
 

@@ -266,12 +266,19 @@ class Reads:
         ]
 
     def due(
-        self, db: sqlite3.Connection, now: float, limit: int, agents: Sequence[str] | None
+        self,
+        db: sqlite3.Connection,
+        now: float,
+        limit: int,
+        agents: Sequence[str] | None,
+        name: str,
     ) -> Sequence[DueTimer]:
         of, names = _of_agents(agents)
+        if name:
+            of, names = f"{of} AND timer.name = ?", (*names, name)
         return [
-            DueTimer(TaskRef(Scope(*scope), task_id), Timer(name, due_at))
-            for name, due_at, task_id, *scope in db.execute(
+            DueTimer(TaskRef(Scope(*scope), task_id), Timer(called, due_at))
+            for called, due_at, task_id, *scope in db.execute(
                 "SELECT timer.name, due_at, task.id, tenant, agent, owner FROM timer "
                 "JOIN task ON task.number = timer.task JOIN scope ON scope.id = task.scope "
                 f"WHERE timer.deployment = ? AND due_at <= ?{of} ORDER BY due_at LIMIT ?",

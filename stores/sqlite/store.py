@@ -266,9 +266,9 @@ class SQLiteStore:
         return await self._read(Reads.orphans, now, limit, agents)
 
     async def due(
-        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""
     ) -> Sequence[DueTimer]:
-        return await self._read(Reads.due, now, limit, agents)
+        return await self._read(Reads.due, now, limit, agents, name)
 
     async def remind(self, ref: TaskRef, timer: Timer) -> bool:
         return await self._write(self._writes.remind, ref, timer)

@@ -395,6 +395,35 @@ async def test_a_hundred_tasks_outlive_a_wrong_deployment() -> None:
             assert result(found) == f"flown to city {number}"
 
 
+async def test_the_right_version_tries_what_is_blocked_as_soon_as_it_starts() -> None:
+    store = KeptStore()
+    async with running(traveller(version="1", inserted=False), store=store) as peer:
+        tasks = [(await peer.send("go")).id for _ in range(250)]
+    async with running(traveller(version="2", inserted=True), store=store) as peer:
+        for task in tasks:
+            await peer.send("Rome", task=task, now=True)
+        await peer.until(tasks[-1], lambda found: "Blocked" in said(found))
+    with_both = copy_of(store)
+    wrong = traveller(version="3", inserted=True)
+    right = traveller(version="1", inserted=False)
+    async with running(right, store=store, unblock_every=1e6) as peer:
+        began = anyio.current_time()
+        for task in tasks:
+            assert result(await peer.over(task)) == "flown to Rome"
+        assert anyio.current_time() - began < 10  # of the virtual clock
+    # Two start together, the wrong one first: who tries in vain leaves them to who does not.
+    async with running(wrong, store=with_both, unblock_every=1e6):
+        await anyio.sleep(1)
+        async with running(right, store=with_both, unblock_every=1e6) as peer:
+            for task in tasks:
+                assert result(await peer.over(task)) == "flown to Rome"
+            scope = Scope("", "traveller", "anonymous")
+            for task in tasks:
+                header = await with_both.header(scope, task)
+                assert header is not None
+                assert header.blocked == ""
+
+
 async def test_a_blocked_task_can_be_canceled_and_be_let_fail() -> None:
     store = KeptStore()
     async with running(traveller(version="1", inserted=False), store=store) as peer:
