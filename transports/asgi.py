@@ -16,6 +16,7 @@ from ..protocol.version import V10
 from ..runtime.bounds import checked
 from ..runtime.runtime import Runtime
 from . import metrics as prometheus
+from .auth.resource import WELL_KNOWN, ProtectedResource, pointed
 from .body import discard
 from .cards import Cards
 from .cors import Cors
@@ -23,7 +24,7 @@ from .exchange import JSON, ClientGone, Exchange, Receive, Scope, Send, answer_h
 from .faults import MethodNotAllowedError, PathNotFoundError, headers_of, told
 from .jsonrpc import JsonRpc
 from .metrics import Metrics
-from .places import AGENTS, Places, path_of, raw_path_of
+from .places import Places, path_of, raw_path_of
 from .proxies import Proxies
 from .rest import Rest
 from .settings import HttpSettings
@@ -70,6 +71,11 @@ class Application:
             "/ready": self._ready,
             "/metrics": self._metrics,
         }
+        self._resource = ProtectedResource(runtime)
+        self._challenged = self._point if self._resource else None
+        if self._resource:
+            for path in self.places.rpc:
+                self._plain[WELL_KNOWN + path] = self._resource_metadata
         if keys := runtime.gate.security.signing:
             if self.settings.public_url is None:
                 raise ValueError("signed cards need public_url: they say where the agent is")
@@ -136,6 +142,7 @@ class Application:
         exchange.forwarded_certificate = self._proxies.certificate(
             exchange.nearest, exchange.fields
         )
+        exchange.challenged = self._challenged
         if self._cors.enabled:
             self._cors.apply(exchange)
         path = path_of(scope)
@@ -188,7 +195,7 @@ class Application:
     async def _fail(self, exchange: Exchange, error: A2AError) -> None:
         codec = codec_for(V10, HTTP_JSON)
         await exchange.reply(
-            error.http, [*answer_headers(V10), *headers_of(error)], codec.status(error)
+            error.http, [*answer_headers(V10), *headers_of(error, exchange)], codec.status(error)
         )
 
     async def _options(self, exchange: Exchange, path: str) -> None:
@@ -223,13 +230,29 @@ class Application:
 
     def _interfaces(self, exchange: Exchange, agent: str) -> tuple[AgentInterface, ...]:
         base = self._base(exchange)
-        prefix = AGENTS + agent if path_of(exchange.scope).startswith(AGENTS) else ""
+        prefix = self.places.prefix_of(path_of(exchange.scope))
         rpc = self.places.rpc_path(prefix)
         return tuple(self._cards.interfaces(agent, base + prefix, rpc))
 
     async def _key_set(self, exchange: Exchange) -> None:
         caching = (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age)
         await exchange.reply(200, [(b"content-type", JSON), caching], self._jwks)
+
+    async def _resource_metadata(self, exchange: Exchange) -> None:
+        path = path_of(exchange.scope)[len(WELL_KNOWN) :]
+        body = self._resource.metadata(self.places.rpc[path], self._base(exchange) + path)
+        caching = (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age)
+        await exchange.reply(200, [(b"content-type", JSON), caching], body)
+
+    def _point(self, exchange: Exchange, challenges: str) -> str:
+        """Add where the metadata are of the interface that was asked (RFC 9728 section 5.1)."""
+        base = self.settings.public_url or self._proxies.base_url(exchange)
+        if base is None:
+            return challenges
+        path = path_of(exchange.scope)
+        if path not in self.places.rpc:
+            path = self.places.prefix_of(path)
+        return pointed(challenges, base.rstrip("/") + WELL_KNOWN + path)
 
     async def _health(self, exchange: Exchange) -> None:
         await exchange.reply(200, [(b"content-type", JSON)], b'{"status":"ok"}')

@@ -101,8 +101,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "extra", "fields", "forwarded_certificate", "method", "path", "peer", "query", "receive",
-        "received", "scope", "send", "settings",
+        "challenged", "extra", "fields", "forwarded_certificate", "method", "path", "peer",
+        "query", "receive", "received", "scope", "send", "settings",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, settings: HttpSettings) -> None:
@@ -115,6 +115,8 @@ class Exchange:
         self.peer = ""
         self.forwarded_certificate: str | None = None
         """What a proxy that vouches for client certificates says of the client's."""
+        self.challenged: Callable[[Exchange, str], str] | None = None
+        """What challenges say beside what the gate does."""
         self.extra: Headers = []
         """Response headers that every answer to this request carries (CORS)."""
         fields: dict[bytes, bytes] = {}

@@ -6,7 +6,7 @@ import logging
 import secrets
 
 from ..protocol.errors import A2AError, InternalError, RefusedError
-from .exchange import Headers
+from .exchange import Exchange, Headers
 
 log = logging.getLogger("greenroom.transports")
 
@@ -37,11 +37,14 @@ def told(error: Exception) -> A2AError:
     return InternalError(f"Internal error (id {error_id})", errorId=error_id)
 
 
-def headers_of(error: A2AError) -> Headers:
+def headers_of(error: A2AError, exchange: Exchange) -> Headers:
     """Return what an error adds to the response's header (WWW-Authenticate, Retry-After, Allow)."""
     if not isinstance(error, RefusedError):
         return []
+    headers = error.headers
+    challenges = headers.get("WWW-Authenticate")
+    if challenges is not None and exchange.challenged is not None:
+        headers = {**headers, "WWW-Authenticate": exchange.challenged(exchange, challenges)}
     return [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in error.headers.items()
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
     ]

@@ -100,12 +100,12 @@ class JsonRpc:
                 (b"a2a-version", V03.encode()),
             ]
             event = events.event(jsonrpc.error(id_, codec, error))
-            await exchange.reply(200, [*headers, *headers_of(error)], event)
+            await exchange.reply(200, [*headers, *headers_of(error, exchange)], event)
             return
         # Errors travel in a 200 (section 9.5), but what the gate refuses is refused to HTTP.
         await exchange.reply(
             error.http if refused else 200,
-            [*answer_headers(codec.version), *headers_of(error)],
+            [*answer_headers(codec.version), *headers_of(error, exchange)],
             jsonrpc.error(id_, codec, error),
         )
 

@@ -36,6 +36,12 @@ class Places:
         for slug in self.slugs:
             yield AGENTS + slug, slug
 
+    def prefix_of(self, path: str) -> str:
+        """Return the prefix of the agent that a decoded path belongs to; empty at the root."""
+        if not path.startswith(AGENTS):
+            return ""
+        return AGENTS + path[len(AGENTS) :].partition("/")[0]
+
     def rpc_path(self, prefix: str) -> str:
         """Return the path of JSON-RPC below an agent's prefix, as cards show it."""
         return "/" if prefix else RPC

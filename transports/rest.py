@@ -82,7 +82,7 @@ class Rest:
                 codec = codec_for(version, HTTP_JSON)
             await exchange.reply(
                 error.http,
-                [*answer_headers(version), *headers_of(error)],
+                [*answer_headers(version), *headers_of(error, exchange)],
                 codec.status(error),
             )
             return None

@@ -26,16 +26,19 @@ class Bearer:
         card: SecurityScheme | None = None,
         claims: Claims | None = None,
         issuer: str | None = None,
+        authorization_server: str | None = None,
         keep: float | None = None,
         remember_failures: bool = False,
         cache: int = 10_000,
     ) -> None:
-        """``issuer`` is the owner's issuer where tokens name none; ``iss`` of the claims else."""
+        """``issuer`` is the owner's issuer where tokens name none; ``iss`` of the claims else.
+        ``authorization_server`` is the issuer whose metadata say how to get a token (RFC 8414)."""
         self.name = name
         self.card = card or SecurityScheme(
             http_auth_security_scheme=HTTPAuthSecurityScheme(scheme="bearer")
         )
         self.verifier = verifier
+        self.authorization_server = authorization_server
         self._claims = claims or Claims()
         self._issuer = issuer
         self._keep = float("inf") if keep is None else keep

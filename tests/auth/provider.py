@@ -110,12 +110,12 @@ class Provider:
     def post(self, path: str, body: bytes, authorization: str) -> tuple[int, dict[str, Any]]:
         if path == "/introspect":
             self.introspections += 1
-            if authorization != _basic(*CLIENT):
+            if authorization != basic(*CLIENT):
                 return 401, {"error": "invalid_client"}
             token = parse_qs(body.decode()).get("token", [""])[0]
             return 200, self.opaque.get(token, {"active": False})
         if path in ("/token", "/token/opaque"):
-            if authorization != _basic(*CALLER):
+            if authorization != basic(*CALLER):
                 return 401, {"error": "invalid_client"}
             form = parse_qs(body.decode())
             if form.get("grant_type") != ["client_credentials"]:
@@ -136,7 +136,7 @@ class Provider:
         return 404, {}
 
 
-def _basic(name: str, secret: str) -> str:
+def basic(name: str, secret: str) -> str:
     pair = f"{quote_plus(name)}:{quote_plus(secret)}"  # RFC 6749 section 2.3.1
     return "Basic " + b64encode(pair.encode()).decode()
 

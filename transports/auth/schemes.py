@@ -50,7 +50,7 @@ def open_id_connect(
     verifier = JwtVerifier(
         keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=leeway
     )
-    scheme = Bearer(name, verifier, card=card, claims=claims)
+    scheme = Bearer(name, verifier, card=card, claims=claims, authorization_server=issuer)
     keys.on_change = scheme.forget
     return scheme
 
@@ -103,7 +103,7 @@ def oauth2(
     if introspection is not None:
         return Bearer(
             name, introspection, card=card, claims=claims, issuer=issuer or token_url,
-            keep=keep, remember_failures=True,
+            authorization_server=issuer, keep=keep, remember_failures=True,
         )  # fmt: skip
     if issuer is None or audience is None:
         raise ValueError("OAuth 2 needs issuer and audience to verify tokens, or introspection")
@@ -111,7 +111,7 @@ def oauth2(
     verifier = JwtVerifier(
         keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=leeway
     )
-    scheme = Bearer(name, verifier, card=card, claims=claims)
+    scheme = Bearer(name, verifier, card=card, claims=claims, authorization_server=issuer)
     keys.on_change = scheme.forget
     return scheme
 
