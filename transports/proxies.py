@@ -48,7 +48,9 @@ class Proxies:
             parsed = ip_address(address)
         except ValueError:
             return False
-        return any(parsed in network for network in self._networks)
+        # A socket that takes both families writes 10.0.0.7 as ::ffff:10.0.0.7.
+        plain = getattr(parsed, "ipv4_mapped", None) or parsed
+        return any(parsed in network or plain in network for network in self._networks)
 
     def certificate(self, nearest: str, fields: Fields) -> str | None:
         """Return ``x-forwarded-client-cert`` of a proxy that was named (empty: it sent none); ``*``

@@ -175,5 +175,8 @@ async def test_which_peers_are_trusted() -> None:
     assert not Proxies(("127.0.0.1",)).trusts("")
     assert Proxies(("*",)).trusts("anything")
     assert not Proxies(("127.0.0.1",)).trusts("no address")
+    assert Proxies(("10.0.0.0/8",)).trusts("::ffff:10.0.0.7")
+    assert not Proxies(("10.0.0.0/8",)).trusts("::ffff:11.0.0.7")
+    assert not Proxies(("10.0.0.0/8",)).trusts("::10.0.0.7")
     with pytest.raises(ValueError, match="not an address"):
         Proxies(("not an address",))
