@@ -69,6 +69,13 @@ class Agent:
     ``skills`` go to the card as they are; ``@agent.skill`` adds one and its handler. ``slug``
     names the agent in URLs and in the store: keep it when you change the name. ``input_modes`` are
     enforced: a part of another media type is refused (``ContentTypeNotSupportedError``).
+
+    ``on_interrupt`` says what becomes of a task whose handler was interrupted: "resume" its run, by
+    replay; "rerun" it from nothing; "fail", and start no handler before its task is on disk.
+    Without it a run that began a step, a question, a stream or a sleep is resumed, and another
+    fails.
+    ``on_mismatch`` is what a task does that a changed handler cannot go on with: "block" (until one
+    is deployed that can) or "fail". ``deadline`` is how many seconds a task may take in all.
     """
 
     def __init__(

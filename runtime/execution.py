@@ -91,6 +91,13 @@ class Execution:
         """Run it as a child of the runtime."""
         self._child = self.actor.system.start(self.run, "handler")
 
+    @property
+    def written_first(self) -> bool:
+        """Whether what it answers must be in the store before it begins: then no repeat of a send
+        that nobody answered can start it again."""
+        actor = self.actor
+        return actor.agent.on_interrupt == "fail" or not actor.system.settings.birth_delay
+
     # --- the actor's side -----------------------------------------------------------------------
 
     def wake(self) -> None:
@@ -204,6 +211,8 @@ class Execution:
         current_actor.set(actor)
         try:
             await actor.claimed()
+            if self.written_first:
+                await actor.flushed()
             if system.tracing:
                 with handler_span(actor):
                     value = await self._call()

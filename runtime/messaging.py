@@ -214,7 +214,7 @@ class Messaging:
         actor.begin(message, record, request.metadata)
         execution = actor.execution = Execution(actor, message, _sender(call, request))
         if not execution.handler.direct:
-            if at_once:
+            if at_once or execution.written_first:
                 actor.birth()
             else:
                 system.births.add(actor)

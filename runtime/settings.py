@@ -17,7 +17,8 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Change one with ``msgspec.structs.replace`` or by name when making the ``Runtime``."""
 
     birth_delay: NotNegative = 0.05
-    """A handler that still runs after this long has a task, whatever it returns later."""
+    """A handler that still runs after this long has a task, whatever it returns later. 0: every
+    handler has one, on disk before it starts (but for those annotated ``-> Message``)."""
     blocking_wait: NotNegative = 300.0
     """Longest a blocking send waits; then it answers with the task as it stands."""
     long_poll_wait: NotNegative = 60.0

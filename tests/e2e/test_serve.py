@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -268,3 +269,42 @@ def test_reload_starts_again_when_a_file_changes(tmp_path: Path) -> None:
         assert second["agents"][0]["name"] == "Echo, changed"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+PAYER = """
+import os, signal
+from greenroom import Agent, TaskContext
+
+agent = Agent("Payer", on_interrupt={policy!r})
+
+@agent.handler
+async def pay(ctx: TaskContext) -> str:
+    with open({payments!r}, "a") as log:
+        log.write(ctx.text)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never said"
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "options"),
+    [(None, ("--set", "runtime.birth_delay=0")), ("fail", ())],
+    ids=["birth_delay=0", "on_interrupt=fail"],
+)
+def test_a_payment_is_not_made_again_for_a_client_that_heard_nothing(
+    policy: str | None, options: tuple[str, ...], store: str, tmp_path: Path
+) -> None:
+    agent, payments = tmp_path / "payer.py", tmp_path / "payments"
+    agent.write_text(PAYER.format(policy=policy, payments=str(payments)))
+    order = message("42 cents")
+    with (
+        Server("--store", store, *options, agent=f"{agent}:agent") as server,
+        pytest.raises(http.client.RemoteDisconnected),
+    ):
+        server.rpc("SendMessage", order)
+    with Server("--store", store, *options, agent=f"{agent}:agent") as server:
+        task = server.rpc("SendMessage", order)["result"]["task"]
+        assert task["status"]["state"] == "TASK_STATE_FAILED"
+        assert "interrupted" in task["status"]["message"]["parts"][0]["text"]
+        assert server.stop()[0] == 0
+    assert payments.read_text() == "42 cents"

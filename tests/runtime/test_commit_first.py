@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import anyio
 import pytest
 
-from greenroom import Agent, TaskContext, TaskState
+from greenroom import Agent, InputRequired, TaskContext, TaskState
 from greenroom.protocol import operations as ops
 from greenroom.protocol.errors import (
     A2AError,
@@ -144,3 +145,36 @@ async def test_a_streamed_reply_shows_its_own_turn_whatever_was_seen_before(seen
         frames = await read(stream)
         assert states(frames) == ["working", "+result", "completed"]
         assert numbers(frames) == [4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings"),
+    [(None, {"birth_delay": 0.0}), ("fail", {})],
+    ids=["birth_delay=0", "on_interrupt=fail"],
+)
+@pytest.mark.parametrize("now", [False, True], ids=["blocking", "immediate"])
+async def test_a_handler_that_may_not_run_twice_starts_when_its_message_is_committed(
+    policy: str | None, settings: dict[str, float], now: bool
+) -> None:
+    agent, paid = Agent("Payer", on_interrupt=policy), list[str]()
+
+    @agent.handler
+    async def pay(ctx: TaskContext) -> InputRequired:
+        paid.append(ctx.text)
+        return InputRequired("Another?")
+
+    store = Held()
+    async with (
+        running(agent, store=store, **settings) as peer,
+        anyio.create_task_group() as group,
+    ):
+        task = None
+        for payment in ("one", "two"):  # a new task, and another turn of it
+            store.pass_on = anyio.Event()
+            group.start_soon(partial(peer.send, payment, task=task, now=now))
+            await anyio.sleep(1.0)
+            assert payment not in paid
+            store.pass_on.set()
+            await settle()
+            assert paid[-1] == payment
+            task = (await peer.list()).tasks[0].id
