@@ -297,7 +297,7 @@ class Actor(Committing):
         from .execution import Execution
 
         self.attempts = 1
-        self.begin_run(execution.message, state)
+        self.begin_run(execution.message, "restart", state)
         self.record_call(execution.call)
         self.execution = Execution(
             self, execution.message, execution.call, state=msgspec.json.decode(state)

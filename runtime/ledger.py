@@ -65,7 +65,11 @@ _REFUSED = b'{"kind":"refused"'
 _READERS = (_ANSWER, b'{"kind":"receive"')
 DURABLE = b'{"kind":"durable"}'
 """The record that a run's first step or stream has begun, whether or not it will be over."""
-_DURABLE = (DURABLE, *_READERS, b'{"kind":"step"', b'{"kind":"stream"', b'{"kind":"sleep"')
+RESTARTED = b'{"kind":"run","name":"restart"'
+"""How the first record of a run begins that ``ctx.restart`` began."""
+_DURABLE = (
+    DURABLE, *_READERS, RESTARTED, b'{"kind":"step"', b'{"kind":"stream"', b'{"kind":"sleep"'
+)  # fmt: skip
 
 _INNER = {"stream": False, "gather": True, "race": True, "group": True, "timeout": False}
 """Kinds of operations that may have branches below them while they have no record yet."""
@@ -276,7 +280,8 @@ def below(op: Op) -> str:
 
 
 def durable(entries: Iterable[Entry]) -> bool:
-    """Whether a run has a step, a question, a stream or a sleep: by default it is resumed then."""
+    """Whether a run has a step, a question, a stream or a sleep, or was begun by ``ctx.restart``:
+    by default it is resumed then."""
     return any(
         entry.body.startswith(_DURABLE)
         if entry.kind is Kind.RECORD

@@ -19,9 +19,9 @@ log = logging.getLogger("greenroom.recovery")
 def recover(actor: Actor, loaded: Loaded) -> None:
     """Decide what becomes of a woken task that nobody runs though it does not only wait.
 
-    By default a run with a step, a question, a stream or a sleep is resumed, and another fails: a
-    plain handler's payment must not silently run twice. ``on_interrupt`` of the agent decides
-    otherwise.
+    By default a run with a step, a question, a stream or a sleep, or one that ``ctx.restart``
+    began, is resumed, and another fails: a plain handler's payment must not silently run twice.
+    ``on_interrupt`` of the agent decides otherwise.
     """
     if actor.blocked:
         if actor.blocked.startswith(f"{actor.agent.version} {actor.system.node} "):
@@ -47,7 +47,7 @@ def recover(actor: Actor, loaded: Loaded) -> None:
         began = Ledger.start(loaded.entries)
         actor.inbox.extend(began.unread)
         sender = Sender(None, began.activated, began.metadata)
-        actor.begin_run(began.message)
+        actor.begin_run(began.message, "rerun")
         actor.record_call(sender)
         actor.open_ask = None
         actor.entries = [

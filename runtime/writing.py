@@ -257,8 +257,9 @@ class Writing:
         self._cleared.append(name)
         self._dirty()
 
-    def begin_run(self, message: Message, state: bytes = b"null") -> None:
-        """Begin a run that no message begins: a record holds what it starts from."""
+    def begin_run(self, message: Message, name: str, state: bytes = b"null") -> None:
+        """Begin a run that no message begins: a record holds what it starts from, and ``name``
+        says what began it."""
         self.birth()  # or the first run would still be to come
         self.run += 1
         self.run_start = self.sequence + 1
@@ -266,8 +267,8 @@ class Writing:
         self.handler = self.agent.version
         self.record(
             ROOT,
-            b'{"kind":"run","value":{"message":%b,"state":%b,"unread":%b}}'
-            % (_encode(message), state, _encode(list(self.inbox))),
+            b'{"kind":"run","name":"%b","value":{"message":%b,"state":%b,"unread":%b}}'
+            % (name.encode(), _encode(message), state, _encode(list(self.inbox))),
         )
 
     def record_call(self, sender: Sender | None) -> None:

@@ -353,6 +353,32 @@ async def test_restart_begins_a_run_that_keeps_its_state_and_unread_messages() -
         assert result(await peer.over(task.id)) == "200 unread"
 
 
+@pytest.mark.parametrize("orderly", [False, True])
+async def test_a_run_that_restart_began_is_resumed_before_its_first_operation(
+    orderly: bool,
+) -> None:
+    began: list[Any] = []
+
+    async def handler(ctx: TaskContext) -> str:
+        began.append(ctx.restart_state)
+        if ctx.restart_state is None:
+            await ctx.restart({"round": 2})
+        await anyio.sleep(60 if len(began) == 2 else 0)
+        return f"round {ctx.restart_state['round']}"
+
+    agent, store = agent_of(handler), KeptStore()
+    if orderly:
+        async with running(agent, store=store) as peer:
+            task = (await peer.send("go", now=True)).id
+            await anyio.sleep(1)
+    else:
+        task = await crashed(store, agent)
+    async with running(agent, store=store) as peer:
+        await anyio.sleep(60)
+        assert result(await peer.over(task)) == "round 2"
+    assert began == [None, {"round": 2}, {"round": 2}]
+
+
 # --- changes of code ----------------------------------------------------------------------------
 
 
