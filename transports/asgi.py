@@ -60,9 +60,15 @@ class Application:
             write_timeout=self.settings.write_timeout,
         )
         self.places = Places(runtime.agents)
-        self._proxies = Proxies(self.settings.trusted_proxies)
+        self._proxies = Proxies(self.settings.trusted_proxies, self.settings.forwarded_headers)
         self._cors = Cors(self.settings)
-        self._cards = Cards(runtime.card, max_age=self.settings.card_max_age, modified=time.time())
+        self._vary = b"" if self.settings.public_url else self._proxies.vary
+        self._cards = Cards(
+            runtime.card,
+            max_age=self.settings.card_max_age,
+            modified=time.time(),
+            vary=self._vary,
+        )
         self._neighbours: list[Neighbour] = []
         self._rpc = JsonRpc(runtime, self.metrics, self._interfaces)
         self._rest = Rest(runtime, self.metrics, self._interfaces)
@@ -241,8 +247,13 @@ class Application:
     async def _resource_metadata(self, exchange: Exchange) -> None:
         path = path_of(exchange.scope)[len(WELL_KNOWN) :]
         body = self._resource.metadata(self.places.rpc[path], self._base(exchange) + path)
-        caching = (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age)
-        await exchange.reply(200, [(b"content-type", JSON), caching], body)
+        headers = [
+            (b"content-type", JSON),
+            (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age),
+        ]
+        if self._vary:
+            headers.append((b"vary", self._vary))
+        await exchange.reply(200, headers, body)
 
     def _point(self, exchange: Exchange, challenges: str) -> str:
         """Add where the metadata are of the interface that was asked (RFC 9728 section 5.1)."""

@@ -36,8 +36,10 @@ class Cards:
         *,
         max_age: int,
         modified: float,
+        vary: bytes = b"",
     ) -> None:
-        """``make`` is ``Runtime.card``; ``modified`` when the agents last changed (epoch)."""
+        """``make`` is ``Runtime.card``; ``modified`` when the agents last changed (epoch); ``vary``
+        names the header fields that the agents' address is taken from."""
         self._make = make
         self.more: Callable[[str, str], list[AgentInterface]] = lambda agent, base: []
         """Interfaces beside those of this application, by agent and base URL."""
@@ -46,7 +48,7 @@ class Cards:
         self._headers: Headers = [
             (b"cache-control", b"public, max-age=%d" % max_age),
             (b"last-modified", formatdate(self._modified, usegmt=True).encode()),
-            (b"vary", b"A2A-Version"),
+            (b"vary", b"A2A-Version" + (b", " + vary if vary else b"")),
         ]
 
     async def reply(self, exchange: Exchange, agent: str, base: str, rpc: str) -> None:

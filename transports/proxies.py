@@ -1,5 +1,8 @@
 """Who really calls, and by which address: forwarding headers, believed only from trusted peers.
 
+Of those only the ones that the operator named are read: what a proxy does not write itself it hands
+on as its client wrote it, so one that knows ``X-Forwarded-For`` brings along any ``Forwarded``.
+
 One reading for HTTP and gRPC: ``nearest`` is the address of the connection's other end (empty: a
 Unix socket), ``fields`` are header fields or metadata, repeated ones joined by commas.
 """
@@ -11,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from .exchange import Exchange
+from .settings import FORWARDED_HEADERS
 
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]{2,45}\])"
@@ -18,6 +22,7 @@ _HOST = re.compile(
 )
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){0,8}/?")
 _CERTIFICATE, _FORWARDED, _FOR = b"x-forwarded-client-cert", b"forwarded", b"x-forwarded-for"
+_PROTO, _NAME, _BEFORE = b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"
 CALLER = frozenset({_CERTIFICATE, _FORWARDED, _FOR})
 """The fields that speak of the caller."""
 
@@ -27,10 +32,14 @@ _PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"([^"]*)"|([^;,"\s]*))\s*(?:[;]|$)'
 
 
 class Proxies:
-    """Reads ``X-Forwarded-*`` and ``Forwarded`` (RFC 7239) of peers that are trusted."""
+    """Reads ``X-Forwarded-*`` or ``Forwarded`` (RFC 7239) of peers that are trusted."""
 
-    def __init__(self, trusted: Sequence[str] = ()) -> None:
-        """``trusted`` as in ``HttpSettings.trusted_proxies``; ValueError names a wrong entry."""
+    def __init__(
+        self, trusted: Sequence[str] = (), headers: Sequence[str] = FORWARDED_HEADERS
+    ) -> None:
+        """``trusted`` and ``headers`` as in ``HttpSettings.trusted_proxies`` and
+        ``forwarded_headers``; ValueError names a wrong entry."""
+        self._read = _names(headers)
         self._any = "*" in trusted
         self._unix = self._any or "unix" in trusted
         self._networks: list[IPv4Network | IPv6Network] = [
@@ -65,7 +74,7 @@ class Proxies:
             return nearest
         # From the right: each entry was written by the hop after it, so the first one that is not
         # a trusted proxy is as far as the word of trusted ones goes.
-        for hop in reversed(_hops(fields)):
+        for hop in reversed(self._hops(fields)):
             nearest = hop
             if not self.trusts(hop):
                 break
@@ -78,11 +87,16 @@ class Proxies:
         host = exchange.fields.get(b"host", b"").decode("latin-1")
         prefix: str = scope.get("root_path", "")
         if not self._none and self.trusts(exchange.nearest):
-            last = _forwarded(exchange.fields)[-1:]
-            told = last[0] if last else {}
-            scheme = told.get("proto") or _last(exchange, b"x-forwarded-proto") or scheme
-            host = told.get("host") or _last(exchange, b"x-forwarded-host") or host
-            before = _last(exchange, b"x-forwarded-prefix").rstrip("/")
+            fields = exchange.fields
+            if _FORWARDED in self._read:
+                last = _forwarded(fields)[-1:]
+                told = last[0] if last else {}
+                scheme = told.get("proto") or scheme
+                host = told.get("host") or host
+            else:
+                scheme = self._last(fields, _PROTO) or scheme
+                host = self._last(fields, _NAME) or host
+            before = self._last(fields, _BEFORE).rstrip("/")
             if before and _PREFIX.fullmatch(before) and not prefix.startswith(before):
                 prefix = before + prefix
         if not host:
@@ -92,18 +106,43 @@ class Proxies:
             return None
         return f"{scheme}://{host}{prefix.rstrip('/')}"
 
+    @property
+    def vary(self) -> bytes:
+        """The header fields that decide about ``base_url``, for ``Vary``; empty if none does."""
+        return b"" if self._none else b", ".join(sorted(self._read - {_FOR}))
 
-def _last(exchange: Exchange, name: bytes) -> str:
-    """The value that the nearest proxy wrote."""
-    return exchange.fields.get(name, b"").decode("latin-1").rpartition(",")[2].strip()
+    def _last(self, fields: Fields, name: bytes) -> str:
+        """The value that the nearest proxy wrote."""
+        if name not in self._read:
+            return ""
+        return fields.get(name, b"").decode("latin-1").rpartition(",")[2].strip()
+
+    def _hops(self, fields: Fields) -> list[str]:
+        if _FORWARDED in self._read:
+            found = [_address(pairs["for"]) for pairs in _forwarded(fields) if "for" in pairs]
+        elif _FOR in self._read:
+            raw = fields.get(_FOR, b"").decode("latin-1")
+            found = [_address(entry.strip()) for entry in raw.split(",")]
+        else:
+            found = []
+        return [hop for hop in found if hop]
 
 
-def _hops(fields: Fields) -> list[str]:
-    found = [_address(pairs["for"]) for pairs in _forwarded(fields) if "for" in pairs]
-    if not found:
-        raw = fields.get(_FOR, b"").decode("latin-1")
-        found = [_address(entry.strip()) for entry in raw.split(",")]
-    return [hop for hop in found if hop]
+def _names(headers: Sequence[str]) -> frozenset[bytes]:
+    known = (*FORWARDED_HEADERS, _FORWARDED.decode())
+    named = [name.lower() for name in headers]
+    for name in named:
+        if name not in known:
+            raise ValueError(
+                f"http.forwarded_headers: {name!r} is none that is read; there are "
+                f"{', '.join(known)}"
+            )
+    if _FORWARDED.decode() in named and {*named} & {*FORWARDED_HEADERS[:3]}:
+        raise ValueError(
+            "http.forwarded_headers: name either forwarded or the x-forwarded- ones, whichever the "
+            "proxies write themselves"
+        )
+    return frozenset(name.encode() for name in named)
 
 
 def _address(entry: str) -> str:

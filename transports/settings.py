@@ -6,6 +6,10 @@ from msgspec import Struct
 
 from ..runtime.bounds import Count, NotNegative, Positive, Size
 
+FORWARDED_HEADERS = (
+    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix",
+)  # fmt: skip
+
 
 class HttpSettings(Struct, frozen=True, kw_only=True):
     """Seconds and bytes throughout."""
@@ -34,3 +38,6 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks (``10.0.0.0/8``) whose forwarding headers are believed; ``unix`` is
     the peer of a Unix socket, ``*`` anybody."""
+    forwarded_headers: tuple[str, ...] = FORWARDED_HEADERS
+    """Which of their headers are believed: those that they write themselves, whatever a client
+    sent. ``forwarded`` is RFC 7239's."""

@@ -122,6 +122,7 @@ async def run(
                 client_certificate=settings.client_certificate,
                 trusted_proxies=settings.http.trusted_proxies,
             ),
+                forwarded_headers=settings.http.forwarded_headers,
         )
         app.tell_of(grpc)
     shared = set(Settings.__struct_fields__) & set(ServerSettings.__struct_fields__)

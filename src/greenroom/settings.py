@@ -119,7 +119,7 @@ _DERIVED = frozenset(
     {
         "http.public_url", "http.drain_grace",
         "grpc.host", "grpc.port", "grpc.certfile", "grpc.keyfile", "grpc.client_ca",
-        "grpc.client_certificate", "grpc.trusted_proxies",
+        "grpc.client_certificate", "grpc.trusted_proxies", "grpc.forwarded_headers",
     }
 )  # fmt: skip
 

@@ -219,7 +219,8 @@ async def serving(
             keyfile=listen.keyfile,
             client_ca=listen.client_ca,
             client_certificate=listen.client_certificate,
-            trusted_proxies=http.trusted_proxies if http is not None else (),
+            trusted_proxies=(http or HttpSettings()).trusted_proxies,
+            forwarded_headers=(http or HttpSettings()).forwarded_headers,
         )
         beside = GrpcServer(app.runtime, shared)
         app.tell_of(beside)

@@ -289,10 +289,16 @@ async def test_a_proxy_tells_whom_to_slow_down(binding: str) -> None:
     async with serving(Security(static_tokens(TOKEN), audit=Sink())) as server:
         await server.call(binding, ops.SEND, send("whoami"), hops)
     assert [entry.address for entry in seen] == ["127.0.0.1"]
+    hops["forwarded"] = "for=203.0.113.66"  # the proxies hand on what they do not know
 
 
 @every_binding
 async def test_the_certificate_of_the_proxy_itself_is_nobodys(binding: str, tmp_path: Path) -> None:
+    rfc = HttpSettings(trusted_proxies=http.trusted_proxies, forwarded_headers=("forwarded",))
+    async with serving(Security(static_tokens(TOKEN), audit=Sink()), http=rfc) as server:
+        await server.call(binding, ops.SEND, send("whoami"), hops)
+    assert [entry.address for entry in seen] == ["203.0.113.66"]
+    seen.clear()
     """A proxy that shows one of its own to us does not lend it to its clients."""
     authority = Authority(tmp_path)
     security = Security(MutualTls(identity="email", forwarded=True))

@@ -133,9 +133,8 @@ async def test_but_nobody_else(app: Application, stage: Stage) -> None:
         ([("x-forwarded-for", "6.6.6.6, 203.0.113.9")], "203.0.113.9"),
         ([("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "203.0.113.9:4711")], "203.0.113.9"),
         ([("x-forwarded-for", "")], "192.0.2.1"),
-        ([("forwarded", 'for=6.6.6.6, for="[2001:db8::9]:47"; proto=https')], "2001:db8::9"),
-        ([("forwarded", "For=203.0.113.9;by=x, for=192.0.2.3")], "203.0.113.9"),
-        ([("forwarded", "for=unknown")], "unknown"),
+        ([("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "203.0.113.9")], "203.0.113.9"),
+        ([("forwarded", "for=6.6.6.6")], "192.0.2.1"),
         ([], "192.0.2.1"),
     ],
 )
@@ -146,11 +145,69 @@ async def test_the_caller_behind_proxies(
     assert stage.calls[0].peer == peer
 
 
+RFC_7239 = HttpSettings(trusted_proxies=("192.0.2.0/24",), forwarded_headers=("forwarded",))
+
+
+@pytest.mark.parametrize("http", [RFC_7239])
+@pytest.mark.parametrize(
+    ("forwarded", "peer"),
+    [
+        ('for=6.6.6.6, for="[2001:db8::9]:47"; proto=https', "2001:db8::9"),
+        ("For=203.0.113.9;by=x, for=192.0.2.3", "203.0.113.9"),
+        ("for=unknown", "unknown"),
+        ("proto=https", "192.0.2.1"),
+    ],
+)
+async def test_the_caller_behind_proxies_that_write_forwarded(
+    app: Application, stage: Stage, forwarded: str, peer: str
+) -> None:
+    headers = [("forwarded", forwarded), ("x-forwarded-for", "6.6.6.6")]
+    await Peer(app).rest("GET", "/tasks", headers=headers)
+    assert stage.calls[0].peer == peer
+
+
+@pytest.mark.parametrize("http", [RFC_7239])
+async def test_the_address_behind_proxies_that_write_forwarded(app: Application) -> None:
+    told = ("forwarded", "host=evil.example, for=1.1.1.1;proto=https;host=a.example")
+    card = await request(app, "GET", CARD, headers=[*FORWARDED, told])
+    assert card.json["url"] == "https://a.example/a2a"
+    assert card["vary"] == "A2A-Version, forwarded"
+
+
+@pytest.mark.parametrize("http", [TRUSTED])
+async def test_what_the_proxy_only_hands_on_does_not_poison_a_card(app: Application) -> None:
+    evil = ("forwarded", "for=6.6.6.6;proto=https;host=evil.example")
+    card = await request(app, "GET", CARD, headers=[*FORWARDED, evil])
+    assert card.json["url"] == "https://agents.example/desk/a2a"
+    card = await request(app, "GET", CARD, headers=[evil])
+    assert card.json["url"] == "http://agent.test/a2a"
+    # A cache before the proxy must not give one client's address to another.
+    decisive = "x-forwarded-host, x-forwarded-prefix, x-forwarded-proto"
+    assert card["vary"] == f"A2A-Version, {decisive}"
+
+
+FEW = HttpSettings(trusted_proxies=("192.0.2.0/24",), forwarded_headers=("X-Forwarded-For",))
+
+
+@pytest.mark.parametrize("http", [FEW])
+async def test_headers_that_were_not_named(app: Application, stage: Stage) -> None:
+    await Peer(app).rest("GET", "/tasks", headers=FORWARDED)
+    assert stage.calls[0].peer == "203.0.113.9"
+    card = await request(app, "GET", CARD, headers=FORWARDED)
+    assert card.json["url"] == "http://agent.test/a2a"
+    assert card["vary"] == "A2A-Version"
+
+
+@pytest.mark.parametrize("headers", [("forwarded", "x-forwarded-host"), ("x-real-ip",)])
+async def test_headers_that_cannot_be_believed(headers: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="forwarded_headers"):
+        Proxies(("10.0.0.1",), headers)
+
+
 @pytest.mark.parametrize("http", [TRUSTED])
 @pytest.mark.parametrize(
     ("headers", "url"),
     [
-        ([("forwarded", "for=1.1.1.1;proto=https;host=a.example")], "https://a.example/a2a"),
         ([("x-forwarded-host", "6.6.6.6, a.example")], "http://a.example/a2a"),
         ([("x-forwarded-prefix", "/bad prefix")], "http://agent.test/a2a"),
         ([("x-forwarded-prefix", "/")], "http://agent.test/a2a"),

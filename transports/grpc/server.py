@@ -54,7 +54,7 @@ class GrpcServer(AbstractHandler):
         self.runtime = runtime
         self.settings = checked(settings or GrpcSettings())
         self.configuration = CONFIGURATION
-        self.proxies = Proxies(self.settings.trusted_proxies)
+        self.proxies = Proxies(self.settings.trusted_proxies, self.settings.forwarded_headers)
         self.port = 0
         """The port bound for all agents."""
         self.ports: dict[str, int] = {}

@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ...runtime.bounds import Count, NotNegative, Port, Positive, Size
+from ..settings import FORWARDED_HEADERS
 
 MIB = 1024 * 1024
 
@@ -32,6 +33,8 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
     """Whether every client must have one."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose word on the caller is believed, as ``http.trusted_proxies``."""
+    forwarded_headers: tuple[str, ...] = FORWARDED_HEADERS
+    """Which of their headers, as ``http.forwarded_headers``."""
     tls_reload: Positive = 10.0
     """How often the certificate files are looked at."""
     handshake_timeout: Positive = 10.0
