@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from ..protocol.errors import A2AError
+from ..protocol.errors import A2AError, ResourceExhaustedError
 from ..protocol.operations import Operation
 from ..protocol.types import SendMessageRequest, SendMessageResponse, Task
 from .call import Call
+from .rates import network_of
 
-log = logging.getLogger("greenroom.audit")
-_encode = msgspec.json.Encoder().encode
+AUTHENTICATE = "Authenticate"
+LIMITED = ResourceExhaustedError.reason
+WINDOW = 60.0
+"""Seconds for which refusals of one caller are told together."""
+CALLERS = 1000
+"""Callers of whom that is remembered; those beyond are told together."""
+LONGEST = 256
+"""Characters of a text that its caller chose."""
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line. ``action`` is an operation's name or ``Authenticate``; ``outcome`` is ``ok`` or
-    the reason of the error. Content, credentials and claims are not in it.
+    """One line. ``action`` is an operation's name, or ``Authenticate`` for what was refused before
+    its operation was known; ``outcome`` is ``ok`` or the reason of the error. Content, credentials
+    and claims are not in it.
     """
 
     time: float
@@ -37,58 +41,72 @@ class AuditEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     binding: str = ""
     version: str = ""
     detail: str = ""
+    more: int = 0
+    """Others like it that it stands for."""
 
 
 class AuditSink(Protocol):
-    """Where entries go. Called from the event loop: ``record`` must not block or raise."""
+    """Where entries go. Called from the event loop: ``record`` must not block or raise. A number
+    ``lost``, where there is one, is shown in the metrics.
+    """
 
     def record(self, entry: AuditEntry) -> None: ...
 
     def close(self) -> None: ...
 
 
-class FileAudit:
-    """One JSON object a line, each written with one append, so that processes may share the file
-    and a killed one loses nothing. Rotate it by renaming: a file that is gone is made anew.
+class Thinned:
+    """Passes on what callers did, but of refusals that can come in floods, those of credentials and
+    of limits, two lines for each minute and caller: the first, and the last with the number of
+    those between. So nobody fills the disk by being refused.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._descriptor: int | None = self._open()
-        self._lines = 0
-        self._broken = False
-
-    def _open(self) -> int:
-        return os.open(self.path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
+    def __init__(self, sink: AuditSink) -> None:
+        self.sink = sink
+        self._open: dict[tuple[str, ...], _Window] = {}  # in the order in which they end
 
     def record(self, entry: AuditEntry) -> None:
-        line = _encode(entry) + b"\n"
-        try:
-            self._lines += 1
-            descriptor = self._descriptor
-            if descriptor is not None and self._lines % 64 == 0 and not self._same(descriptor):
-                self.close()
-                descriptor = None
-            if descriptor is None:
-                descriptor = self._descriptor = self._open()
-            os.write(descriptor, line)
-            self._broken = False
-        except OSError as error:
-            if not self._broken:
-                log.error("the audit file %s cannot be written: %s", self.path, error)
-            self._broken = True
+        if self._open:
+            self._end(entry.time - WINDOW)
+        if entry.outcome != LIMITED and entry.action != AUTHENTICATE:
+            self.sink.record(entry)
+            return
+        who = entry.owner or network_of(entry.address)
+        key: tuple[str, ...] = (entry.action, entry.outcome, entry.tenant, who)
+        if key not in self._open and len(self._open) >= CALLERS:
+            key = ()  # all others together
+        window = self._open.get(key)
+        if window is None:
+            self._open[key] = _Window(entry.time)
+            self.sink.record(entry)
+        else:
+            window.count += 1
+            window.last = entry
 
-    def _same(self, descriptor: int) -> bool:
-        try:
-            return self.path.stat().st_ino == os.fstat(descriptor).st_ino
-        except FileNotFoundError:
-            return False
+    def _end(self, before: float) -> None:
+        """Tell the last refusal of every window that began ``before``."""
+        while self._open:
+            key, window = next(iter(self._open.items()))
+            if window.since > before:
+                return
+            del self._open[key]
+            if window.last is not None:
+                self.sink.record(structs.replace(window.last, more=window.count - 1))
 
     def close(self) -> None:
-        """Let go of the file; another record opens it again."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._end(float("inf"))
+        self.sink.close()
+
+    @property
+    def lost(self) -> int:
+        """Entries that the sink could not keep, if it counts them."""
+        return getattr(self.sink, "lost", 0)
+
+
+class _Window(Struct):
+    since: float
+    count: int = 0
+    last: AuditEntry | None = None
 
 
 def entry_of(

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import structs
 
 from ..protocol.errors import (
+    A2AError,
     PermissionDeniedError,
     ResourceExhaustedError,
     UnauthenticatedError,
@@ -27,7 +28,7 @@ from ..protocol.types import (
     StringList,
 )
 from .agent import Agent
-from .audit import AuditEntry
+from .audit import AUTHENTICATE, LONGEST, AuditEntry, Thinned
 from .auth.combination import insufficient
 from .bounds import checked
 from .call import ANONYMOUS, Call, Principal
@@ -51,6 +52,10 @@ class Gate:
     ) -> None:
         self.security = security
         self.limits = limits = checked(limits)
+        self.audit = None if security.audit is None else Thinned(security.audit)
+        """Where what callers do is written down."""
+        self.exposed = True
+        """Whether others than this machine may reach the server, for the log of anonymous mode."""
         self.open = security.authenticator is None
         """Anonymous mode: there is nothing to check about the caller."""
         self._authenticator = security.authenticator
@@ -85,49 +90,67 @@ class Gate:
         principal = authenticator.known(call, now)
         if principal is None:
             principal = await self._prove(call, now)
-        call.principal = principal
         limits = self.limits
         if limits.rate:
             key = (principal.tenant, principal.owner)
             wait = self._buckets.take(key, limits.rate, limits.burst, now)
             if wait:
-                await self._throttle(wait, "this server")
+                try:
+                    await self._throttle(wait, "this server")
+                except ResourceExhaustedError as error:
+                    self._write_down(call, error, now, principal)
+                    raise
+        call.principal = principal
         return principal
 
     async def _prove(self, call: Call, now: float) -> Principal:
         """Verify credentials that were not seen before."""
         assert self._authenticator is not None
         due = self._patience.due(call.peer, now)
-        if due:
-            await self._patience.wait(due)
-            now = self._now()
         try:
+            if due:
+                await self._patience.wait(due)
+                now = self._now()
             return await self._authenticator.authenticate(call, now)
         except UnauthenticatedError as error:
             self.unauthenticated += 1
-            self._refused(call, error.reason, error.message, now)
+            self._refused(call, error, now)
             raise
         except PermissionDeniedError as error:
             self.denied += 1
-            self._refused(call, error.reason, error.message, now)
+            self._refused(call, error, now)
+            raise
+        except ResourceExhaustedError as error:
+            self._write_down(call, error, now)
             raise
 
-    def _refused(self, call: Call, reason: str, message: str, now: float) -> None:
+    def _refused(self, call: Call, error: A2AError, now: float) -> None:
         count = self._patience.failed(call.peer, now)
         # A flood shall not fill the log: the first few, then every doubling.
         if count <= self.limits.failures or count & (count - 1) == 0:
             log.warning(
                 "refused %s over %s: %s (%d from there)",
-                call.peer or "a caller", call.binding, message, count,
-                extra={"event": "refused", "address": call.peer, "reason": reason},
+                call.peer or "a caller", call.binding, error.message, count,
+                extra={"event": "refused", "address": call.peer, "reason": error.reason},
             )  # fmt: skip
-        if self.security.audit is not None:
-            self.security.audit.record(
-                AuditEntry(
-                    time=now, action="Authenticate", outcome=reason, agent=call.agent,
-                    address=call.peer, binding=call.binding, version=call.version, detail=message,
-                )
-            )  # fmt: skip
+        self._write_down(call, error, now)
+
+    def _write_down(
+        self, call: Call, error: A2AError, now: float, principal: Principal | None = None
+    ) -> None:
+        """Audit what was refused before its operation was known."""
+        if self.audit is None:
+            return
+        self.audit.record(
+            AuditEntry(
+                time=now, action=AUTHENTICATE, outcome=error.reason, agent=call.agent[:LONGEST],
+                owner=principal.owner if principal else "",
+                tenant=principal.tenant if principal else "",
+                scheme=principal.scheme if principal else "",
+                address=call.peer[:LONGEST], binding=call.binding, version=call.version,
+                detail=error.message[:LONGEST],
+            )
+        )  # fmt: skip
 
     async def _throttle(self, wait: float, what: str) -> None:
         """Refuse, but not at once: who asks again immediately shall not keep us busy with it."""
@@ -304,13 +327,7 @@ class Gate:
 
     def announce(self) -> None:
         """Say in the log who may call."""
-        if self.open:
-            log.warning(
-                "anonymous mode: anybody who reaches this server may call its agents, and all "
-                "callers share one owner; set a security scheme to change that",
-                extra={"event": "anonymous"},
-            )
-        else:
+        if not self.open:
             log.info("security schemes: %s", ", ".join(self.schemes or ()))
 
     def statistics(self) -> dict[str, int]:
@@ -318,6 +335,14 @@ class Gate:
             "unauthenticated_total": self.unauthenticated,
             "permission_denied_total": self.denied,
             "throttled_total": self.throttled,
+            return
+        log.log(
+            logging.WARNING if self.exposed else logging.INFO,
+            "anonymous mode: anybody who reaches this server may call its agents, and all callers "
+            "share one owner; set up a security scheme, such as auth.keys_file or auth.token "
+            "(auth.anonymous = false refuses to start without one)",
+            extra={"event": "anonymous"},
+        )
             "refused_waiting": self._patience.parked,
         }
 
@@ -325,6 +350,7 @@ class Gate:
 def _meets(principal: Principal, requirement: SecurityRequirement) -> bool:
     scopes = {scope for one in requirement.schemes.values() for scope in one.list}
     named = not requirement.schemes or principal.scheme in requirement.schemes
+            "audit_lost_total": self.audit.lost if self.audit is not None else 0,
     return named and scopes <= principal.scopes
 
 

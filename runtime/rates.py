@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from ipaddress import IPv4Address, ip_address
 
 import anyio
 
@@ -38,8 +39,24 @@ class Buckets:
         return 0.0
 
 
+def network_of(address: str) -> str:
+    """Return who an address speaks for: itself, but for IPv6 its /64, of which one host has as many
+    addresses as it likes. What is no address (a proxy's word) is cut to a bounded length.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return parsed.packed[:8].hex(":", 2) + "::/64"
+
+
 class Patience:
-    """Makes addresses that present bad credentials wait before the next one is looked at.
+    """Makes addresses (networks, of IPv6) that present bad credentials wait before the next one is
+    looked at.
 
     Who shows a credential that is known already never waits, so nobody is locked out by others
     behind the same address. Waiting costs a parked coroutine, of which there are a bounded number.
@@ -53,6 +70,7 @@ class Patience:
     def failed(self, address: str, now: float) -> int:
         """Count a refusal; return how many there were."""
         limits = self._limits
+        address = network_of(address)
         count, last = self._failed.pop(address, (0, now))
         if now - last > limits.forgiven:
             count = 0
@@ -63,7 +81,7 @@ class Patience:
 
     def due(self, address: str, now: float) -> float:
         """Return the seconds that the address has to wait."""
-        entry = self._failed.get(address)
+        entry = self._failed.get(network_of(address)) if self._failed else None
         if entry is None:
             return 0.0
         limits = self._limits

@@ -128,8 +128,8 @@ class Runtime:
         async with AsyncExitStack() as stack:
             store = self.system.store
             self.gate.announce()
-            if self.gate.security.audit is not None:
-                stack.callback(self.gate.security.audit.close)
+            if self.gate.audit is not None:
+                stack.callback(self.gate.audit.close)
             await store.open(now=self._clock.now())
             stack.push_async_callback(_shielded, store.close)
             await self._beat()
@@ -254,7 +254,7 @@ class Runtime:
         agent = self.agents.get(call.agent) if call.agent else self.default
         if agent is None:
             raise UnsupportedOperationError(f"There is no agent {call.agent!r} here")
-        audit = self.gate.security.audit
+        audit = self.gate.audit
         try:
             result = await self._pass(call, agent, operation, request)
         except BaseException as error:

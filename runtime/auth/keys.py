@@ -118,6 +118,22 @@ class KeyFile:
             os.close(lock)
 
 
+def _present(file: KeyFile) -> list[ApiKey]:
+    path = file.path
+    if not path.exists():
+        raise ValueError(
+            f"there is no file of API keys {path}: make the first key with "
+            f"`greenroom keys create NAME --file {path}`"
+        )
+    try:
+        return file.read()
+    except OSError as error:
+        raise ValueError(
+            f"the file of API keys {path} cannot be read ({error.strerror}): it must be a file "
+            "that the user whom the server runs as may read"
+        ) from None
+
+
 class ApiKeys:
     """API keys in a header, a query parameter or a cookie."""
 
@@ -130,7 +146,9 @@ class ApiKeys:
         location: Location = "header",
     ) -> None:
         """``keys`` is the path of a file that ``greenroom keys`` made, or the keys themselves;
-        ``field`` the name of the header field, parameter or cookie."""
+        ``field`` the name of the header field, parameter or cookie. Raises ValueError for a file
+        that is not there or cannot be read: the server would refuse everybody, and the first
+        caller would be the one to find out."""
         self.name = name
         self.card = SecurityScheme(
             api_key_security_scheme=APIKeySecurityScheme(location=location, name=field)
@@ -141,7 +159,7 @@ class ApiKeys:
         self._keys: dict[str, tuple[ApiKey, Principal]] = {}
         self._state: object = ()  # not that of a file that is gone
         self._looked = -LOOK_EVERY
-        self._take(self._file.read() if self._file else keys)  # type: ignore[arg-type]
+        self._take(_present(self._file) if self._file else keys)  # type: ignore[arg-type]
 
     def _take(self, keys: Iterable[ApiKey]) -> None:
         self._keys = {key.digest: (key, self._principal(key)) for key in keys}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -121,10 +122,11 @@ async def run(
                 client_ca=settings.client_ca,
                 client_certificate=settings.client_certificate,
                 trusted_proxies=settings.http.trusted_proxies,
-            ),
                 forwarded_headers=settings.http.forwarded_headers,
+            ),
         )
         app.tell_of(grpc)
+    app.runtime.gate.exposed = _exposed(settings)
     shared = set(Settings.__struct_fields__) & set(ServerSettings.__struct_fields__)
     server = ServerSettings(
         write_timeout=settings.http.write_timeout,
@@ -164,6 +166,15 @@ def check(settings: Settings) -> None:
             _need(module, "greenroom[grpc]")
     if settings.backend == "trio":
         _need("trio", "greenroom[trio]")
+
+
+def _exposed(settings: Settings) -> bool:
+    """Whether others than this machine may reach the server, by itself or through a proxy."""
+    try:
+        local = settings.host == "localhost" or ip_address(settings.host).is_loopback
+    except ValueError:
+        local = False
+    return not local or bool(settings.public_url or settings.http.trusted_proxies)
 
 
 def _need(module: str, extra: str) -> None:

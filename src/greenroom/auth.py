@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from .protocol.jose import SigningKey
 from .protocol.types import SecurityRequirement, SecurityScheme
-from .runtime.audit import AuditEntry, AuditSink, FileAudit
+from .runtime.audit import AuditEntry, AuditSink
+from .runtime.audit_file import FileAudit
 from .runtime.auth.basic import Basic, hash_password
 from .runtime.auth.bearer import Bearer
 from .runtime.auth.certificates import MutualTls

@@ -105,7 +105,7 @@ _DEFAULTS = AuthSettings()
 def secure(settings: AuthSettings, public_url: str | None = None) -> Security:
     """Return what the settings ask for. Raises ValueError, which says what to change."""
     from .protocol.jose import SigningKey
-    from .runtime.audit import FileAudit
+    from .runtime.audit_file import FileAudit
     from .runtime.security import Policy, Security
 
     schemes = _schemes(settings)
@@ -119,12 +119,26 @@ def secure(settings: AuthSettings, public_url: str | None = None) -> Security:
     for entry in settings.signing_keys:
         path, _, kid = entry.partition("=")
         jku = f"{public_url.rstrip('/')}/.well-known/jwks.json" if public_url else None
-        signing.append(SigningKey(Path(path).read_bytes(), kid=kid, jku=jku))
+        try:
+            pem = Path(path).read_bytes()
+        except OSError as error:
+            raise ValueError(
+                f"auth.signing_keys: {path} cannot be read: {error.strerror}"
+            ) from None
+        signing.append(SigningKey(pem, kid=kid, jku=jku))
+    audit = None
+    if settings.audit_file:
+        try:
+            audit = FileAudit(settings.audit_file)
+        except OSError as error:
+            raise ValueError(
+                f"auth.audit_file: {settings.audit_file} cannot be opened: {error.strerror}"
+            ) from None
     return Security(
         *schemes,
         require=[_requirement(one) for one in settings.require] or None,
         policy=Policy(agents=settings.agents, operations=settings.operations),
-        audit=FileAudit(settings.audit_file) if settings.audit_file else None,
+        audit=audit,
         signing=signing,
     )
 

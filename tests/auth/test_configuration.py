@@ -16,6 +16,7 @@ from greenroom.runtime.auth.combination import Combination
 from greenroom.runtime.auth.keys import KeyFile
 from greenroom.securing import check_transport, secure
 from greenroom.settings import load
+from tests.e2e.process import Server
 
 TOML = """
 [greenroom.auth]
@@ -39,6 +40,7 @@ SendMessage = 20
 
 def test_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "greenroom.toml"
+    (tmp_path / "keys.json").write_text("[]")
     file.write_text(TOML.format(keys=tmp_path / "keys.json"))
     settings = load(config=str(file))
     security = secure(settings.auth)
@@ -104,6 +106,23 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "no operation Cancel",
     ),
     "scopes of nobody": ({"auth.operations": "CancelTask=x"}, "need a security scheme"),
+    "no file of keys": (
+        {"auth.keys_file": "/nowhere/keys.json"},
+        "there is no file of API keys /nowhere/keys.json: make the first key with "
+        "`greenroom keys create NAME --file /nowhere/keys.json`",
+    ),
+    "a folder of keys": (
+        {"auth.keys_file": "/"},
+        "the file of API keys / cannot be read .*: it must be a file",
+    ),
+    "no folder for the audit": (
+        {"auth.audit_file": "/nowhere/audit.jsonl"},
+        "auth.audit_file: /nowhere/audit.jsonl cannot be opened",
+    ),
+    "no key to sign with": (
+        {"auth.signing_keys": "/nowhere/card.pem"},
+        "auth.signing_keys: /nowhere/card.pem cannot be read",
+    ),
     "mtls without authorities": ({"auth.mtls": "direct"}, "client_ca"),
     "mtls behind anybody": (
         {"auth.mtls": "forwarded", "http.trusted_proxies": "*"},
@@ -167,3 +186,22 @@ def test_schemes_of_one_name() -> None:
         Security(one, one)
     with pytest.raises(ValueError, match="names no scheme"):
         Security(one, require=[{}])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        (["--host", "127.0.0.1"], "info"),
+        (["--host", "0.0.0.0"], "warning"),
+        (["--host", "127.0.0.1", "--public-url", "https://agents.example.com"], "warning"),
+        (["--host", "127.0.0.1", "--set", "http.trusted_proxies=127.0.0.1"], "warning"),
+    ],
+)
+def test_anonymous_mode_says_so_in_the_log(arguments: list[str], level: str) -> None:
+    with Server("--store", "memory://", *arguments) as server:
+        server.stop()
+    lines = [json.loads(line) for line in server.log.splitlines()]
+    told = [line for line in lines if line.get("event") == "anonymous"]
+    assert [line["level"] for line in told] == [level]
+    assert "anonymous mode" in told[0]["message"]
+    assert "auth.anonymous = false" in told[0]["message"]
