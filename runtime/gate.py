@@ -198,6 +198,8 @@ class Gate:
         if needed is not None and not needed <= principal.scopes:
             raise self._insufficient(needed - principal.scopes)
         declared = agent.skill_requirements(skill)
+        principal = call.principal
+        assert principal is not None
         if declared and not any(_meets(principal, one) for one in declared):
             lacking = [s for one in declared[0].schemes.values() for s in one.list]
             raise self._insufficient(frozenset(lacking) - principal.scopes)
@@ -329,12 +331,6 @@ class Gate:
         """Say in the log who may call."""
         if not self.open:
             log.info("security schemes: %s", ", ".join(self.schemes or ()))
-
-    def statistics(self) -> dict[str, int]:
-        return {
-            "unauthenticated_total": self.unauthenticated,
-            "permission_denied_total": self.denied,
-            "throttled_total": self.throttled,
             return
         log.log(
             logging.WARNING if self.exposed else logging.INFO,
@@ -347,10 +343,16 @@ class Gate:
         }
 
 
+
+    def statistics(self) -> dict[str, int]:
+        return {
+            "unauthenticated_total": self.unauthenticated,
+            "permission_denied_total": self.denied,
+            "throttled_total": self.throttled,
 def _meets(principal: Principal, requirement: SecurityRequirement) -> bool:
+            "audit_lost_total": self.audit.lost if self.audit is not None else 0,
     scopes = {scope for one in requirement.schemes.values() for scope in one.list}
     named = not requirement.schemes or principal.scheme in requirement.schemes
-            "audit_lost_total": self.audit.lost if self.audit is not None else 0,
     return named and scopes <= principal.scopes
 
 
