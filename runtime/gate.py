@@ -339,18 +339,18 @@ class Gate:
             "(auth.anonymous = false refuses to start without one)",
             extra={"event": "anonymous"},
         )
-            "refused_waiting": self._patience.parked,
-        }
-
-
 
     def statistics(self) -> dict[str, int]:
         return {
             "unauthenticated_total": self.unauthenticated,
             "permission_denied_total": self.denied,
             "throttled_total": self.throttled,
-def _meets(principal: Principal, requirement: SecurityRequirement) -> bool:
+            "refused_waiting": self._patience.parked,
             "audit_lost_total": self.audit.lost if self.audit is not None else 0,
+        }
+
+
+def _meets(principal: Principal, requirement: SecurityRequirement) -> bool:
     scopes = {scope for one in requirement.schemes.values() for scope in one.list}
     named = not requirement.schemes or principal.scheme in requirement.schemes
     return named and scopes <= principal.scopes
