@@ -127,7 +127,7 @@ class FileAudit:
     def _gap(self) -> bytes:
         """What the file says where entries are missing."""
         missing, self._told = self.lost - self._told, self.lost
-        entry = AuditEntry(time=self._last, action="Audit", outcome="LOST", more=missing - 1)
+        entry = AuditEntry(time=self._last, action="Audit", outcome="LOST", more=missing)
         return _encode(entry) + b"\n"
 
     def _current(self) -> int:

@@ -33,7 +33,7 @@ class Names(Struct, frozen=True):
 
     subject: str = ""
     """RFC 4514."""
-    common_name: str = ""
+    common_names: tuple[str, ...] = ()
     uris: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     emails: tuple[str, ...] = ()
@@ -42,12 +42,13 @@ class Names(Struct, frozen=True):
     expires: float | None = None
 
     def of(self, identity: Identity) -> tuple[str, ...]:
-        single = {"subject": self.subject, "cn": self.common_name, "fingerprint": self.fingerprint}
+        single = {"subject": self.subject, "fingerprint": self.fingerprint}
         if identity in single:
             return (single[identity],) if single[identity] else ()
         if identity == "spiffe":
             return tuple(uri for uri in self.uris if uri.startswith("spiffe://"))
-        return {"uri": self.uris, "dns": self.dns, "email": self.emails}[identity]
+        many = {"cn": self.common_names, "uri": self.uris, "dns": self.dns, "email": self.emails}
+        return many[identity]
 
 
 def names_of(der: bytes) -> Names:
@@ -65,7 +66,7 @@ def names_of(der: bytes) -> Names:
         common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return Names(
             subject=certificate.subject.rfc4514_string(),
-            common_name=str(common[0].value) if common else "",
+            common_names=tuple(str(one.value) for one in common),
             uris=tuple(alternative.get_values_for_type(x509.UniformResourceIdentifier)),
             dns=tuple(alternative.get_values_for_type(x509.DNSName)),
             emails=tuple(alternative.get_values_for_type(x509.RFC822Name)),
@@ -104,26 +105,26 @@ def forwarded_names(text: str) -> Names:
     subject = fields.get("subject", [""])[0]
     return Names(
         subject=subject,
-        common_name=_common_name(subject),
+        common_names=_common_names(subject),
         uris=tuple(fields.get("uri", ())),
         dns=tuple(fields.get("dns", ())),
         fingerprint=fields.get("hash", [""])[0].lower(),
     )
 
 
-def _common_name(subject: str) -> str:
-    """Return the CN of an RFC 4514 text, read from its beginning: what looks like one inside the
-    value of another attribute (``O=x\\,CN=admin``) is what the holder asked to have written. Empty
+def _common_names(subject: str) -> tuple[str, ...]:
+    """Return the CNs of an RFC 4514 text, read from its beginning: what looks like one inside the
+    value of another attribute (``O=x\\,CN=admin``) is what the holder asked to have written. None
     where that cannot be told, as from a proxy that escapes what is escaped already."""
-    position = 0
-    while position < len(subject) and "\\\\" not in subject:
-        match = _ATTRIBUTE.match(subject, position)
+    position, found = 0, []
+    while position < len(subject):
+        match = None if "\\\\" in subject else _ATTRIBUTE.match(subject, position)
         if match is None:
-            return ""
+            return ()
         if match[1].upper() == "CN":
-            return _unescaped(match[2])
+            found.append(_unescaped(match[2]))
         position = match.end()
-    return ""
+    return tuple(found)
 
 
 def _unescaped(text: str) -> str:
@@ -204,7 +205,9 @@ class MutualTls:
             raise Rejected(f"the client certificate names no {self._identity}")
         if self._allow is not None:
             found = tuple(n for n in found if any(fnmatchcase(n, p) for p in self._allow))
-        if len(found) != 1:
+        if len(found) > 1:
+            raise Rejected(f"the client certificate names more than one {self._identity}")
+        if not found:
             raise Rejected("the client certificate is not one that is allowed here")
         return found[0]
 

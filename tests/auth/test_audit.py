@@ -230,7 +230,7 @@ def test_a_full_disk_loses_only_what_memory_cannot_hold(tmp_path: Path) -> None:
     kept = 1000 - lost
     assert [line["task"] for line in lines[:kept]] == [str(number) for number in range(kept)]
     gap, last = lines[kept:]
-    assert (gap["action"], gap["outcome"], gap["more"]) == ("Audit", "LOST", lost - 1)
+    assert (gap["action"], gap["outcome"], gap["more"]) == ("Audit", "LOST", lost)
     assert last["task"] == "1000"
     assert audit.lost == lost
 

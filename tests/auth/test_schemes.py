@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from greenroom.auth import (
     ApiKeys,
@@ -333,7 +340,63 @@ async def test_the_certificate_of_the_proxy_itself_is_nobodys(binding: str, tmp_
 def test_the_common_name_is_not_what_stands_in_another_value(subject: str, name: str) -> None:
     escaped = subject.replace('"', '\\"')  # as Envoy does: nothing else is escaped again
     found = forwarded_names(f'Hash=abc;Subject="{escaped}"')
-    assert (found.common_name, found.subject) == (name, subject)
+    assert (found.common_names, found.subject) == ((name,) if name else (), subject)
+
+
+def certificate(authority: Authority, *names: str) -> tuple[bytes, bytes]:
+    """A client's certificate with these common names, and its key (PEM)."""
+    issuer = x509.load_pem_x509_certificate(authority.authority.cert_pem.bytes())
+    pem = authority.authority.private_key_pem.bytes()
+    signer: Any = serialization.load_pem_private_key(pem, None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in names])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .sign(signer, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain
+    )
+    return made.public_bytes(serialization.Encoding.PEM), private
+
+
+@every_binding
+@pytest.mark.parametrize("allow", [None, ["ada"], ["a*"], ["eve"]], ids=repr)
+async def test_a_certificate_with_several_common_names(
+    binding: str, allow: list[str] | None, tmp_path: Path
+) -> None:
+    """It is nobody's, unless exactly one of them is allowed; who orders them decides nothing."""
+    authority = Authority(tmp_path)
+    pem, key = certificate(authority, "admin", "ada")
+    chain, private = tmp_path / "client.pem", tmp_path / "client.key"
+    chain.write_bytes(pem)
+    private.write_bytes(key)
+    security = Security(MutualTls(identity="cn", allow=allow))
+    async with serving(security, listen=authority.listen()) as server:
+        authority.show(server, None)
+        assert server.tls is not None
+        server.tls.load_cert_chain(chain, private)
+        ca = authority.authority.cert_pem.bytes()
+        server.credentials = grpc.ssl_channel_credentials(ca, key, pem)
+        answer = await server.call(binding, ops.SEND, send("whoami"))
+    if allow == ["ada"]:
+        assert said(answer) == "|mtls#ada"
+    else:
+        assert answer.outcome == "UNAUTHENTICATED"
+        assert ("allowed here" if allow == ["eve"] else "more than one cn") in answer.text
+
+
+def test_several_common_names_that_a_proxy_tells() -> None:
+    assert forwarded_names('Subject="CN=ada,O=x,CN=admin"').common_names == ("ada", "admin")
+    assert forwarded_names('Subject="CN=ada+CN=admin"').common_names == ("ada", "admin")
 
 
 async def test_schemes_as_alternatives_and_together(issuer: Issuer) -> None:
