@@ -248,7 +248,8 @@ async def test_the_scheme_from_the_card(
     legacy = client.version.startswith("0.")
     hook = bool(row.good) and (row.hook or (legacy and transport != "jsonrpc"))
     good = shown(row.cert)
-    async with serving(row.security, listen=listen) as server:
+    with_grpc = make is not key_in_query
+    async with serving(row.security, listen=listen, with_grpc=with_grpc) as server:
         ask = Asking(client, transport, server)
         for how in ("send", "stream"):
             answer = await ask(how, row.good, hook=hook, **good)

@@ -15,7 +15,12 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from .serving import Serving, serving
+from greenroom import MemoryStore, Runtime
+from greenroom.auth import ApiKeys, Security, new_key
+from greenroom.transports.grpc.server import GrpcServer
+from greenroom.transports.server import ServerError
+
+from .serving import Serving, make_agents, said, serving, stub
 
 V1 = "lf.a2a.v1.A2AService"
 
@@ -149,3 +154,16 @@ def test_cards_tell_the_tenant_of_agents_that_share_the_port(server: Serving) ->
     assert [(one.url, one.tenant) for one in desk] == [(f"[::1]:{port}", None)] * 2
     [strict] = server.server.interfaces("strict", "http://h")
     assert (strict.url, strict.tenant) == (f"h:{port}", "strict")
+
+
+def test_grpc_is_not_offered_where_no_credential_could_come_over_it() -> None:
+    """It has no query: a card that asks for a key there must not send clients here."""
+    key, text = new_key("ada", now=0)
+    query = ApiKeys([key], name="inQuery", field="key", location="query")
+    security = Security(query)
+    with pytest.raises(ServerError, match="API key of inQuery"):
+        GrpcServer(Runtime(make_agents(), store=MemoryStore(), security=security))
+    with serving(security=Security(query, ApiKeys([key]))) as running:
+        with running.channel() as channel:
+            metadata = [("x-api-key", text)]
+            assert stub(channel).SendMessage(said("hello"), metadata=metadata, timeout=5).task.id

@@ -47,7 +47,7 @@ class GrpcServer(AbstractHandler):
     """Serves a runtime over gRPC: ``async with GrpcServer(runtime, settings) as server:``.
 
     It does not run the runtime. Leave the block, or ``drain`` first, to stop. asyncio only.
-    Raises ServerError when it cannot listen or cannot read its certificate.
+    Raises ServerError when it cannot listen, cannot read its certificate, or could let nobody in.
     """
 
     def __init__(self, runtime: Runtime, settings: GrpcSettings | None = None) -> None:
@@ -77,6 +77,7 @@ class GrpcServer(AbstractHandler):
         self._sockets: list[tuple[socket.socket, str]] = []
         self._listeners: list[asyncio.Server] = []
         self._stamp: tuple[object, ...] = ()
+        self._check_credentials()
 
     # --- lifetime -------------------------------------------------------------------------------
 
@@ -253,6 +254,22 @@ class GrpcServer(AbstractHandler):
                 self._stamp = stamp
                 self.reloads += 1
                 log.info("the certificate changed: new connections get the new one")
+
+    def _check_credentials(self) -> None:
+        """Raise ServerError where nobody could be let in, though cards would invite them here."""
+        gate = self.runtime.gate
+        in_query = {
+            name
+            for name, scheme in (gate.schemes or {}).items()
+            if (key := scheme.api_key_security_scheme) is not None and key.location == "query"
+        }
+        required = gate.requirements(self.runtime.default)
+        if required and all(in_query & one.schemes.keys() for one in required):
+            named = ", ".join(sorted(in_query))
+            raise ServerError(
+                f"gRPC has no query to take the API key of {named} from: take it from a header, "
+                "require another scheme as an alternative, or leave gRPC out"
+            )
 
     # --- what is served -------------------------------------------------------------------------
 
