@@ -31,9 +31,9 @@ def send_key(scope: Scope, principal: Principal, message: Message) -> bytes | No
     """Digest of everything that makes two sends the same: owner, id, content, task and context.
 
     ``None`` where repeats cannot be told from coincidence: between anonymous callers, who share an
-    owner, only ids that nobody picks twice by chance count.
+    owner, only ids that nobody picks twice by chance count; but within one task every id does.
     """
-    if principal.anonymous and not _UUID_GRADE(message.message_id):
+    if principal.anonymous and not message.task_id and not _UUID_GRADE(message.message_id):
         return None
     digest = _of_scope(scope).copy()
     digest.update(_encode(message))

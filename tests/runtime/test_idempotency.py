@@ -254,6 +254,29 @@ async def test_between_anonymous_callers_only_ids_nobody_picks_twice_count(
         assert counting.starts == (1 if counts else 2)
 
 
+async def test_within_a_task_every_id_counts_between_anonymous_callers_too() -> None:
+    agent = Agent("Listener")
+
+    @agent.handler
+    async def listen(ctx: TaskContext) -> str:
+        heard = [await ctx.ask("?")]
+        while heard[-1] != "stop":
+            heard.append((await ctx.receive()).text)
+        return " ".join(heard)
+
+    async with running(agent) as peer:
+        one, two = await peer.send("go"), await peer.send("go")
+        for task in (one.id, two.id):
+            for text in ("hello", "a", "b"):
+                message = user(text, id=f"m-{text}", task_id=task)
+                for _ in range(2):
+                    await peer.send(message, now=True)
+            done = await peer.send(user("stop", id="m-1", task_id=task))
+            assert result(done) == "hello a b stop"
+            assert await peer.send(user("stop", id="m-1", task_id=task)) == done
+            assert [m.text for m in done.history or ()].count("a") == 1
+
+
 async def test_for_a_known_caller_every_id_counts_and_only_its_own() -> None:
     counting = Counting()
     async with running(counting.agent) as peer:
