@@ -13,6 +13,7 @@ from ..protocol.errors import (
     ResourceExhaustedError,
     TaskGenerationMismatchError,
     TaskNotCancelableError,
+    TaskNotFoundError,
     UnavailableError,
     UnsupportedOperationError,
 )
@@ -224,7 +225,14 @@ class Messaging:
     async def _known(self, scope: Scope, send: SendRecord) -> Accepted | Message:
         if send.message is not None:
             return _decode_message(send.message)
-        return Accepted(await self._directory.activate(scope, send.task_id), sequence=0)
+        try:
+            return Accepted(await self._directory.activate(scope, send.task_id), sequence=0)
+        except TaskNotFoundError:
+            raise TaskNotFoundError(
+                "This message was worked on and its task was deleted; to have it done again send "
+                "it with another messageId",
+                taskId=send.task_id,
+            ) from None
 
     def _check_content(self, agent: Agent, message: Message) -> None:
         for media_type in media_types(message.parts):

@@ -52,7 +52,8 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     lease: Positive = 15.0
     """A node that did not say for this long that it lives is dead."""
     send_retention: NotNegative = 86_400.0
-    """How long a repeated ``messageId`` gets its first answer."""
+    """How long a repeated ``messageId`` gets its first answer, or is told that its task was deleted
+    meanwhile. Later it is a new message."""
     task_retention: NotNegative | None = None
     """How long a finished task is kept; ``None``: for ever."""
     context_retention: NotNegative | None = None

@@ -10,7 +10,12 @@ import msgspec
 import pytest
 
 from greenroom import Agent, InputRequired, Message, Part, Role, TaskContext, TaskState
-from greenroom.protocol.errors import A2AError, ResourceExhaustedError, UnsupportedOperationError
+from greenroom.protocol.errors import (
+    A2AError,
+    ResourceExhaustedError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
 from greenroom.protocol.types import Task
 from greenroom.runtime.call import Principal
 from greenroom.runtime.ports import Append, Outcome, SendRecord
@@ -401,3 +406,19 @@ async def test_sends_are_forgotten_after_their_time() -> None:
         assert (await peer.send(message)).id == first.id
         await anyio.sleep(1000.0)
         assert (await peer.send(message)).id != first.id
+
+
+async def test_a_repeat_outlives_its_task_and_is_told_so() -> None:
+    counting = Counting()
+    async with running(
+        counting.agent, task_retention=600.0, send_retention=3600.0, prune_every=60.0
+    ) as peer:
+        message = user("go")
+        first = await peer.send(message)
+        await anyio.sleep(1000.0)
+        for repeat in (peer.send, peer.stream):
+            with pytest.raises(TaskNotFoundError, match="was deleted.* another messageId") as told:
+                await repeat(message)
+            assert told.value.metadata["taskId"] == first.id
+        assert counting.starts == 1
+        assert await peer.send(user("go")) != first
