@@ -2,7 +2,7 @@
 
 Exit codes of ``send``: 0 the task completed or an answer came, 1 it ended otherwise (failed,
 canceled, rejected), 2 it was asked wrongly, 3 the server cannot be reached or refused, 4 the task
-waits for input, 130 Ctrl-C.
+waits for input, 130 Ctrl-C, 141 nobody reads what is printed (`| head`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parsed = _parser().parse_args(arguments)
     try:
-        if parsed.command in ("keys", "card", "tasks"):
-            found: int = parsed.run(parsed)
-            return found
-        command = _serve if parsed.command == "serve" else _send
-        return command(parsed, arguments)
+        code = _run(parsed, arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Who reads has enough. What is still in the buffer must not fail at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
+    if parsed.command == "serve":
+        return _serve(parsed, arguments)
+    if parsed.command == "send":
+        return _send(parsed, arguments)
+    code: int = parsed.run(parsed)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import anyio
 import msgspec
@@ -59,10 +58,17 @@ def add(commands: Any) -> None:
     listed.add_argument(
         "--state", choices=sorted(s.name.lower().replace("_", "-") for s in _STATES)
     )
-    listed.add_argument("--limit", type=int, default=50, metavar="N", help="default: 50")
+    listed.add_argument("--limit", type=_count, default=50, metavar="N", help="default: 50")
     pruned.add_argument(
         "--older", required=True, metavar="TIME", help="finished longer ago than 30d, 12h, 30m, 0s"
     )
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1 on")
+    return number
 
 
 _STATES = [state for state in TaskState if state is not TaskState.UNSPECIFIED]
@@ -110,14 +116,17 @@ async def _backup(parsed: argparse.Namespace) -> int:
 
 
 def _path(store: str) -> str:
+    """The file of a store that was named as for ``serve``, or by its path. Raises ValueError."""
     if "://" not in store:
         return store
-    parts = urlsplit(store)
-    if parts.scheme != "sqlite" or len(parts.path) < 2:
+    from .app import open_store
+
+    path: str | None = getattr(open_store(store), "path", None)
+    if path is None:
         raise ValueError(
             f"{store!r} is no store that lasts: write sqlite:///path or the file's path"
         )
-    return unquote(parts.path[1:])
+    return path
 
 
 # --- list ---------------------------------------------------------------------------------------
@@ -159,7 +168,7 @@ async def _show(store: Store, parsed: argparse.Namespace) -> int:
     _say(f"context {header.context_id}, created {_time(header.created_at)}")
     _say(
         f"generation {header.generation}, run {header.run} of handler {header.handler}, "
-        f"started {max(1, header.attempts)} time(s), "
+        f"started {_number(max(1, header.attempts), 'time')}, "
         + (f"at work on node {header.node}" if header.node else "at work nowhere")
     )
     if header.blocked:
@@ -230,6 +239,10 @@ def _short(text: str) -> str:
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
@@ -256,7 +269,7 @@ async def _prune(store: Store, parsed: argparse.Namespace) -> int:
         total += pruned.tasks
         if pruned.tasks < _PAGE:
             break
-    _say(f"{total} tasks deleted")
+    _say(f"{_number(total, 'task')} deleted")
     return 0
 
 
@@ -276,7 +289,7 @@ async def _find(store: Store, beginning: str) -> Header:
             after = (page.headers[-1].updated_at, page.headers[-1].id)
     if len(found) != 1:
         raise ValueError(
-            f"{len(found)} tasks begin with {beginning}: write more of the id"
+            f"{len(found)} tasks begin with {beginning!r}: write more of the id"
             if found
             else f"there is no task {beginning} in this store"
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -67,6 +70,54 @@ def test_tasks_are_listed_shown_canceled_and_pruned(
     assert said("list", url) == "no tasks\n"
     assert "does not exist" in said("list", str(tmp_path / "other.db"), code=2)
     assert "no store that lasts" in said("list", "memory://", code=2)
+    # A store is named here as for `serve`.
+    assert said("list", f"{url}?durability=relaxed") == "no tasks\n"
+    assert "is not understood" in said("list", f"sqlite:/{path}", code=2)
+    assert "is not understood" in said("list", "postgresql://host/db", code=2)
+    assert "the one option is" in said("list", f"{url}?mode=ro", code=2)
+
+
+def test_one_is_not_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "tasks.db")
+
+    async def serve() -> Task:
+        async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+            task = await Caller(runtime).send("go")
+            return await Caller(runtime).send("Ada", task=task.id)
+
+    done = anyio.run(serve)
+    assert main(["tasks", "show", path, done.id]) == 0
+    assert "started 1 time, " in capsys.readouterr().out
+    assert main(["tasks", "prune", path, "--older", "0s"]) == 0
+    assert capsys.readouterr().out == "1 task deleted\n"
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+def test_a_limit_is_a_number_of_tasks(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["tasks", "list", "tasks.db", "--limit", limit])
+    assert left.value.code == 2
+    assert f"--limit: {limit} is no number from 1 on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tasks", [1, 120], ids=["at exit", "while it prints"])
+def test_who_has_read_enough_may_go(tmp_path: Path, tasks: int) -> None:
+    path = tmp_path / "tasks.db"
+
+    async def serve() -> None:
+        async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+            for _ in range(tasks):
+                await Caller(runtime).send("go", now=True)
+
+    anyio.run(serve)
+    reader, writer = os.pipe()
+    os.close(reader)
+    listed = subprocess.run(
+        [sys.executable, "-m", "greenroom", "tasks", "list", str(path), "--limit", "120"],
+        stdout=writer, stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (listed.returncode, listed.stderr) == (141, b"")
 
 
 def test_a_store_is_copied_while_it_is_served(
