@@ -36,7 +36,7 @@ from ..protocol.types import (
 from .call import Sender
 from .cancel import TOLD, Reason
 from .committing import Committing, Wait
-from .fold import artifacts_of, task_from, task_of
+from .fold import BLOCKED, artifacts_of, task_from, task_of
 from .ports import (
     Kind,
     Loaded,
@@ -262,11 +262,11 @@ class Actor(Committing):
             )
             return
         log.error("task %s is blocked: %s", self.id, why)
-        self.blocked = f"{self.agent.version} {self.system.node} {why}"
+        self.blocked = f"{self.agent.version}\n{self.system.node}\n{why}"
         self.set_status(
             TaskState.WORKING,
             say(self, f"Blocked: {why}"),
-            metadata={"greenroom/blocked": why},
+            metadata={BLOCKED: why},
         )
         self.set_timer(Timer(UNBLOCK, self.system.now() + self.system.settings.unblock_every))
 

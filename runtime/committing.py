@@ -94,7 +94,7 @@ class Committing(Writing):
             floor=self.floor,
             metadata=self._metadata,
             handler=self.handler,
-            blocked=self.blocked,
+            blocked="" if self.state.terminal else self.blocked,
             attempts=self.attempts,
         )
         self._inflight = (header, frames, sends)
@@ -249,8 +249,9 @@ class Committing(Writing):
         while self.unwritten and self._lost is None:
             await self.feed.signal.wait()
 
-    async def answer(self, after: int, wait: Wait) -> Header | Message:
-        """Wait for what a blocking send waits for: an end or an interruption after ``after``.
+    async def answer(self, after: int, sequence: int, wait: Wait) -> Header | Message:
+        """Wait for what a blocking send waits for: an end or an interruption after ``after``, or
+        that the task, with the message that is its entry ``sequence``, is blocked.
 
         Gives the committed header as it stands when ``wait`` expires; a direct Message where the
         handler returned one. Raises ``Duplicate`` or an ``A2AError``.
@@ -259,12 +260,12 @@ class Committing(Writing):
             if self.reply is not None:
                 return self.reply
             header = self.committed
-            if header is not None and header.generation > after:
+            if header is not None:
                 state = header.state
-                if state.terminal or state.interrupted or wait.expired:
+                if header.generation > after and (state.terminal or state.interrupted):
                     return header
-            elif wait.expired and header is not None:
-                return header
+                if wait.expired or (header.blocked and header.sequence >= sequence):
+                    return header
             if self._lost is not None:
                 raise self._failure()
             await self.feed.signal.wait()

@@ -30,6 +30,8 @@ _metadata = msgspec.json.Decoder(dict[str, object])
 _encode = msgspec.json.Encoder().encode
 
 
+BLOCKED = "greenroom/blocked"
+"""In the metadata of a task, and of the event that tells of it: why replay cannot go on."""
 SEAL = [Part(text="")]
 """What closes an artifact when there is nothing more to say: parts may not be empty (5.7)."""
 
@@ -174,11 +176,14 @@ def task_from(
     header: Header, artifacts: list[Artifact] | None, history: list[Message] | None
 ) -> Task:
     """Build a task from its header and what was folded beside it."""
+    metadata = _metadata.decode(header.metadata) if header.metadata else None
+    if header.blocked:
+        metadata = {**(metadata or {}), BLOCKED: header.why_blocked}
     return Task(
         id=header.id,
         context_id=header.context_id,
         status=_status.decode(header.status),
         artifacts=artifacts,
         history=history,
-        metadata=_metadata.decode(header.metadata) if header.metadata else None,
+        metadata=metadata,
     )

@@ -111,7 +111,7 @@ class Messaging:
             wait = Wait(actor)
             self._system.waits.add(wait)
             try:
-                return await actor.answer(accepted.after, wait)
+                return await actor.answer(accepted.after, accepted.sequence, wait)
             finally:
                 self._system.waits.discard(wait)
         finally:

@@ -77,9 +77,14 @@ class Header(Struct, frozen=True):
     handler: str = ""
     """Version of the handler that the current run began with."""
     blocked: str = ""
-    """Why replay is blocked, empty when it is not."""
+    """Empty, or why replay is blocked, below the version and the node that it is blocked at."""
     attempts: int = 0
     """Times the current run was started."""
+
+    @property
+    def why_blocked(self) -> str:
+        """What of ``blocked`` is for people."""
+        return self.blocked.split("\n", 2)[-1]
 
 
 class Segment(Struct, frozen=True):

@@ -23,8 +23,9 @@ def recover(actor: Actor, loaded: Loaded) -> None:
     began, is resumed, and another fails: a plain handler's payment must not silently run twice.
     ``on_interrupt`` of the agent decides otherwise.
     """
-    if actor.blocked:
-        if actor.blocked.startswith(f"{actor.agent.version} {actor.system.node} "):
+    blocked = bool(actor.blocked)
+    if blocked:
+        if actor.blocked.startswith(f"{actor.agent.version}\n{actor.system.node}\n"):
             return  # the same handler would only stumble again
         actor.blocked = ""
     policy = "resume"
@@ -55,8 +56,8 @@ def recover(actor: Actor, loaded: Loaded) -> None:
             Entry(0, Kind.RECORD, call_record(sender)),
         ]
     log.info("task %s is taken up again (%s, attempt %d)", actor.id, policy, actor.attempts)
-    if actor.state is TaskState.SUBMITTED:
-        actor.set_status(TaskState.WORKING)
+    if actor.state is TaskState.SUBMITTED or blocked:
+        actor.set_status(TaskState.WORKING)  # what it said of the block is so no more
     actor.touch()  # who else looks must find the task taken
     actor.resume()
 

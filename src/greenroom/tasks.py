@@ -172,7 +172,7 @@ async def _show(store: Store, parsed: argparse.Namespace) -> int:
         + (f"at work on node {header.node}" if header.node else "at work nowhere")
     )
     if header.blocked:
-        _say(f"blocked: {header.blocked.split(' ', 2)[-1]}")
+        _say(f"blocked: {header.why_blocked}")
     if header.floor:
         _say(f"events up to generation {header.floor} were pruned")
     status = _status(header.status)

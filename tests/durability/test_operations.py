@@ -421,6 +421,52 @@ async def test_a_hundred_tasks_outlive_a_wrong_deployment() -> None:
             assert result(found) == f"flown to city {number}"
 
 
+async def test_who_waits_for_a_task_that_is_blocked_is_told_at_once() -> None:
+    right = traveller(version="1", inserted=False)
+    wrong = traveller(version="2 of May", inserted=True)
+    store = KeptStore()
+    async with running(right, store=store) as peer:
+        task = (await peer.send("go")).id
+    async with running(wrong, store=store, unblock_every=1e6) as peer:
+        began = anyio.current_time()
+        message = user("Rome", task_id=task)
+        # As it becomes blocked, when it is, and for the repeat of a send that was answered so.
+        for sent in (message, user("are you there?", task_id=task), message):
+            found = await peer.send(sent)
+            assert found.status.state is TaskState.WORKING
+            why = (found.metadata or {})["greenroom/blocked"]
+            assert str(why).startswith("operation 1 of branch root was step 'fly'")
+            assert said(found) == f"Blocked: {why}"
+            assert await peer.get(task) == found
+            assert (await peer.list()).tasks[0].metadata == found.metadata
+        assert anyio.current_time() - began < 10  # of the virtual clock
+    async with running(right, store=store) as peer:
+        found = await peer.over(task)
+        assert result(found) == "flown to Rome"
+        assert not found.metadata
+        assert (await peer.list()).tasks[0].metadata is None
+
+
+async def test_a_task_that_is_blocked_no_more_does_not_say_so() -> None:
+    async def handler(ctx: TaskContext) -> str:
+        where = await ctx.ask("Where?")
+        await ctx.step(anyio.sleep, 100)
+        return where
+
+    agent, other = agent_of(handler, version="1"), traveller(version="2", inserted=False)
+    other.slug = agent.slug
+    store = KeptStore()
+    async with running(agent, store=store) as peer:
+        task = (await peer.send("go")).id
+    async with running(other, store=store) as peer:
+        assert "Blocked" in said(await peer.send("Rome", task=task))
+    async with running(agent, store=store) as peer:
+        await anyio.sleep(50)
+        found = await peer.get(task)
+        assert (found.status.state, said(found), found.metadata) == (TaskState.WORKING, "", None)
+        assert result(await peer.over(task)) == "Rome"
+
+
 async def test_the_right_version_tries_what_is_blocked_as_soon_as_it_starts() -> None:
     store = KeptStore()
     async with running(traveller(version="1", inserted=False), store=store) as peer:
@@ -457,7 +503,9 @@ async def test_a_blocked_task_can_be_canceled_and_be_let_fail() -> None:
     async with running(traveller(version="2", inserted=True), store=store) as peer:
         await peer.send("Rome", task=first, now=True)
         await anyio.sleep(1)
-        assert (await peer.cancel(first)).status.state is TaskState.CANCELED
+        canceled = await peer.cancel(first)
+        assert (canceled.status.state, canceled.metadata) == (TaskState.CANCELED, None)
+        assert (await peer.get(first)).metadata is None
     agent = traveller(version="2", inserted=True, on_mismatch="fail")
     async with running(agent, store=store) as peer:
         found = await peer.send("Rome", task=second)
