@@ -145,6 +145,8 @@ class Runtime:
             root.start_soon(self.system.ticker.run, name="ticker")
             root.start_soon(self._heartbeats, name="heartbeats")
             root.start_soon(self.housekeeping.run, name="housekeeping")
+            for background in self.gate.security.background:
+                root.start_soon(background, name="security")
             self.system.tracing = tracing()
             self.ready = True
             self._exit = stack.pop_all()

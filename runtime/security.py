@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from msgspec import Struct, field
 
@@ -61,6 +61,11 @@ class Security:
             raise ValueError("policy: scopes need a security scheme that says who has them")
         self.audit = audit
         self.signing = tuple(signing)
+
+    @property
+    def background(self) -> list[Callable[[], Awaitable[None]]]:
+        """What the schemes ask to run as long as the server does (an attribute of that name)."""
+        return [run for scheme in self.schemes for run in getattr(scheme, "background", ())]
 
     @property
     def anonymous(self) -> bool:

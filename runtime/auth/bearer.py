@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from ...protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from ..call import Call, Principal
 from .ports import Claims, Rejected, TokenVerifier, challenge
@@ -44,6 +46,8 @@ class Bearer:
         self._keep = float("inf") if keep is None else keep
         self._seen: Seen[Principal] = Seen(cache)
         self._refused: Seen[str] | None = Seen(1000) if remember_failures else None
+        self.background: tuple[Callable[[], Awaitable[None]], ...] = ()
+        """What is to run as long as the server does."""
 
     def known(self, call: Call, now: float) -> Principal | None:
         header = call.headers.get("authorization")

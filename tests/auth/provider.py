@@ -7,6 +7,7 @@ whatever a test needs to see or break: counters, an outage.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,9 @@ class Provider:
         self.keys: dict[str, tuple[str, Any]] = {}
         self.fetches = self.introspections = 0
         self.down = False
+        self.prompt = threading.Event()
+        """Cleared: keys are asked for, and do not come."""
+        self.prompt.set()
         self.slash = False
         self.opaque: dict[str, dict[str, Any]] = {}
         self.base = ""
@@ -102,6 +106,7 @@ class Provider:
             }
         if path == "/jwks":
             self.fetches += 1
+            self.prompt.wait()
             return self.jwks()
         if path == "/counts":
             return {"fetches": self.fetches, "introspections": self.introspections}
@@ -132,6 +137,7 @@ class Provider:
         if path == "/set":
             self.down = asked.get("down", self.down)
             self.slash = asked.get("slash", self.slash)
+            (self.prompt.clear if asked.get("slow") else self.prompt.set)()
             return 200, {}
         return 404, {}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from greenroom.auth import Bearer, Call, Rejected, Security, open_id_connect
@@ -121,6 +123,53 @@ async def test_an_issuer_that_is_down(issuer: Issuer) -> None:
             await fresh.verify(call(first), now)
     finally:
         issuer.set(down=False)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_a_slow_issuer_holds_nobody_up_whose_key_is_there(
+    binding: str, issuer: Issuer
+) -> None:
+    """Old keys are good while new ones are fetched, which happens beside the requests."""
+    scheme = open_id_connect(issuer.url, audience="agents", max_age=0, refetch_every=0)
+
+    async def ask(token: str) -> str:
+        headers = {"Authorization": f"Bearer {token}"}
+        return (await server.call(binding, ops.SEND, send("x"), headers)).outcome
+
+    async with serving(Security(scheme)) as server:
+        assert await ask(issuer.token(sub="first")) == "ok"
+        before = issuer.counts["fetches"]
+        issuer.set(slow=True)
+        try:
+            old = [issuer.token(sub=f"ada {number}") for number in range(3)]
+            with anyio.fail_after(10):
+                for token in old:  # none of them seen before
+                    assert await ask(token) == "ok"
+                while issuer.counts["fetches"] == before:
+                    await anyio.lowlevel.checkpoint()
+                for number in range(3):
+                    assert await ask(issuer.token(sub=f"eve {number}")) == "ok"
+            assert issuer.counts["fetches"] == before + 1  # and not one for each
+            issuer.rotate()
+            new = issuer.token()
+        finally:
+            issuer.set(slow=False)
+        assert await ask(new) == "ok"
+        assert await ask(old[0]) == "UNAUTHENTICATED"
+
+
+async def test_a_slow_issuer_does_not_hold_up_the_end(issuer: Issuer) -> None:
+    scheme = open_id_connect(issuer.url, audience="agents", max_age=0, refetch_every=0)
+    try:
+        with anyio.fail_after(10):
+            async with serving(Security(scheme), with_grpc=False) as server:
+                for name in ("first", "second"):
+                    headers = {"Authorization": f"Bearer {issuer.token(sub=name)}"}
+                    answer = await server.call("rest", ops.SEND, send("x"), headers)
+                    assert answer.outcome == "ok"
+                    issuer.set(slow=True)
+    finally:
+        issuer.set(slow=False)
 
 
 @pytest.mark.parametrize("configured", [True, False])

@@ -15,14 +15,17 @@ from .fetching import FetchError, check_address, get_json
 log = logging.getLogger("greenroom.security")
 _TRIED = 8
 """Keys tried for a token without ``kid``."""
+_LONGEST = 15.0
+"""Seconds that a fetch takes at most."""
 
 
 class RemoteKeys:
     """``KeySource`` of one issuer: by OpenID Connect discovery, or straight from ``jwks_url``.
 
     Fetched when first needed, again after ``max_age``, and once for a ``kid`` that is not known,
-    but not more often than every ``refetch_every`` seconds. While the issuer cannot be reached the
-    keys it had are good for ``stale`` seconds more.
+    but not more often than every ``refetch_every`` seconds. While ``run`` runs nobody waits for
+    what is fetched again for its age: the keys there are good for ``stale`` seconds more, also
+    while the issuer is slow or cannot be reached.
     """
 
     def __init__(
@@ -47,23 +50,48 @@ class RemoteKeys:
         self._fetched = float("-inf")
         self._tried = float("-inf")
         self._lock: anyio.Lock | None = None
+        self._wanted: anyio.Event | None = None
+        self._asked = float("-inf")
         self.on_change: Callable[[], None] = lambda: None
         """Called when a key is gone: what it signed is to be verified anew."""
 
+    async def run(self) -> None:
+        """Fetch anew what ``find`` found to be old, for as long as the server runs."""
+        while True:
+            wanted = self._wanted = anyio.Event()
+            try:
+                await wanted.wait()
+            finally:
+                self._wanted = None
+            await self._refresh(self._asked)
+
     async def find(self, kid: str | None, now: float) -> Iterable[Key]:
         """See ``KeySource.find``."""
-        if now - self._fetched > self._max_age:
+        age = now - self._fetched
+        if age > self._max_age + self._stale:
             await self._refresh(now)
             if now - self._fetched > self._max_age + self._stale:
                 raise UnavailableError(
                     "The keys of the token's issuer cannot be had at the moment",
                     headers={"Retry-After": "5"},
                 )
+        elif age > self._max_age:
+            await self._revalidate(now)
         found = self._named(kid)
         if not found:
             await self._refresh(now)
             found = self._named(kid)
         return found
+
+    async def _revalidate(self, now: float) -> None:
+        fetching = self._lock is not None and self._lock.locked()
+        if fetching or now - self._tried < self._refetch_every:
+            return
+        if self._wanted is not None:
+            self._asked = now
+            self._wanted.set()
+        else:  # nobody runs us
+            await self._refresh(now)
 
     def _named(self, kid: str | None) -> list[Key]:
         if kid is None:
@@ -80,7 +108,11 @@ class RemoteKeys:
                 return
             self._tried = now
             try:
-                keys = keys_of(await get_json(await self._address(), tls=self._tls))
+                with anyio.fail_after(_LONGEST):
+                    keys = keys_of(await get_json(await self._address(), tls=self._tls))
+            except TimeoutError:
+                log.warning("the keys of %s: no answer", self._issuer or self._configured)
+                return
             except (FetchError, JoseError, ValueError) as error:
                 log.warning("the keys of %s: %s", self._issuer or self._configured, error)
                 return

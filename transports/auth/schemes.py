@@ -52,6 +52,7 @@ def open_id_connect(
     )
     scheme = Bearer(name, verifier, card=card, claims=claims, authorization_server=issuer)
     keys.on_change = scheme.forget
+    scheme.background = (keys.run,)
     return scheme
 
 
@@ -113,6 +114,7 @@ def oauth2(
     )
     scheme = Bearer(name, verifier, card=card, claims=claims, authorization_server=issuer)
     keys.on_change = scheme.forget
+    scheme.background = (keys.run,)
     return scheme
 
 
