@@ -198,8 +198,6 @@ class Gate:
         if needed is not None and not needed <= principal.scopes:
             raise self._insufficient(needed - principal.scopes)
         declared = agent.skill_requirements(skill)
-        principal = call.principal
-        assert principal is not None
         if declared and not any(_meets(principal, one) for one in declared):
             lacking = [s for one in declared[0].schemes.values() for s in one.list]
             raise self._insufficient(frozenset(lacking) - principal.scopes)
