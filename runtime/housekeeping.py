@@ -13,6 +13,7 @@ from math import inf, nextafter
 import anyio
 
 from .actor import UNBLOCK, Actor
+from .contexts import Contexts
 from .directory import Directory
 from .ports import NEVER, DueTimer, TaskRef
 from .system import System
@@ -30,9 +31,10 @@ _PASSED_OVER = 60.0
 class Housekeeping:
     """The sweeping child of a runtime."""
 
-    def __init__(self, system: System, directory: Directory) -> None:
+    def __init__(self, system: System, directory: Directory, contexts: Contexts) -> None:
         self._system = system
         self._directory = directory
+        self._contexts = contexts
         self._agents = tuple(directory.agents)
         self._untried = NEVER
         """Tasks that were blocked before this process began are due by then."""
@@ -40,8 +42,6 @@ class Housekeeping:
         """Tasks that could not be woken, and when to try again."""
         self.recovered = 0
         self.pruned = 0
-        self.expired = 0
-        """Contexts."""
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -56,6 +56,7 @@ class Housekeeping:
                 busy = await self.take_up_orphans()
                 busy = await self.fire_timers() or busy
                 busy = await self.try_blocked() or busy
+                busy = await self._contexts.sweep() or busy
                 now = self._system.now()
                 if now >= prune_at:
                     if await self.prune():
@@ -161,10 +162,11 @@ class Housekeeping:
             limit=BATCH,
         )
         self.pruned += pruned.tasks
-        if pruned.contexts:
-            self.expired += pruned.contexts
-            log.info("%d contexts expired; their tasks were deleted", pruned.contexts)
-        return pruned.tasks + pruned.sends >= BATCH or BATCH in (pruned.contexts, pruned.logs)
+        self._contexts.gone(pruned.contexts)
+        expired = sum(gone.expired for gone in pruned.contexts)
+        if expired:
+            log.info("%d contexts expired; their tasks were deleted", expired)
+        return pruned.tasks + pruned.sends >= BATCH or BATCH in (expired, pruned.logs)
 
     async def _wake(self, ref: TaskRef) -> Actor | None:
         """The actor of a task, awake; ``None`` if it cannot be woken now."""

@@ -8,7 +8,7 @@ fsync). Nothing leaves an actor before its append was answered.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .ports import Append, Outcome, Store
@@ -41,6 +41,8 @@ class Journal:
         self.commits = 0
         self.appends = 0
         self.failures = 0
+        self.observer: Callable[[Sequence[Append], Sequence[Outcome]], None] | None = None
+        """Called with each batch that was committed and its outcomes; it must be quick."""
 
     def submit(self, writer: Writer) -> None:
         """Have ``writer`` asked when the next batch starts; the caller asks once per batch."""
@@ -72,10 +74,9 @@ class Journal:
                 continue
             self.commits += 1
             self.appends += len(taken)
+            batch = [append for _, append in taken]
             try:
-                outcomes = await self._store.append(
-                    [append for _, append in taken], now=self._now()
-                )
+                outcomes = await self._store.append(batch, now=self._now())
             except Exception as error:
                 # The outcome is unknown: whoever wrote must forget what it knows and read again.
                 self.failures += 1
@@ -85,6 +86,8 @@ class Journal:
             else:
                 for (writer, _), outcome in zip(taken, outcomes, strict=True):
                     writer.done(outcome)
+                if self.observer is not None:
+                    self.observer(batch, outcomes)
             _pass(writers)
 
 

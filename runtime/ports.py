@@ -229,17 +229,29 @@ class Context(Struct, frozen=True):
     created_at: float
     """Of its first task that is kept."""
     active_at: float
-    """When the status of one of its tasks last changed."""
+    """When the status of one of its tasks last changed, or it was touched later."""
     tasks: int
     live: int
     """How many of them are not over."""
+    pinned: bool = False
+    """It and its tasks are never pruned."""
+
+
+class Gone(Struct, frozen=True):
+    """A context of which nothing is left."""
+
+    scope: Scope
+    context: Context
+    """As it was before."""
+    expired: bool
+    """It was pruned as a context; else the last of its tasks was."""
 
 
 class Pruned(Struct, frozen=True):
     tasks: int = 0
     """Not counting those of contexts."""
     sends: int = 0
-    contexts: int = 0
+    contexts: tuple[Gone, ...] = ()
     logs: int = 0
     """Finished tasks whose older events were deleted."""
 
@@ -280,6 +292,26 @@ class ContextStore(Protocol):
     async def context(self, scope: Scope, context_id: str) -> Context | None:
         """Read one; ``None``: the scope has no task in it."""
 
+    async def mark_context(
+        self,
+        scope: Scope,
+        context_id: str,
+        *,
+        touched_at: float | None = None,
+        pinned: bool | None = None,
+    ) -> bool:
+        """Count it as active at ``touched_at``, unless it was later; pin it or let it go. What is
+        ``None`` stays as it is. ``False``: there is no such context. It lasts as the context."""
+
+    async def delete_context(self, scope: Scope, context_id: str) -> Context | None:
+        """Delete it with all its tasks, pinned or not, if none of them is ``live``; else leave all
+        as it is. Return it as it was, ``None`` if there is no such context."""
+
+    async def quiet_contexts(
+        self, *, after: float, until: float
+    ) -> Sequence[tuple[Scope, Context]]:
+        """Contexts of all scopes with ``after < active_at <= until``, in any order."""
+
 
 class ResultStore(Protocol):
     """What became of tasks and messages."""
@@ -291,6 +323,10 @@ class ResultStore(Protocol):
 
     async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
         """Return the sends whose keys begin so, in the order in which they were committed."""
+
+    async def delete_task(self, scope: Scope, task_id: str) -> Header | None:
+        """Delete a task with all that is its own, if it is over; else leave it as it is. Return its
+        header, ``None`` if there is no such task. Its sends stay, as with ``prune``."""
 
 
 class Store(ContextStore, ResultStore, Protocol):
@@ -405,9 +441,11 @@ class Store(ContextStore, ResultStore, Protocol):
         ``sends_before``. A send outlives its task: a late repeat must not do the work again.
 
         Also up to ``limit`` contexts, that is all their tasks, which were last active before
-        ``contexts_before`` and have no task that is not over; and of up to ``limit`` terminal tasks
-        whose status last changed before ``events_before`` the events that are in segments:
-        ``floor`` becomes ``folded``."""
+        ``contexts_before`` and have no task that is not over. Pinned contexts stay, and so do their
+        tasks. ``contexts`` of the answer are all that are gone, whatever they went by.
+
+        And of up to ``limit`` terminal tasks whose status last changed before ``events_before`` the
+        events that are in segments: ``floor`` becomes ``folded``."""
 
 
 class Clock(Protocol):
@@ -418,8 +456,8 @@ class Clock(Protocol):
 
 __all__ = [
     "ALL_TIMERS", "COMMITTED", "LOST", "NEVER", "Append", "Clock", "Context", "ContextStore",
-    "DueTimer", "Entry", "EventPage", "Header", "Kind", "Loaded", "Outcome", "OutcomeUnknownError",
-    "Pruned", "ResultStore", "Segment",
+    "DueTimer", "Entry", "EventPage", "Gone", "Header", "Kind", "Loaded", "Outcome",
+    "OutcomeUnknownError", "Pruned", "ResultStore", "Segment",
     "SendRecord", "Snapshot", "Store", "StoreClosedError", "StoreError", "StoreFormatError",
     "StoreInUseError", "TaskPage",
     "TaskQuery", "TaskRef", "Timer", "Verdict",

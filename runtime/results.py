@@ -8,6 +8,7 @@ import msgspec
 from ..protocol.errors import TaskNotFoundError
 from ..protocol.types import Message, Task
 from .call import Scope
+from .contexts import Contexts, NotOverError
 from .directory import Directory
 from .fold import task_of
 from .ports import ResultStore
@@ -19,13 +20,15 @@ _decode_message = msgspec.json.Decoder(Message).decode
 class Results:
     """``runtime.results``. A scope is (tenant, slug of the agent, owner).
 
-    A task's result is kept as long as the task (``task_retention``). Messages are known by their
+    Nobody has to put one there: it is committed with what it is the result of. A task's result is
+    kept as long as the task (``task_retention``, or until ``delete``). Messages are known by their
     ids for ``send_retention``.
     """
 
-    def __init__(self, store: ResultStore, directory: Directory) -> None:
+    def __init__(self, store: ResultStore, directory: Directory, contexts: Contexts) -> None:
         self._store = store
         self._directory = directory
+        self._contexts = contexts
 
     async def by_task(
         self, scope: Scope, task_id: str, *, history: int | None = 0, wait: float = 0.0
@@ -54,6 +57,21 @@ class Results:
         if send.message is not None:
             return _decode_message(send.message)
         return await self.by_task(scope, send.task_id, history=history, wait=wait)
+
+    async def delete(self, scope: Scope, task_id: str) -> bool:
+        """Delete a finished task with all that is its own: history, artifacts, events, journal;
+        pinned contexts do not keep it. ``False``: there is no such task. Raises ``NotOverError``.
+
+        That its messages were accepted is remembered (``send_retention``): repeated, they do not
+        do the work again, but find no task.
+        """
+        header = await self._store.delete_task(scope, task_id)
+        if header is None:
+            return False
+        if not header.state.terminal:
+            raise NotOverError(f"task {task_id} is not over: cancel it first")
+        await self._contexts.lost(header)
+        return True
 
     async def _end(self, scope: Scope, task_id: str, seconds: float) -> None:
         try:

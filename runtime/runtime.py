@@ -98,14 +98,15 @@ class Runtime:
         self._streams: set[Stream] = set()
         self._counts: dict[str, int] = {}
         self._errors = 0
+        self.contexts = Contexts(store, self.settings, self._clock)
         self._build()
 
     def _build(self) -> None:
         self.system = System(self._store, self.settings, self._clock)
         self.directory = Directory(self.system, self.agents)
-        self.housekeeping = Housekeeping(self.system, self.directory)
-        self.contexts = Contexts(self._store, self.settings, self._clock)
-        self.results = Results(self._store, self.directory)
+        self.system.journal.observer = self.contexts.committed
+        self.housekeeping = Housekeeping(self.system, self.directory, self.contexts)
+        self.results = Results(self._store, self.directory, self.contexts)
         messaging = Messaging(self.system, self.directory, self._open_stream)
         reading = Reading(self.system, self.directory, self._open_stream)
         extended = ExtendedCards(self.gate, self.card)
@@ -354,7 +355,8 @@ class Runtime:
             "streams_open": len(self._streams),
             "tasks_recovered_total": self.housekeeping.recovered,
             "tasks_pruned_total": self.housekeeping.pruned,
-            "contexts_expired_total": self.housekeeping.expired,
+            "contexts_expired_total": self.contexts.expired,
+            "contexts_pruned_total": self.contexts.pruned,
             "journal_commits_total": system.journal.commits,
             "journal_appends_total": system.journal.appends,
             "journal_failures_total": system.journal.failures,

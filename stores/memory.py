@@ -27,6 +27,7 @@ from ..runtime.ports import (
     DueTimer,
     Entry,
     EventPage,
+    Gone,
     Header,
     Kind,
     Loaded,
@@ -93,10 +94,12 @@ class _Task:
 class _Owned:
     """What one scope owns."""
 
-    __slots__ = ("order", "sends", "tasks")
+    __slots__ = ("marks", "order", "sends", "tasks")
 
     def __init__(self) -> None:
         self.tasks: dict[str, _Task] = {}
+        self.marks: dict[str, tuple[float, bool]] = {}
+        """Of contexts: when they were touched, and whether they are pinned."""
         self.order: list[tuple[float, str]] = []
         """(updated_at, id) of every task, ascending: ListTasks reads it from the end."""
         self.sends: dict[bytes, SendRecord] = {}
@@ -116,7 +119,9 @@ class _Owned:
         for task in self.tasks.values():
             h = task.header
             live = int(h.state not in TERMINAL)
-            new = Context(h.context_id, h.created_at, h.updated_at, 1, live)
+            touched_at, pinned = self.marks.get(h.context_id, (-inf, False))
+            active_at = max(h.updated_at, touched_at)
+            new = Context(h.context_id, h.created_at, active_at, 1, live, pinned)
             old = found.get(new.id)
             found[new.id] = new if old is None else Context(
                 new.id,
@@ -124,8 +129,12 @@ class _Owned:
                 max(old.active_at, new.active_at),
                 old.tasks + 1,
                 old.live + live,
+                pinned,
             )  # fmt: skip
         return list(found.values())
+
+    def context(self, context_id: str) -> Context | None:
+        return next((found for found in self.contexts() if found.id == context_id), None)
 
     def find(self, query: TaskQuery) -> TaskPage:
         order, tasks = self.order, self.tasks
@@ -361,8 +370,48 @@ class MemoryStore:
     async def context(self, scope: Scope, context_id: str) -> Context | None:
         self._check()
         owned = self._scopes.get(scope)
-        found = [] if owned is None else owned.contexts()
-        return next((context for context in found if context.id == context_id), None)
+        return None if owned is None else owned.context(context_id)
+
+    async def mark_context(
+        self,
+        scope: Scope,
+        context_id: str,
+        *,
+        touched_at: float | None = None,
+        pinned: bool | None = None,
+    ) -> bool:
+        if await self.context(scope, context_id) is None:
+            return False
+        marks = self._scopes[scope].marks
+        touched, kept = marks.get(context_id, (-inf, False))
+        touched = max(touched, -inf if touched_at is None else touched_at)
+        marks[context_id] = touched, kept if pinned is None else pinned
+        return True
+
+    async def delete_context(self, scope: Scope, context_id: str) -> Context | None:
+        found = await self.context(scope, context_id)
+        if found is not None and not found.live:
+            self._delete_context(scope, context_id)
+        return found
+
+    async def quiet_contexts(
+        self, *, after: float, until: float
+    ) -> Sequence[tuple[Scope, Context]]:
+        self._check()
+        return [
+            (scope, context)
+            for scope, owned in self._scopes.items()
+            for context in owned.contexts()
+            if after < context.active_at <= until
+        ]
+
+    async def delete_task(self, scope: Scope, task_id: str) -> Header | None:
+        task = self._find(scope, task_id)
+        if task is None:
+            return None
+        if task.header.state in TERMINAL:
+            self._delete(TaskRef(scope, task_id))
+        return task.header
 
     def _find(self, scope: Scope, task_id: str) -> _Task | None:
         self._check()
@@ -462,12 +511,16 @@ class MemoryStore:
         limit: int,
     ) -> Pruned:
         self._check()
-        contexts = self._prune_contexts(contexts_before, limit) if contexts_before > NEVER else 0
+        gone = self._prune_contexts(contexts_before, limit) if contexts_before > NEVER else []
         logs = self._prune_events(events_before, limit) if events_before > NEVER else 0
-        oldest = merge(*(self._old(owned, tasks_before) for owned in self._scopes.values()))
+        oldest = merge(*(self._unpinned(owned, tasks_before) for owned in self._scopes.values()))
         refs = [TaskRef(scope, task_id) for _, scope, task_id in islice(oldest, limit)]
+        before = {ref.scope: self._scopes[ref.scope].contexts() for ref in refs}
         for ref in refs:
             self._delete(ref)
+        for scope, contexts in before.items():
+            left = {task.header.context_id for task in self._scopes[scope].tasks.values()}
+            gone += (Gone(scope, c, expired=False) for c in contexts if c.id not in left)
         # Old ones come first (nearly), so the walk ends soon while there is something to delete.
         outdated = (
             (owned, key)
@@ -481,20 +534,23 @@ class MemoryStore:
         for scope, owned in list(self._scopes.items()):
             if not (owned.tasks or owned.sends):
                 del self._scopes[scope]
-        return Pruned(len(refs), len(sends), contexts, logs)
+        return Pruned(len(refs), len(sends), tuple(gone), logs)
 
-    def _prune_contexts(self, before: float, limit: int) -> int:
+    def _prune_contexts(self, before: float, limit: int) -> list[Gone]:
         outdated = [
-            (scope, context.id)
+            Gone(scope, context, expired=True)
             for scope, owned in self._scopes.items()
             for context in owned.contexts()
-            if context.active_at < before and not context.live
+            if context.active_at < before and not (context.live or context.pinned)
         ][:limit]
-        for scope, context_id in outdated:
-            tasks = self._scopes[scope].tasks
-            for task_id in [id for id, t in tasks.items() if t.header.context_id == context_id]:
-                self._delete(TaskRef(scope, task_id))
-        return len(outdated)
+        for gone in outdated:
+            self._delete_context(gone.scope, gone.context.id)
+        return outdated
+
+    def _delete_context(self, scope: Scope, context_id: str) -> None:
+        tasks = self._scopes[scope].tasks
+        for task_id in [id for id, t in tasks.items() if t.header.context_id == context_id]:
+            self._delete(TaskRef(scope, task_id))
 
     def _prune_events(self, before: float, limit: int) -> int:
         outdated = [
@@ -517,9 +573,18 @@ class MemoryStore:
             if header.state in TERMINAL:
                 yield updated_at, header.scope, task_id
 
+    def _unpinned(self, owned: _Owned, before: float) -> Iterable[tuple[float, Scope, str]]:
+        for found in self._old(owned, before):
+            marks = owned.marks.get(owned.tasks[found[2]].header.context_id)
+            if marks is None or not marks[1]:
+                yield found
+
     def _delete(self, ref: TaskRef) -> None:
         owned = self._scopes[ref.scope]
         task = owned.tasks.pop(ref.id)
+        context_id = task.header.context_id
+        if context_id in owned.marks and owned.context(context_id) is None:
+            del owned.marks[context_id]
         owned.displace(task.header.updated_at, ref.id)
         self._disown(task.header)
         for name, due_at in (task.timers or {}).items():

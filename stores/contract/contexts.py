@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ...protocol.types import TaskState
-from ...runtime.ports import Append, Context, Pruned, Segment, TaskQuery
+from ...runtime.ports import Append, Context, Gone, Pruned, Segment, TaskQuery
 from .given import (
     MINE,
     NOW,
@@ -84,7 +84,11 @@ async def check_an_outdated_context_goes_with_its_tasks_but_never_with_a_live_on
         pruned = await store.prune(
             tasks_before=0, sends_before=0, contexts_before=NOW + 2, limit=10
         )
-        assert pruned == Pruned(contexts=2)
+        assert replace(pruned, contexts=()) == Pruned()
+        assert sorted(pruned.contexts, key=lambda gone: gone.context.id) == [
+            Gone(MINE, Context("gone", NOW, NOW + 1, 2, 0), expired=True),
+            Gone(STRANGERS[0], Context("waits", NOW, NOW, 1, 0), expired=True),
+        ]
         left = (await store.tasks(TaskQuery(MINE, 10))).headers
         assert {header.id for header in left} == {"young", "old", "waits", "done"}
         assert await store.load(MINE, "gone-1") is None
@@ -101,7 +105,87 @@ async def check_not_more_contexts_go_than_asked(make: MakeStore) -> None:
             pruned = await store.prune(
                 tasks_before=0, sends_before=0, contexts_before=NOW + 1, limit=2
             )
-            assert pruned == Pruned(contexts=count)
+            assert (len(pruned.contexts), pruned.tasks) == (count, 0)
+
+
+async def check_a_touched_context_is_active_and_a_pinned_one_stays(make: MakeStore) -> None:
+    async with opened(make) as store:
+        for name in ("touched", "pinned", "plain"):
+            task = GivenTask(name, context_id=name, state=_DONE)
+            await committed(store, task.writes(message("a")))
+        theirs = GivenTask("theirs", STRANGERS[0], context_id="pinned", state=_DONE)
+        await committed(store, theirs.writes(message("a")))
+        assert not await store.mark_context(MINE, "nothing", pinned=True)
+        assert not await store.mark_context(STRANGERS[1], "pinned", pinned=True)
+        assert await store.mark_context(MINE, "touched", touched_at=NOW + 5)
+        assert await store.mark_context(MINE, "touched", touched_at=NOW + 4), "it only grows"
+        assert await store.mark_context(MINE, "pinned", pinned=True)
+        assert await store.mark_context(MINE, "pinned", touched_at=NOW - 1)
+        pinned = Context("pinned", NOW, NOW, 1, 0, pinned=True)
+        touched = Context("touched", NOW, NOW + 5, 1, 0)
+        plain = Context("plain", NOW, NOW, 1, 0)
+        assert list(await store.contexts(MINE, limit=9)) == [touched, plain, pinned]
+        quiet = await store.quiet_contexts(after=NOW - 1, until=NOW)
+        assert sorted(quiet, key=lambda found: (found[0], found[1].id)) == [
+            (MINE, pinned), (MINE, plain), (STRANGERS[0], replace(pinned, pinned=False)),
+        ]  # fmt: skip
+        assert list(await store.quiet_contexts(after=NOW, until=NOW + 5)) == [(MINE, touched)]
+
+        pruned = await store.prune(tasks_before=0, sends_before=0, contexts_before=NOW + 5, limit=9)
+        assert {(gone.scope, gone.context.id) for gone in pruned.contexts} == {
+            (MINE, "plain"), (STRANGERS[0], "pinned"),
+        }  # fmt: skip
+        # Its tasks stay by themselves too, for without them it would be gone.
+        pruned = await store.prune(tasks_before=NOW + 9, sends_before=0, limit=9)
+        assert pruned == Pruned(1, contexts=(Gone(MINE, touched, expired=False),))
+        assert await store.mark_context(MINE, "pinned", pinned=False)
+        pruned = await store.prune(tasks_before=NOW + 9, sends_before=0, limit=9)
+        assert pruned.tasks == 1
+        # What was marked is forgotten with it.
+        again = GivenTask("again", context_id="touched", state=_DONE)
+        await committed(store, again.writes(message("a")))
+        assert await store.context(MINE, "touched") == replace(touched, active_at=NOW)
+
+
+async def check_a_context_is_deleted_whole_or_not_at_all(make: MakeStore) -> None:
+    tasks = [
+        GivenTask("a-1", context_id="a", state=_DONE),
+        GivenTask("a-2", context_id="a", state=_DONE),
+        GivenTask("b-1", context_id="b", state=_DONE),
+        GivenTask("b-2", context_id="b", state=_WAITS),
+        GivenTask("theirs", STRANGERS[0], context_id="a", state=_DONE),
+    ]
+    async with opened(make) as store:
+        for task in tasks:
+            await committed(store, task.writes(message("a"), sends=[send(task.header.id.encode())]))
+        assert await store.mark_context(MINE, "a", pinned=True)
+        before = [await everything(store, t.header.scope, t.header.id) for t in tasks[2:]]
+        assert await store.delete_context(MINE, "nothing") is None
+        assert await store.delete_context(STRANGERS[1], "a") is None
+        assert await store.delete_context(MINE, "b") == Context("b", NOW, NOW, 2, 1)
+        assert await store.delete_context(MINE, "a") == Context("a", NOW, NOW, 2, 0, pinned=True)
+        assert await store.context(MINE, "a") is None
+        assert await store.load(MINE, "a-1") is None
+        assert await store.find_send(MINE, b"a-1") is not None
+        after = [await everything(store, t.header.scope, t.header.id) for t in tasks[2:]]
+        assert after == before
+
+
+async def check_only_a_task_that_is_over_is_deleted(make: MakeStore) -> None:
+    over, waits = GivenTask("over", state=_DONE), GivenTask("waits", state=_WAITS)
+    async with opened(make) as store:
+        for task in (over, waits):
+            lines = (message("a"), event("b"))
+            await committed(store, task.writes(*lines, sends=[send(task.header.id.encode())]))
+        before = await everything(store, MINE, "waits")
+        assert await store.delete_task(MINE, "nobody") is None
+        assert await store.delete_task(STRANGERS[0], "over") is None
+        assert await store.delete_task(MINE, "waits") == waits.header
+        assert await store.delete_task(MINE, "over") == over.header
+        assert await everything(store, MINE, "waits") == before
+        assert not any(await everything(store, MINE, "over"))
+        assert await store.find_send(MINE, b"over") is not None
+        assert await store.context(MINE, "context") == Context("context", NOW, NOW, 1, 1)
 
 
 async def check_sends_are_found_by_how_their_keys_begin(make: MakeStore) -> None:

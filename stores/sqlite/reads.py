@@ -36,18 +36,38 @@ HEADER = f"SELECT {_COLUMNS} FROM task WHERE scope = {SCOPE} AND id = ?"
 _LAST = (1 << SHIFT) - 1
 _LONGEST_KEY = 64
 """Bytes of the key of a send."""
-_CONTEXTS = f"""SELECT context_id, min(created_at), max(updated_at) AS active, count(*),
-sum(NOT {OVER}) FROM task WHERE scope = {SCOPE}"""
-OUTDATED = f"max(updated_at) < ? AND sum(NOT {OVER}) = 0"
-"""Of the tasks of one context: that it may go."""
+CONTEXTS = f"""SELECT context_id, min(created_at),
+max(max(updated_at), coalesce(max(touched_at), 0)) AS active, count(*), sum(NOT {OVER}) AS live,
+coalesce(max(pinned), 0) AS kept
+FROM task LEFT JOIN context ON context.scope = task.scope AND context.id = context_id"""
+"""See ``context_of``; to be grouped by context."""
+ONE_CONTEXT = f"{CONTEXTS} WHERE task.scope = ? AND context_id = ? GROUP BY context_id"
+"""Parameters: number of the scope, id."""
+OUTDATED = "active < ? AND live = 0 AND NOT kept"
+"""Of ``CONTEXTS``: that it may go."""
+UNPINNED = """NOT EXISTS (SELECT 1 FROM context WHERE context.scope = task.scope
+AND context.id = context_id AND pinned)"""
+"""Of a task: that its context does not keep it."""
 FOLDED = f"updated_at < ? AND {OVER} AND folded > 1 AND floor < folded"
 """Of a task: that its events may go."""
+
+
+def context_of(row: Row) -> Context:
+    """Make a context of a row of ``CONTEXTS``."""
+    context_id, created_at, active_at, tasks, live, pinned = row
+    return Context(context_id, created_at, active_at, tasks, live, bool(pinned))
 
 
 def header_of(scope: Scope, row: Row) -> Header:
     """Make a header of a row of ``HEADER``."""
     _, task_id, context_id, state, *rest = row
     return Header(task_id, scope, context_id, STATES[state], *rest)
+
+
+def scope_of(db: sqlite3.Connection, number: int) -> Scope:
+    """Read the scope that a number stands for."""
+    row = db.execute("SELECT tenant, agent, owner FROM scope WHERE id = ?", (number,)).fetchone()
+    return Scope(*row)
 
 
 @contextmanager
@@ -86,18 +106,39 @@ class Reads:
     ) -> Sequence[Context]:
         having = "" if after is None else "HAVING (active, context_id) < (?, ?)"
         rows = db.execute(
-            f"{_CONTEXTS} GROUP BY context_id {having} "
+            f"{CONTEXTS} WHERE task.scope = {SCOPE} GROUP BY context_id {having} "
             "ORDER BY active DESC, context_id DESC LIMIT ?",
             (self._deployment, *scope, *(after or ()), limit),
         )
-        return [Context(*row) for row in rows]
+        return [context_of(row) for row in rows]
 
     def context(self, db: sqlite3.Connection, scope: Scope, context_id: str) -> Context | None:
         row = db.execute(
-            f"{_CONTEXTS} AND context_id = ? GROUP BY context_id",
+            f"{CONTEXTS} WHERE task.scope = {SCOPE} AND context_id = ? GROUP BY context_id",
             (self._deployment, *scope, context_id),
         ).fetchone()
-        return None if row is None else Context(*row)
+        return None if row is None else context_of(row)
+
+    def quiet_contexts(
+        self, db: sqlite3.Connection, after: float, until: float
+    ) -> Sequence[tuple[Scope, Context]]:
+        found = []
+        with _reading(db):
+            # Scope by scope: no index knows the tasks of all scopes by time.
+            places = db.execute(
+                "SELECT DISTINCT scope.id, context_id FROM scope CROSS JOIN task ON task.scope = "
+                "scope.id AND updated_at > ? AND updated_at <= ? WHERE scope.deployment = ? UNION "
+                "SELECT scope, context.id FROM context JOIN scope ON scope.id = scope "
+                "WHERE touched_at > ? AND touched_at <= ? AND deployment = ?",
+                (after, until, self._deployment) * 2,
+            ).fetchall()
+            for place in places:
+                row = db.execute(
+                    f"{ONE_CONTEXT} HAVING active > ? AND active <= ?", (*place, after, until)
+                ).fetchone()
+                if row is not None:
+                    found.append((scope_of(db, place[0]), context_of(row)))
+        return found
 
     def outdated(
         self, db: sqlite3.Connection, contexts_before: float, events_before: float, limit: int
@@ -106,13 +147,17 @@ class Reads:
         here, where it keeps nobody from writing."""
         contexts: Sequence[tuple[int, str]] = ()
         if contexts_before > NEVER:
-            contexts = db.execute(
-                "SELECT task.scope, task.context_id FROM task JOIN (SELECT DISTINCT scope, "
-                f"context_id FROM task WHERE deployment = ? AND updated_at < ? AND {OVER}) AS old "
-                "ON task.scope = old.scope AND task.context_id = old.context_id "
-                f"GROUP BY 1, 2 HAVING {OUTDATED} LIMIT ?",
-                (self._deployment, contexts_before, contexts_before, limit),
-            ).fetchall()
+            contexts = [
+                place
+                for place in db.execute(
+                    "SELECT DISTINCT scope, context_id FROM task WHERE deployment = ? "
+                    f"AND updated_at < ? AND {OVER}",
+                    (self._deployment, contexts_before),
+                )
+                if db.execute(
+                    f"{ONE_CONTEXT} HAVING {OUTDATED}", (*place, contexts_before)
+                ).fetchone()
+            ][:limit]
         numbers: Sequence[int] = ()
         if events_before > NEVER:
             found = db.execute(

@@ -129,7 +129,19 @@ CREATE TABLE node (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+CREATE TABLE context (
+    scope INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    touched_at REAL NOT NULL,
+    pinned INTEGER NOT NULL,
+    PRIMARY KEY (scope, id)
+) WITHOUT ROWID;
+"""
+"""Of contexts that a program has touched or pinned; what else there is to know of one, its tasks
+tell."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 """Scripts in order, forward only: the file's version is the number of those it has seen."""
 
 

@@ -16,6 +16,7 @@ from ...runtime.ports import (
     DueTimer,
     Entry,
     EventPage,
+    Gone,
     Header,
     Loaded,
     Outcome,
@@ -213,6 +214,29 @@ class SQLiteStore:
     async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
         return await self._read(Reads.as_of, scope, task_id, generation)
 
+    async def mark_context(
+        self,
+        scope: Scope,
+        context_id: str,
+        *,
+        touched_at: float | None = None,
+        pinned: bool | None = None,
+    ) -> bool:
+        return await self._write(
+            self._writes.mark_context, scope, context_id, touched_at or 0.0, pinned
+        )
+
+    async def delete_context(self, scope: Scope, context_id: str) -> Context | None:
+        return await self._write(self._writes.delete_context, scope, context_id)
+
+    async def quiet_contexts(
+        self, *, after: float, until: float
+    ) -> Sequence[tuple[Scope, Context]]:
+        return await self._read(Reads.quiet_contexts, after, until)
+
+    async def delete_task(self, scope: Scope, task_id: str) -> Header | None:
+        return await self._write(self._writes.delete_task, scope, task_id)
+
     async def header(self, scope: Scope, task_id: str) -> Header | None:
         return await self._read(Reads.header, scope, task_id)
 
@@ -291,7 +315,8 @@ class SQLiteStore:
         events_before: float = NEVER,
         limit: int,
     ) -> Pruned:
-        contexts, logs = 0, 0
+        contexts: Sequence[Gone] = ()
+        logs = 0
         if max(contexts_before, events_before) > NEVER:
             places, numbers = await self._read(
                 Reads.outdated, contexts_before, events_before, limit
@@ -301,4 +326,4 @@ class SQLiteStore:
             if numbers:
                 logs = await self._write(self._writes.prune_events, numbers, events_before)
         pruned = await self._write(self._writes.prune, tasks_before, sends_before, limit)
-        return Pruned(pruned.tasks, pruned.sends, contexts, logs)
+        return Pruned(pruned.tasks, pruned.sends, (*contexts, *pruned.contexts), logs)

@@ -7,8 +7,7 @@ kind by row kind: two dozen statements for a batch, however many appends are in 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from ...runtime.call import Scope
 from ...runtime.ports import (
@@ -20,16 +19,16 @@ from ...runtime.ports import (
     Header,
     Kind,
     Outcome,
-    OutcomeUnknownError,
-    Pruned,
     SendRecord,
     TaskRef,
     Timer,
     Verdict,
 )
-from .reads import FOLDED, HEADER, OUTDATED, SCOPE, header_of
+from .deletes import Deletes
+from .reads import HEADER, SCOPE, header_of
 from .rows import Row, read, write
 from .schema import OVER, SHIFT, STATE_NUMBERS
+from .transactions import transaction
 
 _SCOPES_KEPT = 10_000
 
@@ -107,7 +106,7 @@ class _Plan:
                 (self.messages if kind is Kind.MESSAGE else self.records).append(row)
 
 
-class Writes:
+class Writes(Deletes):
     """The writing half of the store."""
 
     def __init__(self, deployment: str) -> None:
@@ -349,82 +348,3 @@ class Writes:
                 (timer.name, self._deployment, timer.due_at, self._deployment, *ref.scope, ref.id),
             ).rowcount
         return changed > 0
-
-    # --- time -----------------------------------------------------------------------------------
-
-    def prune(
-        self, db: sqlite3.Connection, tasks_before: float, sends_before: float, limit: int
-    ) -> Pruned:
-        with transaction(db):
-            found = db.execute(
-                f"SELECT number FROM task WHERE deployment = ? AND updated_at < ? AND {OVER} "
-                "ORDER BY updated_at, id LIMIT ?",
-                (self._deployment, tasks_before, limit),
-            ).fetchall()
-            for (number,) in found:
-                _delete(db, number)
-            sends = db.execute(
-                "DELETE FROM send WHERE number IN (SELECT number FROM send WHERE deployment = ? "
-                "AND created_at < ? ORDER BY created_at LIMIT ?)",
-                (self._deployment, sends_before, limit),
-            ).rowcount
-        return Pruned(len(found), sends)
-
-    def prune_contexts(
-        self, db: sqlite3.Connection, contexts: Sequence[tuple[int, str]], before: float
-    ) -> int:
-        """Delete those that are still as old as they were when they were found."""
-        pruned = 0
-        with transaction(db):
-            for place in contexts:
-                of = "FROM task WHERE scope = ? AND context_id = ?"
-                outdated = f"SELECT 1 {of} GROUP BY scope HAVING {OUTDATED}"
-                if db.execute(outdated, (*place, before)).fetchone() is not None:
-                    for (number,) in db.execute(f"SELECT number {of}", place).fetchall():
-                        _delete(db, number)
-                    pruned += 1
-        return pruned
-
-    def prune_events(self, db: sqlite3.Connection, numbers: Sequence[int], before: float) -> int:
-        pruned = 0
-        with transaction(db):
-            for number in numbers:
-                row = db.execute(
-                    f"UPDATE task SET floor = folded WHERE number = ? AND {FOLDED} RETURNING floor",
-                    (number, before),
-                ).fetchone()
-                if row is not None:
-                    first = number << SHIFT
-                    db.execute(
-                        "DELETE FROM event WHERE key BETWEEN ? AND ?", (first, first + row[0])
-                    )
-                    pruned += 1
-        return pruned
-
-
-def _delete(db: sqlite3.Connection, number: int) -> None:
-    """A task and all that is its own."""
-    keys = (number << SHIFT, (number + 1 << SHIFT) - 1)
-    for table in ("event", "message", "record", "segment"):
-        db.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", keys)
-    db.execute("DELETE FROM timer WHERE task = ?", (number,))
-    db.execute("DELETE FROM task WHERE number = ?", (number,))
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All of it or nothing. A commit that fails leaves open which."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if db.in_transaction:  # SQLite itself rolls back when the disk is full
-            db.execute("ROLLBACK")
-        raise
-    try:
-        db.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise OutcomeUnknownError(
-            f"the commit failed ({error}): read again to know what was written, and look after "
-            "the disk"
-        ) from error

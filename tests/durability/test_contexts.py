@@ -5,9 +5,11 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from greenroom import Agent, Message, Part, Role, TaskContext, TaskState
+from greenroom import Agent, Message, Part, Role, RuntimeSettings, TaskContext, TaskState
+from greenroom.protocol.errors import TaskNotFoundError
 from greenroom.protocol.types import Task
 from greenroom.runtime.call import Principal, Scope
+from greenroom.runtime.contexts import ContextEvent, Contexts, NotOverError
 
 from ..support.drive import Caller, KeptStore, result, running, settle, user
 
@@ -85,6 +87,147 @@ async def test_an_expired_context_goes_with_its_tasks_and_can_be_begun_anew() ->
         again = await contexts.get(SCOPE, "gone")
         assert again is not None
         assert again.tasks == 1
+
+
+def fail(event: ContextEvent) -> None:
+    raise LookupError(event.kind)
+
+
+class Heard:
+    """What a listener was told: (kind, context, tasks)."""
+
+    def __init__(self, contexts: Contexts) -> None:
+        self.events: list[ContextEvent] = []
+        contexts.listen(self.events.append)
+
+    def take(self) -> list[tuple[str, str, int]]:
+        told: list[tuple[str, str, int]] = [
+            (event.kind, event.context.id, event.context.tasks) for event in self.events
+        ]
+        self.events.clear()
+        return told
+
+
+async def test_a_touched_context_lives_on_and_a_pinned_one_for_ever() -> None:
+    settings = RuntimeSettings(
+        context_retention=3600.0, task_retention=7200.0, context_idle=600.0, sweep_every=50.0
+    )
+    async with running(clerk(), settings=settings) as peer:
+        contexts, ann = peer.runtime.contexts, Caller(peer.runtime, principal=ANN)
+        tasks = {name: await ann.send("a", context=name) for name in ("plain", "held", "pinned")}
+        for mark in (contexts.touch, contexts.pin, contexts.unpin):
+            assert not await mark(SCOPE, "unknown")
+            assert not await mark(Scope("", "clerk", "bob"), "held")
+        assert await contexts.pin(SCOPE, "pinned")
+        await anyio.sleep(3000)
+        assert [found.id for found in await contexts.list(SCOPE, idle=True)] == [
+            "plain", "pinned", "held",
+        ]  # fmt: skip
+        assert await contexts.touch(SCOPE, "held")
+        assert [found.id for found in await contexts.list(SCOPE, idle=True)] == ["plain", "pinned"]
+        await anyio.sleep(1000)
+        assert [found.id for found in await contexts.list(SCOPE)] == ["held", "pinned"]
+        await anyio.sleep(86_400)
+        pinned = await contexts.get(SCOPE, "pinned")
+        assert pinned is not None
+        assert pinned.pinned
+        assert [found.id for found in await contexts.list(SCOPE)] == ["pinned"]
+        assert await peer.runtime.results.by_task(SCOPE, tasks["pinned"].id) is not None
+        assert await contexts.unpin(SCOPE, "pinned")
+        await anyio.sleep(200)
+        assert await contexts.get(SCOPE, "pinned") is None
+        assert await peer.runtime.results.by_task(SCOPE, tasks["pinned"].id) is None
+
+
+async def test_a_context_is_deleted_with_its_tasks_unless_one_is_not_over() -> None:
+    async with running(clerk()) as peer:
+        contexts, ann = peer.runtime.contexts, Caller(peer.runtime, principal=ANN)
+        done = await ann.send(user("a", id="m", context_id="trip"))
+        asked = await ann.send("ask", context="trip")
+        other = await ann.send("b", context="other")
+        assert await contexts.pin(SCOPE, "trip")
+        with pytest.raises(NotOverError, match="1 of the 2 tasks"):
+            await contexts.delete(SCOPE, "trip")
+        assert (await ann.get(done.id)).status.state is TaskState.COMPLETED
+        await ann.cancel(asked.id)
+        assert not await contexts.delete(Scope("", "clerk", "bob"), "trip")
+        assert await contexts.delete(SCOPE, "trip")
+        assert not await contexts.delete(SCOPE, "trip")
+        for task in (done, asked):
+            with pytest.raises(TaskNotFoundError):
+                await ann.get(task.id)
+        with pytest.raises(TaskNotFoundError):  # what it asked for was done once, and is gone
+            await ann.send(user("a", id="m", context_id="trip"))
+        assert await contexts.get(SCOPE, "trip") is None
+        assert (await ann.get(other.id)).id == other.id
+        # Who names it later begins it anew.
+        assert (await ann.send("c", context="trip")).context_id == "trip"
+        trip = await contexts.get(SCOPE, "trip")
+        assert trip is not None
+        assert (trip.tasks, trip.pinned) == (1, False)
+
+
+async def test_what_happens_to_contexts_is_told() -> None:
+    store = KeptStore()
+    settings = RuntimeSettings(context_retention=3600.0, context_idle=600.0)
+    async with running(clerk(), store=store, settings=settings) as peer:
+        contexts, ann = peer.runtime.contexts, Caller(peer.runtime, principal=ANN)
+        heard = Heard(contexts)
+        contexts.listen(fail)  # it harms nobody
+        await anyio.sleep(0.5)  # between two sweeps
+        await ann.send("a", context="trip")
+        asked = await ann.send("ask", context="trip")
+        await anyio.sleep(2)
+        assert heard.take() == [("created", "trip", 2)]
+        await ann.send("b", context="trip")
+        await anyio.sleep(2)
+        assert heard.take() == []
+        await ann.send("Ada", task=asked.id)
+        await anyio.sleep(2)
+        assert heard.take() == [("completed", "trip", 3)]
+        await anyio.sleep(500)
+        assert await contexts.touch(SCOPE, "trip")
+        await anyio.sleep(500)
+        assert heard.take() == []
+        await anyio.sleep(200)
+        assert heard.take() == [("idle", "trip", 3)]
+    # Another process takes it from there.
+    async with running(clerk(), store=store, settings=settings) as peer:
+        contexts, ann = peer.runtime.contexts, Caller(peer.runtime, principal=ANN)
+        heard = Heard(contexts)
+        await anyio.sleep(1000.5)
+        assert heard.take() == []
+        await ann.send("c", context="trip")
+        await anyio.sleep(700)
+        assert heard.take() == [("completed", "trip", 4), ("idle", "trip", 4)]
+        await anyio.sleep(3600)
+        event = heard.events[0]
+        assert event.scope == SCOPE
+        assert event.at - event.context.created_at > 3600
+        assert heard.take() == [("expired", "trip", 4), ("pruned", "trip", 4)]
+        await ann.send("a", context="again")
+        assert await contexts.delete(SCOPE, "again")
+        single = await ann.send("a", context="single")
+        assert await peer.runtime.results.delete(SCOPE, single.id)
+        await anyio.sleep(10)
+        assert heard.take() == [("pruned", "again", 1), ("pruned", "single", 1)]
+        counted = peer.runtime.statistics()
+        assert (counted["contexts_expired_total"], counted["contexts_pruned_total"]) == (1, 3)
+
+
+async def test_a_result_is_deleted_once_its_task_is_over() -> None:
+    async with running(clerk()) as peer:
+        results, ann = peer.runtime.results, Caller(peer.runtime, principal=ANN)
+        task = await ann.send(user("ask", id="m"))
+        with pytest.raises(NotOverError):
+            await results.delete(SCOPE, task.id)
+        assert result(await ann.send("Ada", task=task.id)) == "Hello Ada"
+        assert not await results.delete(Scope("", "clerk", "bob"), task.id)
+        assert await results.delete(SCOPE, task.id)
+        assert not await results.delete(SCOPE, task.id)
+        assert await results.by_task(SCOPE, task.id) is None
+        assert await results.by_message(SCOPE, "m") is None
+        assert (await ann.list()).total_size == 0
 
 
 async def test_results_are_found_by_task_and_by_message_after_a_restart() -> None:

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from greenroom.protocol.types import TaskState
 from greenroom.runtime.call import Scope
 from greenroom.runtime.ports import (
+    NEVER,
     Append,
     Entry,
     Header,
@@ -141,14 +142,39 @@ class StoresAgree(RuleBasedStateMachine):
         self.nodes.add(node)
         self.agree(lambda store: store.retire(node, now=0.0))
 
-    @rule(tasks_before=times, sends_before=times)
-    def prune(self, tasks_before: float, sends_before: float) -> None:
-        self.agree(
-            lambda store: store.prune(
-                tasks_before=tasks_before, sends_before=sends_before, limit=1000
+    @rule(tasks_before=times, sends_before=times, contexts_before=times | st.just(NEVER))
+    def prune(self, tasks_before: float, sends_before: float, contexts_before: float) -> None:
+        async def prune(store: Store) -> Any:
+            pruned = await store.prune(
+                tasks_before=tasks_before,
+                sends_before=sends_before,
+                contexts_before=contexts_before,
+                limit=1000,
             )
-        )
+            gone = sorted((*g.scope, g.context.id, repr(g)) for g in pruned.contexts)
+            return gone, msgspec.structs.replace(pruned, contexts=())
+
+        self.agree(prune)
         self.refresh()
+
+    @rule(scope=scopes, context=ids, at=st.none() | times, pinned=st.none() | st.booleans())
+    def mark(self, scope: Scope, context: str, at: float | None, pinned: bool | None) -> None:
+        self.agree(lambda s: s.mark_context(scope, context, touched_at=at, pinned=pinned))
+
+    @rule(scope=scopes, name=ids, whole=st.booleans())
+    def delete(self, scope: Scope, name: str, whole: bool) -> None:
+        self.agree(lambda s: s.delete_context(scope, name) if whole else s.delete_task(scope, name))
+        self.refresh()
+
+    @rule(scope=scopes, name=ids, after=times, until=times)
+    def read_contexts(self, scope: Scope, name: str, after: float, until: float) -> None:
+        async def quiet(store: Store) -> list[Any]:
+            found = await store.quiet_contexts(after=after, until=until)
+            return sorted((*owner, context.id, repr(context)) for owner, context in found)
+
+        self.agree(quiet)
+        self.agree(lambda s: s.contexts(scope, limit=3))
+        self.agree(lambda s: s.context(scope, name))
 
     @rule()
     def restart(self) -> None:

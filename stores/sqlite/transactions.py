@@ -1,0 +1,28 @@
+"""All of it or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...runtime.ports import OutcomeUnknownError
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of it or nothing. A commit that fails leaves open which."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:  # SQLite itself rolls back when the disk is full
+            db.execute("ROLLBACK")
+        raise
+    try:
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise OutcomeUnknownError(
+            f"the commit failed ({error}): read again to know what was written, and look after "
+            "the disk"
+        ) from error
