@@ -59,6 +59,9 @@ _decode_status = msgspec.json.Decoder(TaskStatus).decode
 
 UNBLOCK = "unblock"
 """The timer of a task that is blocked."""
+CANCEL = "cancel"
+"""The timer that the command line sets."""
+DEADLINE = "deadline"
 
 
 class Actor(Committing):
@@ -96,7 +99,7 @@ class Actor(Committing):
         if send is not None:
             self._sends.append(send)
         if self.agent.deadline is not None:
-            self.set_timer(Timer("deadline", self.created_at + self.agent.deadline))
+            self.set_timer(Timer(DEADLINE, self.created_at + self.agent.deadline))
         if self.execution is not None:
             self.set_status(TaskState.WORKING)
 
@@ -279,10 +282,11 @@ class Actor(Committing):
         self.clear_timer(timer.name)
         if self.state.terminal:
             return
-        if timer.name == "deadline":
+        if timer.name == DEADLINE:
             self.cancel(Reason.DEADLINE)
-        elif timer.name == "cancel":  # from the command line
-            self.cancel(Reason.USER)
+        elif timer.name == CANCEL:
+            log.info("task %s is canceled by the operator", self.id)
+            self.cancel(Reason.OPERATOR)
         elif timer.name == UNBLOCK:
             if self.blocked:
                 self.set_timer(
@@ -434,4 +438,6 @@ class Actor(Committing):
         )
 
 
-__all__ = ["ROOT", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Op", "Wait"]
+__all__ = [
+    "CANCEL", "DEADLINE", "ROOT", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Op", "Wait",
+]  # fmt: skip

@@ -6,9 +6,11 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a handler was cancelled. Only ``USER`` and ``DEADLINE`` may end a task."""
+    """Why a handler was cancelled. Only ``USER``, ``OPERATOR`` and ``DEADLINE`` end a task."""
 
     USER = "user"
+    OPERATOR = "operator"
+    """By ``greenroom tasks cancel``."""
     DEADLINE = "deadline"
     SHUTDOWN = "shutdown"
     LEASE_LOST = "lease lost"
@@ -17,10 +19,14 @@ class Reason(StrEnum):
     @property
     def ends(self) -> bool:
         """Whether the task is over; else it goes on later, from its journal."""
-        return self is Reason.USER or self is Reason.DEADLINE
+        return self in TOLD
 
 
-TOLD = {Reason.USER: "Canceled by the client.", Reason.DEADLINE: "Out of time."}
+TOLD = {
+    Reason.USER: "Canceled by the client.",
+    Reason.OPERATOR: "Canceled by the operator.",
+    Reason.DEADLINE: "Out of time.",
+}
 """What the last status says, for the reasons that may end a task."""
 
 

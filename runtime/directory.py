@@ -47,13 +47,16 @@ class Directory:
             raise TaskNotFoundError(taskId=task_id)
         return self.wake(loaded)
 
-    def wake(self, loaded: Loaded) -> Actor:
-        """Make the actor of a stored task and put it into the directory."""
+    def wake(self, loaded: Loaded, *, ends: bool = False) -> Actor:
+        """Make the actor of a stored task and put it into the directory. One that ``ends`` is not
+        started again: whatever it was at, it is to be no more."""
         header = loaded.header
         actor = Actor.wake(self._system, self.agents[header.scope.agent], loaded)
         if not header.state.terminal:
             self._system.actors[actor.id] = actor
-            if header.state.interrupted and not header.node:
+            if ends:
+                pass
+            elif header.state.interrupted and not header.node:
                 actor.open_ask = Ledger.open_ask(loaded.entries)
                 actor.entries = loaded.entries
                 actor.quiet()

@@ -12,7 +12,7 @@ from math import inf, nextafter
 
 import anyio
 
-from .actor import UNBLOCK, Actor
+from .actor import CANCEL, DEADLINE, UNBLOCK, Actor
 from .contexts import Contexts
 from .directory import Directory
 from .ports import NEVER, DueTimer, TaskRef
@@ -52,6 +52,7 @@ class Housekeeping:
         while True:
             busy = False
             try:
+                await self.end(CANCEL, DEADLINE)
                 await self.look_after_strays()
                 busy = await self.take_up_orphans()
                 busy = await self.fire_timers() or busy
@@ -100,15 +101,34 @@ class Housekeeping:
         if room <= 0:
             return False
         refs = await system.store.orphans(now=system.now(), limit=limit, agents=self._agents)
-        taken = 0
+        taken = failed = 0
         for ref in refs:
-            if ref.id not in system.actors and await self._wake(ref) is not None:
-                taken += 1
+            if ref.id in system.actors or (actor := await self._wake(ref)) is None:
+                continue
+            if actor.committed is not None and actor.committed.state.terminal:
+                continue  # it ended meanwhile
+            taken += 1
+            failed += actor.state.terminal
         self.recovered += taken
         if taken:
-            log.info("%d tasks of nodes that are gone were taken up", taken)
+            log.info(
+                "tasks taken up from processes that are gone: %d go on, %d failed",
+                taken - failed, failed,
+            )  # fmt: skip
             await system.journal.caught_up()
         return taken > 0 and len(refs) == limit
+
+    async def end(self, *names: str) -> None:
+        """Carry out commands and deadlines, by the names of their timers: those that came while
+        nobody served count for more than what recovery or another timer makes of a task."""
+        system = self._system
+        for name in names:
+            while True:
+                due = await system.store.due(
+                    now=system.now(), limit=BATCH, agents=self._agents, name=name
+                )
+                if await self._fire(due) < BATCH:
+                    break
 
     async def fire_timers(self) -> bool:
         """Wake the tasks whose durable timers are due; whether there may be more."""
@@ -137,7 +157,7 @@ class Housekeeping:
         """Wake tasks by their timers; how many could be woken."""
         fired = 0
         for item in due:
-            actor = await self._wake(item.ref)
+            actor = await self._wake(item.ref, ends=item.timer.name in (CANCEL, DEADLINE))
             if actor is not None:
                 actor.timer_due(item.timer)
                 fired += 1
@@ -168,7 +188,7 @@ class Housekeeping:
             log.info("%d contexts expired; their tasks were deleted", expired)
         return pruned.tasks + pruned.sends >= BATCH or BATCH in (expired, pruned.logs)
 
-    async def _wake(self, ref: TaskRef) -> Actor | None:
+    async def _wake(self, ref: TaskRef, *, ends: bool = False) -> Actor | None:
         """The actor of a task, awake; ``None`` if it cannot be woken now."""
         system = self._system
         actor = system.actors.get(ref.id)
@@ -182,7 +202,7 @@ class Housekeeping:
             loaded = await system.store.load(ref.scope, ref.id)
             if loaded is None:
                 return None
-            return system.actors.get(ref.id) or self._directory.wake(loaded)
+            return system.actors.get(ref.id) or self._directory.wake(loaded, ends=ends)
         except Exception:
             log.exception("task %s cannot be woken; it is passed over for a while", ref.id)
             self._passed[ref] = system.now() + _PASSED_OVER

@@ -55,7 +55,9 @@ def recover(actor: Actor, loaded: Loaded) -> None:
             Entry(0, Kind.MESSAGE, msgspec.json.encode(began.message)),
             Entry(0, Kind.RECORD, call_record(sender)),
         ]
-    log.info("task %s is taken up again (%s, attempt %d)", actor.id, policy, actor.attempts)
+    if loaded.header.node:
+        again = f", attempt {actor.attempts} to come further" if actor.attempts > 1 else ""
+        log.info("task %s is taken up again (%s%s)", actor.id, policy, again)
     if actor.state is TaskState.SUBMITTED or blocked:
         actor.set_status(TaskState.WORKING)  # what it said of the block is so no more
     actor.touch()  # who else looks must find the task taken

@@ -23,6 +23,7 @@ from ..protocol.errors import (
 from ..protocol.operations import Operation
 from ..protocol.signing import sign
 from ..protocol.types import AgentCard, AgentInterface
+from .actor import CANCEL
 from .agent import Agent
 from .audit import entry_of
 from .call import ANONYMOUS, Call, Principal, Scope
@@ -149,6 +150,7 @@ class Runtime:
             for background in self.gate.security.background:
                 root.start_soon(background, name="security")
             self.system.tracing = tracing()
+            await self.housekeeping.end(CANCEL)  # before a caller can wake what is to end
             self.ready = True
             self._exit = stack.pop_all()
         return self

@@ -20,6 +20,7 @@ import anyio
 import msgspec
 
 from .protocol.types import Message, Part, StreamResponse, TaskState, TaskStatus
+from .runtime.actor import CANCEL
 from .runtime.ledger import Record
 from .runtime.ports import Entry, Header, Kind, Store, StoreError, TaskQuery, TaskRef, Timer
 
@@ -168,7 +169,7 @@ async def _show(store: Store, parsed: argparse.Namespace) -> int:
     _say(f"context {header.context_id}, created {_time(header.created_at)}")
     _say(
         f"generation {header.generation}, run {header.run} of handler {header.handler}, "
-        f"started {_number(max(1, header.attempts), 'time')}, "
+        + (f"attempt {header.attempts} to come further, " if header.attempts > 1 else "")
         + (f"at work on node {header.node}" if header.node else "at work nowhere")
     )
     if header.blocked:
@@ -252,7 +253,7 @@ def _time(seconds: float) -> str:
 
 async def _cancel(store: Store, parsed: argparse.Namespace) -> int:
     header = await _find(store, parsed.id)
-    if not await store.remind(TaskRef(header.scope, header.id), Timer("cancel", time.time())):
+    if not await store.remind(TaskRef(header.scope, header.id), Timer(CANCEL, time.time())):
         raise ValueError(f"task {header.id} is {_word(header.state)} already")
     _say(f"task {header.id} will be canceled by the server, within a second or when it starts")
     return 0

@@ -18,10 +18,10 @@ from greenroom.protocol.types import Part
 from greenroom.runtime.call import Scope
 from greenroom.runtime.cancel import StepFailed
 from greenroom.runtime.durable import Retry, step_info
-from greenroom.runtime.ports import Kind, SendRecord
+from greenroom.runtime.ports import Kind, SendRecord, TaskRef, Timer
 
 from ..support.crash import copy_of
-from ..support.drive import KeptStore, result, running, said, settle, user
+from ..support.drive import START, KeptStore, result, running, said, settle, user
 
 pytestmark = pytest.mark.anyio
 
@@ -669,6 +669,42 @@ async def test_only_the_client_and_the_deadline_end_a_task() -> None:
         assert "time" in said(await peer.get(last))
     assert reasons[:3] == ["user", "shutdown", "lease lost"]
     assert "deadline" in reasons
+
+
+@pytest.mark.parametrize("text", ["plain", "step", "sleep"])
+async def test_what_came_while_nobody_served_counts_for_more_than_recovery(text: str) -> None:
+    """An operator's cancel, and a deadline; however much else is due and is found first."""
+    started: list[str] = []
+
+    async def handler(ctx: TaskContext) -> str:
+        started.append(ctx.text)
+        if ctx.text == "step":
+            await ctx.step(anyio.sleep, 1000)
+        await ctx.sleep(1000) if ctx.text == "sleep" else await anyio.sleep(1000)
+        return "done"
+
+    store = KeptStore()
+    async with running(agent_of(handler), store=store) as peer:
+        others = [(await peer.send("sleep", now=True)).id for _ in range(150)]
+        task = (await peer.send(text, now=True)).id
+        late = (await peer.send(text, now=True)).id
+        await anyio.sleep(1)
+    started.clear()
+    scope = Scope("", "one", "anonymous")
+    for other in others:
+        assert await store.remind(TaskRef(scope, other), Timer("sleep/1", START - 2))
+    assert await store.remind(TaskRef(scope, task), Timer("cancel", START - 1))
+    assert await store.remind(TaskRef(scope, late), Timer("deadline", START - 1))
+    async with running(agent_of(handler), store=store) as peer:
+        found = await peer.over(task)
+        await anyio.sleep(5)
+        dated = await peer.over(late)
+        assert (found.status.state, said(found)) == (
+            TaskState.CANCELED, "Canceled by the operator.",
+        )  # fmt: skip
+        assert (dated.status.state, said(dated)) == (TaskState.CANCELED, "Out of time.")
+    assert set(started) <= {"sleep"}
+    assert len(started) <= 150
 
 
 async def test_deadlines_and_sleeps_outlive_the_process() -> None:

@@ -49,6 +49,8 @@ def test_tasks_are_listed_shown_canceled_and_pruned(
             assert "will be canceled" in told
             ended = await peer.until(waiting.id, lambda task: task.status.state.terminal)
             assert ended.status.state is TaskState.CANCELED
+            assert ended.status.message is not None
+            assert ended.status.message.text == "Canceled by the operator."
             return done, ended
 
     done, canceled = anyio.run(serve)
@@ -87,7 +89,9 @@ def test_one_is_not_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
     done = anyio.run(serve)
     assert main(["tasks", "show", path, done.id]) == 0
-    assert "started 1 time, " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert ", run 1 of handler " in told
+    assert "attempt" not in told, "it counts what did not come further, not what was started"
     assert main(["tasks", "prune", path, "--older", "0s"]) == 0
     assert capsys.readouterr().out == "1 task deleted\n"
 
