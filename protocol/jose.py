@@ -8,8 +8,10 @@ algorithms and ``none`` do not exist; nothing in a header leads to a key but its
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Collection, Iterable, Mapping
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -30,6 +32,8 @@ _KINDS: dict[str, tuple[str, str]] = {
 }
 ALGORITHMS = frozenset(_KINDS)
 _RSA_BITS = 2048
+# Its two signs for the two of base64, which are not its own: strict decoding refuses what is left.
+_URL_SAFE = bytes.maketrans(b"-_+/=", b"+/!!!")
 _THUMBPRINT = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 
 
@@ -50,7 +54,7 @@ class Token(Struct, frozen=True):
     """A compact JWS taken apart, not yet believed."""
 
     text: str
-    header: dict[str, Any]
+    header: Mapping[str, Any]
     payload: bytes
 
     @property
@@ -71,11 +75,9 @@ def b64(data: bytes) -> str:
 
 def unb64(text: str) -> bytes:
     """The bytes of unpadded base64url; raises JoseError for anything else."""
-    raw = text.encode("ascii", "replace")
-    if raw.strip(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"):
-        raise JoseError("not base64url")
     try:
-        return urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
+        raw = text.encode("ascii").translate(_URL_SAFE)
+        return a2b_base64(raw + b"=" * (-len(raw) % 4), strict_mode=True)
     except ValueError:
         raise JoseError("not base64url") from None
 
@@ -88,8 +90,9 @@ def parse(text: str) -> Token:
     return Token(text, header_of(parts[0]), unb64(parts[1]))
 
 
-def header_of(protected: str) -> dict[str, Any]:
-    """Return a protected header; raises JoseError."""
+@lru_cache(maxsize=64)
+def header_of(protected: str) -> Mapping[str, Any]:
+    """Return a protected header; raises JoseError. Remembered: tokens of one key have the same."""
     try:
         header = msgspec.json.decode(unb64(protected))
     except (ValueError, msgspec.MsgspecError, RecursionError):
@@ -103,18 +106,23 @@ def header_of(protected: str) -> dict[str, Any]:
 
 def verify(token: Token, keys: Iterable[Key], algorithms: Collection[str]) -> Key:
     """Return the key that made the signature; raises JoseError if none of ``keys`` did."""
-    from jwt import get_algorithm_by_name
-
     algorithm = token.algorithm
     if algorithm not in algorithms or algorithm not in ALGORITHMS:
         raise JoseError("its algorithm is not accepted")
     signed, _, signature = token.text.rpartition(".")
     message, proof = signed.encode("ascii"), unb64(signature)
-    check = get_algorithm_by_name(algorithm).verify
+    check = _checker(algorithm)
     for key in keys:
         if algorithm in key.algorithms and check(message, key.public, proof):
             return key
     raise JoseError("its signature does not verify")
+
+
+@cache
+def _checker(algorithm: str) -> Callable[[bytes, Any, bytes], bool]:
+    from jwt import get_algorithm_by_name
+
+    return get_algorithm_by_name(algorithm).verify
 
 
 # --- keys ---------------------------------------------------------------------------------------
@@ -164,6 +172,14 @@ def _checked(jwk: dict[str, Any]) -> Key:
     if key is None:
         raise JoseError("use an EC P-256 or P-384, RSA (2048 bits or more) or Ed25519 key")
     return key
+
+
+def material(key: Key) -> bytes:
+    """What makes it that key, whatever its name: the public key itself (DER)."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    found: bytes = key.public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return found
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:

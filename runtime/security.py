@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -63,7 +64,7 @@ class Security:
         self.signing = tuple(signing)
 
     @property
-    def background(self) -> list[Callable[[], Awaitable[None]]]:
+    def background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What the schemes ask to run as long as the server does (an attribute of that name)."""
         return [run for scheme in self.schemes for run in getattr(scheme, "background", ())]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from ...protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from ..call import Call, Principal
@@ -46,7 +47,7 @@ class Bearer:
         self._keep = float("inf") if keep is None else keep
         self._seen: Seen[Principal] = Seen(cache)
         self._refused: Seen[str] | None = Seen(1000) if remember_failures else None
-        self.background: tuple[Callable[[], Awaitable[None]], ...] = ()
+        self.background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
         """What is to run as long as the server does."""
 
     def known(self, call: Call, now: float) -> Principal | None:

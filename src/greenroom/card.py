@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def _kids(card: AgentCard) -> list[str]:
     return [str(header.get("kid", "")) for header in _headers(card)]
 
 
-def _headers(card: AgentCard) -> Iterator[dict[str, Any]]:
+def _headers(card: AgentCard) -> Iterator[Mapping[str, Any]]:
     """One that cannot be read does not hide those that can."""
     for one in card.signatures or ():
         with suppress(jose.JoseError):
