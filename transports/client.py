@@ -18,7 +18,13 @@ except ImportError:  # the extra `telemetry` is not installed
 from ..protocol import json, sse
 from ..protocol.cards import parse_card
 from ..protocol.codec import HTTP_JSON, JSONRPC
-from ..protocol.errors import ERRORS, A2AError, InternalError, InvalidAgentResponseError
+from ..protocol.errors import (
+    ERRORS,
+    A2AError,
+    ExtensionSupportRequiredError,
+    InternalError,
+    InvalidAgentResponseError,
+)
 from ..protocol.operations import Operation
 from ..protocol.types import AgentCard, AgentInterface
 from ..protocol.v03 import V03, V03_REST
@@ -28,7 +34,8 @@ from .http_client import HttpError, Limits, Response, request
 
 WELL_KNOWN = ("/.well-known/agent-card.json", "/.well-known/agent.json")
 BINDINGS = (JSONRPC, HTTP_JSON)
-_BY_CODE = {error.code: error for error in ERRORS}
+# -32010 is of servers of 0.2 and 0.3; what the draft of 1.1 has there is told by its reason.
+_BY_CODE = {error.code: error for error in ERRORS} | {-32010: ExtensionSupportRequiredError}
 _BY_REASON = {error.reason: error for error in ERRORS if error.reason}
 _BY_STATUS = {error.http: error for error in reversed(ERRORS)}
 

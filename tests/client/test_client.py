@@ -6,6 +6,7 @@ import pytest
 
 from greenroom.protocol.errors import (
     A2AError,
+    ExtensionSupportRequiredError,
     InternalError,
     PermissionDeniedError,
     TaskNotFoundError,
@@ -95,6 +96,7 @@ def test_jsonrpc_errors_come_as_their_classes() -> None:
         (b'{"error":{"code":404,"message":"m","details":[{"reason":"TASK_NOT_FOUND"}]}}', 404,
          TaskNotFoundError),
         (b'{"code":-32004,"message":"m"}', 400, UnsupportedOperationError),
+        (b'{"code":-32010,"message":"m"}', 400, ExtensionSupportRequiredError),
         (b'{"error":{"code":403,"message":"m"}}', 403, PermissionDeniedError),
         (b'{"error":{"code":418,"message":"m"}}', 418, A2AError),
         (b'{"error":"plain"}', 500, HttpError),
