@@ -59,9 +59,9 @@ _decode_status = msgspec.json.Decoder(TaskStatus).decode
 
 UNBLOCK = "unblock"
 """The timer of a task that is blocked."""
-CANCEL = "cancel"
-"""The timer that the command line sets."""
-DEADLINE = "deadline"
+_DEADLINE, _CANCEL = "deadline", "cancel"
+ENDING = frozenset({_DEADLINE, _CANCEL})
+"""Timers that end a task; the second is the command line's."""
 
 
 class Actor(Committing):
@@ -99,7 +99,7 @@ class Actor(Committing):
         if send is not None:
             self._sends.append(send)
         if self.agent.deadline is not None:
-            self.set_timer(Timer(DEADLINE, self.created_at + self.agent.deadline))
+            self.set_timer(Timer(_DEADLINE, self.created_at + self.agent.deadline))
         if self.execution is not None:
             self.set_status(TaskState.WORKING)
 
@@ -249,8 +249,10 @@ class Actor(Committing):
             self.set_status(TaskState.WORKING)
 
     def cancel(self, reason: Reason) -> None:
-        """Cancel: through the handler if one runs, else at once."""
+        """End the task: through the handler if one runs, else at once."""
         if self.execution is not None:
+            # Whoever takes the task up, if this process does not live to see its end, must know.
+            self.record_cancel(reason)
             self.execution.cancel(reason)
         else:
             self.set_status(TaskState.CANCELED, say(self, TOLD[reason]))
@@ -277,16 +279,19 @@ class Actor(Committing):
         """A durable timer of this task is due."""
         if self._lost is not None:
             return
-        if self.execution is not None and self.execution.alarm(timer.name):
-            return  # it is cleared by what it wakes
+        alarm = self.execution.alarms.get(timer.name) if self.execution is not None else None
+        if alarm is not None and alarm.due > self.system.now():
+            return  # what was due is an earlier run's; this one has set it anew
         self.clear_timer(timer.name)
+        if alarm is not None:
+            alarm.ring()
+            return
         if self.state.terminal:
             return
-        if timer.name == DEADLINE:
+        if timer.name == _DEADLINE:
             self.cancel(Reason.DEADLINE)
-        elif timer.name == CANCEL:
-            log.info("task %s is canceled by the operator", self.id)
-            self.cancel(Reason.OPERATOR)
+        elif timer.name == _CANCEL:
+            self.cancel(Reason.USER)
         elif timer.name == UNBLOCK:
             if self.blocked:
                 self.set_timer(
@@ -438,6 +443,4 @@ class Actor(Committing):
         )
 
 
-__all__ = [
-    "CANCEL", "DEADLINE", "ROOT", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Op", "Wait",
-]  # fmt: skip
+__all__ = ["ENDING", "ROOT", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Op", "Wait"]

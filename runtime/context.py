@@ -19,7 +19,7 @@ from .actor import Op
 from .asking import Asking
 from .branches import Group, gather, group, race
 from .call import Principal
-from .cancel import Reason, Restart, Stop
+from .cancel import Reason, Restart, Stop, TaskCancelled
 from .durable import DurableOperations
 from .history import History
 from .ledger import record
@@ -196,6 +196,9 @@ class TaskContext(Asking, DurableOperations):
 
     async def _end(self, state: TaskState, why: Content) -> None:
         self._check()
+        reason = self._execution.reason
+        if reason is not None and not reason.ends:
+            raise TaskCancelled(reason)  # the task goes on without this process
         self._actor.set_status(state, say(self._actor, why))
         raise Stop
 

@@ -189,6 +189,9 @@ class DurableOperations(Operations):
                 _step.reset(token)
             attempt += 1
             await anyio.sleep(wait)
+            # Meanwhile the task may have gone to another node, which does this step itself.
+            await actor.system.until_alive()
+            actor.check()
 
     async def _once(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -250,14 +253,31 @@ class DurableOperations(Operations):
             if left <= 0 and found is not None:
                 return
             alarms = self._execution.alarms
-            alarm = alarms[timer] = anyio.Event()
+            line = Asleep(self._execution)
+            alarm = alarms[timer] = _Sleeper(due, line)
             try:
                 # The loop's clock may stand still while the machine does; the timer wakes us then.
-                with Asleep(self._execution), anyio.move_on_after(max(0.0, left)):
-                    await alarm.wait()
+                with line, anyio.move_on_after(max(0.0, left)):
+                    await alarm.over.wait()
             finally:
                 del alarms[timer]
-                self._withdraw(timer)
+                if not alarm.over.is_set():
+                    self._withdraw(timer)
+
+
+class _Sleeper:
+    """A line in ``ctx.sleep`` (see ``execution.Alarm``)."""
+
+    __slots__ = ("due", "line", "over")
+
+    def __init__(self, due: float, line: Asleep) -> None:
+        self.due = due
+        self.line = line
+        self.over = anyio.Event()
+
+    def ring(self) -> None:
+        self.line.end()
+        self.over.set()
 
 
 def _digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

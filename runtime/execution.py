@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 import anyio.to_thread
@@ -34,6 +34,16 @@ log = logging.getLogger("greenroom.runtime")
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
+class Alarm(Protocol):
+    """A line of the handler that a durable timer wakes."""
+
+    due: float
+    """Wall time in seconds since the epoch."""
+
+    def ring(self) -> None:
+        """It is time. From here on the line counts as at work."""
+
+
 class Execution:
     """A handler at work for one run of one task."""
 
@@ -55,6 +65,7 @@ class Execution:
         "signal",
         "started",
         "state",
+        "stopped_at_work",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +84,8 @@ class Execution:
         self.signal = Signal()
         """Wakes a handler that waits for a message."""
         self.reason: Reason | None = None
+        self.stopped_at_work = False
+        """When it was told to stop it did not only wait."""
         self.detached = False
         """Left behind: it may not write any more."""
         self.active = 1
@@ -81,7 +94,7 @@ class Execution:
         self._durable = bool(entries) and durable(entries)
         self.started = False
         self._calls: set[anyio.CancelScope] = set()
-        self.alarms: dict[str, anyio.Event] = {}
+        self.alarms: dict[str, Alarm] = {}
         """What sleeps, by the name of its timer."""
         self._answers: dict[Op, Message] = {}
         self._child: Child | None = None
@@ -113,6 +126,11 @@ class Execution:
         return self._answers.pop(op, None)
 
     @property
+    def ending(self) -> bool:
+        """Whether it was told to end the task."""
+        return self.reason is not None and self.reason.ends
+
+    @property
     def asleep(self) -> bool:
         """Whether it waits for messages and time only."""
         return self.active == 0
@@ -139,18 +157,14 @@ class Execution:
             self._durable = True
             self.actor.record(ROOT, DURABLE)
 
-    def alarm(self, timer: str) -> bool:
-        """A durable timer is due; whether a line of the handler slept for it."""
-        event = self.alarms.get(timer)
-        if event is not None:
-            event.set()
-        return event is not None
-
     def cancel(self, reason: Reason) -> None:
         """Cancel the handler; it has ``cancel_grace`` seconds to clean up."""
         if self.reason is not None:
+            if reason.ends and not self.reason.ends:
+                self.reason = reason  # it stops already, and now the task does, too
             return
         self.reason = reason
+        self.stopped_at_work = not self.asleep
         self.signal.notify()
         if not self.started:
             # It never ran, and on asyncio a child cancelled this early never will.

@@ -12,7 +12,7 @@ from math import inf, nextafter
 
 import anyio
 
-from .actor import CANCEL, DEADLINE, UNBLOCK, Actor
+from .actor import ENDING, UNBLOCK, Actor
 from .contexts import Contexts
 from .directory import Directory
 from .ports import NEVER, DueTimer, TaskRef
@@ -24,6 +24,9 @@ LATE = 0.5
 """Seconds after which a late wake-up is told."""
 BATCH = 100
 """Tasks taken up in one sweep."""
+_SUSPECT = 3
+"""A task whose server died so often is taken up only while no other such task is at work: one of
+them may be what kills it, and the others shall not have to answer for that."""
 _PASSED_OVER = 60.0
 """Seconds until a task that could not be woken is tried again."""
 
@@ -40,6 +43,7 @@ class Housekeeping:
         """Tasks that were blocked before this process began are due by then."""
         self._passed: dict[TaskRef, float] = {}
         """Tasks that could not be woken, and when to try again."""
+        self._suspect: Actor | None = None
         self.recovered = 0
         self.pruned = 0
 
@@ -52,7 +56,6 @@ class Housekeeping:
         while True:
             busy = False
             try:
-                await self.end(CANCEL, DEADLINE)
                 await self.look_after_strays()
                 busy = await self.take_up_orphans()
                 busy = await self.fire_timers() or busy
@@ -96,39 +99,20 @@ class Housekeeping:
     async def take_up_orphans(self) -> bool:
         """Wake tasks whose owner is gone; whether there may be more."""
         system = self._system
-        room = system.settings.handlers - (system.running - system.waiting)
+        room = self._room
         limit = min(BATCH, room) + len(self._passed)
         if room <= 0:
             return False
         refs = await system.store.orphans(now=system.now(), limit=limit, agents=self._agents)
-        taken = failed = 0
+        taken = 0
         for ref in refs:
-            if ref.id in system.actors or (actor := await self._wake(ref)) is None:
-                continue
-            if actor.committed is not None and actor.committed.state.terminal:
-                continue  # it ended meanwhile
-            taken += 1
-            failed += actor.state.terminal
+            if ref.id not in system.actors and await self._wake(ref) is not None:
+                taken += 1
         self.recovered += taken
         if taken:
-            log.info(
-                "tasks taken up from processes that are gone: %d go on, %d failed",
-                taken - failed, failed,
-            )  # fmt: skip
+            log.info("%d tasks of nodes that are gone were taken up", taken)
             await system.journal.caught_up()
         return taken > 0 and len(refs) == limit
-
-    async def end(self, *names: str) -> None:
-        """Carry out commands and deadlines, by the names of their timers: those that came while
-        nobody served count for more than what recovery or another timer makes of a task."""
-        system = self._system
-        for name in names:
-            while True:
-                due = await system.store.due(
-                    now=system.now(), limit=BATCH, agents=self._agents, name=name
-                )
-                if await self._fire(due) < BATCH:
-                    break
 
     async def fire_timers(self) -> bool:
         """Wake the tasks whose durable timers are due; whether there may be more."""
@@ -141,7 +125,7 @@ class Housekeeping:
         """Try once what other processes were blocked at, without waiting until it is due: with
         this one a handler may have come that fits. Whether there may be more."""
         system = self._system
-        room = system.settings.handlers - (system.running - system.waiting)
+        room = self._room
         if self._untried == NEVER or room <= 0:
             return False
         limit = min(BATCH, room) + len(self._passed)
@@ -154,13 +138,26 @@ class Housekeeping:
         return False
 
     async def _fire(self, due: Sequence[DueTimer]) -> int:
-        """Wake tasks by their timers; how many could be woken."""
+        """Wake tasks by their timers; how many could be woken.
+
+        What would start a handler waits while there is no room for one; what ends one does not.
+        """
         fired = 0
+        room = self._room
         for item in due:
-            actor = await self._wake(item.ref, ends=item.timer.name in (CANCEL, DEADLINE))
-            if actor is not None:
+            starts = item.timer.name not in ENDING and item.ref.id not in self._system.actors
+            if starts and room <= 0:
+                continue
+            actor = await self._wake(item.ref)
+            if actor is None:
+                continue
+            try:
                 actor.timer_due(item.timer)
-                fired += 1
+            except Exception:
+                self._pass_over(item.ref)
+                continue
+            fired += 1
+            room -= starts
         if fired:
             await self._system.journal.caught_up()
         return fired
@@ -188,7 +185,7 @@ class Housekeeping:
             log.info("%d contexts expired; their tasks were deleted", expired)
         return pruned.tasks + pruned.sends >= BATCH or BATCH in (expired, pruned.logs)
 
-    async def _wake(self, ref: TaskRef, *, ends: bool = False) -> Actor | None:
+    async def _wake(self, ref: TaskRef) -> Actor | None:
         """The actor of a task, awake; ``None`` if it cannot be woken now."""
         system = self._system
         actor = system.actors.get(ref.id)
@@ -202,8 +199,35 @@ class Housekeeping:
             loaded = await system.store.load(ref.scope, ref.id)
             if loaded is None:
                 return None
-            return system.actors.get(ref.id) or self._directory.wake(loaded, ends=ends)
+            if (actor := system.actors.get(ref.id)) is not None:
+                return actor
+            suspect = loaded.header.attempts >= _SUSPECT and loaded.header.node != ""
+            if suspect and self._suspected:
+                self._passed[ref] = system.now() + system.settings.sweep_every
+                return None
+            actor = self._directory.wake(loaded)
+            if suspect:
+                self._suspect = actor
+            return actor
         except Exception:
-            log.exception("task %s cannot be woken; it is passed over for a while", ref.id)
-            self._passed[ref] = system.now() + _PASSED_OVER
+            self._pass_over(ref)
             return None
+
+    def _pass_over(self, ref: TaskRef) -> None:
+        log.exception("task %s cannot be woken; it is passed over for a while", ref.id)
+        self._passed[ref] = self._system.now() + _PASSED_OVER
+
+    @property
+    def _suspected(self) -> bool:
+        """Whether a task is at work that may be what brought the server down."""
+        actor = self._suspect
+        if actor is None or actor.attempts < _SUSPECT:
+            return False
+        execution = actor.execution
+        return execution is not None and not execution.asleep
+
+    @property
+    def _room(self) -> int:
+        """How many more handlers may be at work."""
+        system = self._system
+        return system.settings.handlers - (system.running - system.waiting)

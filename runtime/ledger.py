@@ -15,6 +15,7 @@ import msgspec
 from ..protocol.types import Message, Role, StreamResponse, TaskState
 from .actor import Op
 from .call import Sender
+from .cancel import Reason
 from .ports import Entry, Kind
 from .states import IllegalTransition
 
@@ -61,6 +62,7 @@ _STATUS = b'{"statusUpdate"'
 _RUN = b'{"kind":"run"'
 _CALL = b'{"kind":"call"'
 _ANSWER = b'{"kind":"answer"'
+_CANCEL = b'{"kind":"cancel"'
 _REFUSED = b'{"kind":"refused"'
 _READERS = (_ANSWER, b'{"kind":"receive"')
 DURABLE = b'{"kind":"durable"}'
@@ -159,6 +161,14 @@ class Ledger:
         """Whether the handler itself interrupted the task and would go on with its run."""
         question = _interruption(entries)
         return question is not None and question.ordinal > 0
+
+    @staticmethod
+    def cancelled(entries: Sequence[Entry]) -> Reason | None:
+        """Why the run was told to end, if it was."""
+        for entry in reversed(entries):
+            if entry.kind is Kind.RECORD and entry.body.startswith(_CANCEL):
+                return Reason(value_of(_decode(entry.body)))
+        return None
 
     def last(self, branch: str) -> int:
         """The last operation that a branch is known to have begun."""

@@ -49,6 +49,10 @@ def finish(execution: Execution, value: Any) -> None:
     actor = execution.actor
     if actor.state.terminal:
         return
+    if execution.reason is not None and not (execution.ending or execution.handler.threaded):
+        # What a handler returns that was told to go is not what it would have returned.
+        cancelled(execution)
+        return
     if isinstance(value, Message) and not actor.born:
         DirectReply(actor, agent_message(actor, value)).send()
         return
@@ -159,7 +163,7 @@ def cancelled(execution: Execution) -> None:
         _end(actor, TaskState.CANCELED, say(actor, TOLD[execution.reason]))
     else:
         # The journal is as it was: the task is resumed by whoever owns it next.
-        actor.interrupted()
+        actor.interrupted(execution.stopped_at_work)
 
 
 def _end(actor: Actor, state: TaskState, message: Message | None) -> None:

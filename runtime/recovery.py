@@ -9,6 +9,7 @@ import msgspec
 from ..protocol.types import TaskState
 from .actor import Actor
 from .call import Sender
+from .cancel import TOLD
 from .ledger import Ledger, call_record, durable
 from .ports import Entry, Kind, Loaded
 from .speech import say
@@ -28,12 +29,18 @@ def recover(actor: Actor, loaded: Loaded) -> None:
         if actor.blocked.startswith(f"{actor.agent.version}\n{actor.system.node}\n"):
             return  # the same handler would only stumble again
         actor.blocked = ""
+    if (reason := Ledger.cancelled(loaded.entries)) is not None:
+        # Its clean-up had the grace that the other process lived for.
+        actor.set_status(TaskState.CANCELED, say(actor, TOLD[reason]))
+        return
     policy = "resume"
     if loaded.header.node:
         # Nobody put it to rest: it was interrupted.
         policy = actor.agent.on_interrupt or ("resume" if durable(loaded.entries) else "fail")
         if policy == "fail":
-            _fail(actor, "The agent was interrupted by a restart of its server.")
+            here = loaded.header.node == actor.system.node
+            by = "a failure of its store" if here else "a restart of its server"
+            _fail(actor, f"The agent was interrupted by {by}.")
             return
         if actor.attempts >= actor.system.settings.attempts:
             _fail(

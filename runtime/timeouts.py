@@ -27,6 +27,11 @@ class TimeoutScope:
     def __init__(self, context: TaskContext, seconds: float) -> None:
         self._context = context
         self._seconds = seconds
+        self.due = 0.0
+        self._rung = False
+        """Its durable timer was due, and is no more."""
+        self._held = False
+        """It counts as at work until it has struck."""
 
     async def __aenter__(self) -> TimeoutScope:
         context = self._context
@@ -36,11 +41,11 @@ class TimeoutScope:
         branch.ended = op.ordinal
         found = ledger.record(op, "timeout")
         if found is None:
-            self._due = actor.system.now() + self._seconds
-            actor.record(op, record("timeout", value=msgspec.json.encode(self._due)))
-            actor.set_timer(Timer(f"timeout{below(op)}", self._due))
+            self.due = actor.system.now() + self._seconds
+            actor.record(op, record("timeout", value=msgspec.json.encode(self.due)))
+            actor.set_timer(Timer(f"timeout{below(op)}", self.due))
         else:
-            self._due = msgspec.json.decode(found.value)
+            self.due = msgspec.json.decode(found.value)
         struck = ledger.record(Op(below(op), 1), "struck")
         self._outer = branch.limit
         self._struck: Position | None = None
@@ -51,9 +56,17 @@ class TimeoutScope:
         self._scope = anyio.CancelScope()
         self._scope.__enter__()
         branch.watchers.append(self)
-        context._execution.alarms[f"timeout{below(op)}"] = anyio.Event()  # nobody waits for it
+        context._execution.alarms[f"timeout{below(op)}"] = self
         self.look(parked=False)
         return self
+
+    def ring(self) -> None:
+        """The durable timer is due (see ``execution.Alarm``), whatever the loop's clock says."""
+        self._rung = True
+        if self not in self._branch.watchers and not self._scope.cancel_called:
+            self._held = True
+            self._context._execution.go()
+            self._scope.cancel()
 
     def look(self, *, parked: bool) -> None:
         """The branch has come further."""
@@ -66,7 +79,7 @@ class TimeoutScope:
                 return
             self._scope.cancel()
         elif branch.ordinal >= self._covered:
-            left = self._due - self._context._actor.system.now()
+            left = self.due - self._context._actor.system.now()
             self._scope.deadline = anyio.current_time() + max(0.0, left)
         else:
             return
@@ -86,13 +99,16 @@ class TimeoutScope:
         context = self._context
         timer = f"timeout{below(self._op)}"
         context._execution.alarms.pop(timer, None)
-        context._withdraw(timer)
+        if not self._rung:
+            context._withdraw(timer)
         if scope.cancelled_caught or (scope.cancel_called and _of_cancellation(error)):
             if self._struck is None:
                 told = msgspec.json.encode(branch.position)
                 context._actor.record(Op(below(self._op), 1), record("struck", value=told))
             else:
                 branch.go_on_from(self._struck)
+        if self._held:
+            context._execution.pause()
         if scope.cancelled_caught:
             raise TimeoutError(f"{self._seconds:g} seconds are over") from None
         return False

@@ -24,6 +24,7 @@ from ..protocol.types import (
 )
 from . import states
 from .call import Scope, Sender
+from .cancel import Reason
 from .feed import Feed
 from .fold import Artifacts
 from .ports import (
@@ -113,6 +114,7 @@ class Writing:
         "handler",
         "id",
         "inbox",
+        "left_at_work",
         "open_ask",
         "parked",
         "readers",
@@ -155,6 +157,8 @@ class Writing:
         self.attempts = 0
         self.stopped = False
         """Its handler was told to go, and the run goes on in another process."""
+        self.left_at_work = False
+        """… where it does not only wait."""
         self.execution: Execution | None = None
         self.inbox: deque[tuple[int, Message]] = deque()
         """Accepted messages that the handler has not read."""
@@ -214,23 +218,25 @@ class Writing:
             if state is TaskState.WORKING and message is None and op is ROOT:
                 return
         states.check(self.state, state)
+        status = TaskStatus(state=state, message=message, timestamp=self.system.timestamp())
+        # Encoded first: what cannot be written must not have changed anything.
+        status_json = _encode(status)
+        frame = self._frame(
+            StreamResponse(
+                status_update=TaskStatusUpdateEvent(
+                    task_id=self.id, context_id=self.context_id, status=status, metadata=metadata
+                )
+            )
+        )
         self._keep_status_message()
         self.state = state
-        self.status = TaskStatus(state=state, message=message, timestamp=self.system.timestamp())
+        self.status = status
         self.updated_at = self.system.now()
-        self._status_json = _encode(self.status)
+        self._status_json = status_json
         if state.terminal and self._timed:
             self._timers.clear()
             self._cleared = [ALL_TIMERS]
-        self._add_event(
-            StreamResponse(
-                status_update=TaskStatusUpdateEvent(
-                    task_id=self.id, context_id=self.context_id, status=self.status,
-                    metadata=metadata,
-                )
-            ),
-            op,
-        )  # fmt: skip
+        self._add_event(frame, op)
 
     def add_artifact(self, event: TaskArtifactUpdateEvent, op: Op = ROOT) -> None:
         """Append an artifact event. Raises ``IllegalTransition`` when the task is over."""
@@ -238,14 +244,12 @@ class Writing:
             self.birth()
         if self.state.terminal:
             raise states.IllegalTransition(self.state, self.state)
-        self._add_event(StreamResponse(artifact_update=event), op)
+        self._add_event(self._frame(StreamResponse(artifact_update=event)), op)
 
     def record(self, op: Op, body: bytes) -> None:
         """Append a record of the current run."""
         if not self.born:
             self.birth()
-        if self.attempts > 1 and self.agent.on_interrupt != "rerun":
-            self.attempts = 1  # the run has come further than ever
         self._add(Kind.RECORD, body, 0, op)
 
     def set_timer(self, timer: Timer) -> None:
@@ -254,6 +258,8 @@ class Writing:
         self._dirty()
 
     def clear_timer(self, name: str) -> None:
+        if self._timers:  # one that was set and is in no append yet
+            self._timers = [timer for timer in self._timers if timer.name != name]
         self._cleared.append(name)
         self._dirty()
 
@@ -278,6 +284,11 @@ class Writing:
 
             self._add(Kind.RECORD, call_record(sender), 0, ROOT)
 
+    def record_cancel(self, reason: Reason) -> None:
+        """Keep that the run was told to end, and why, until it has."""
+        if self.born and not self.state.terminal and self._lost is None:
+            self._add(Kind.RECORD, b'{"kind":"cancel","value":"%b"}' % reason.encode(), 0, ROOT)
+
     def _keep_status_message(self) -> None:
         """A status message that is superseded belongs to the history (section 3.7)."""
         if self.status.message is not None:
@@ -292,9 +303,14 @@ class Writing:
                 self._messages = None
         return self.sequence
 
-    def _add_event(self, response: StreamResponse, op: Op) -> None:
+    def _frame(self, response: StreamResponse) -> Frame:
+        """The next event, encoded. Raises what its content makes the encoder raise."""
+        frame = Frame(self.generation + 1, response=response)
+        _ = frame.json
+        return frame
+
+    def _add_event(self, frame: Frame, op: Op) -> None:
         self.generation += 1
-        frame = Frame(self.generation, response=response)
         self._add(Kind.EVENT, frame.json, self.generation, op)
         self._new.append(frame)
 
@@ -302,6 +318,8 @@ class Writing:
         if self._lost is not None:
             raise LeaseLost(str(self._lost))
         self.parked = False
+        if op.ordinal and self.attempts > 1 and self.agent.on_interrupt != "rerun":
+            self.attempts = 1  # the run has come further than ever
         self.sequence += 1
         self._pending.append(
             Entry(self.sequence, kind, body, generation, self.run, op.branch, op.ordinal)
@@ -316,7 +334,11 @@ class Writing:
         execution = self.execution
         if self.state.terminal or self.blocked:
             return ""
-        waits = (self.state.interrupted or self.parked) and (execution is None or execution.asleep)
+        if execution is None:
+            asleep = not self.left_at_work
+        else:
+            asleep = execution.asleep and not execution.ending
+        waits = (self.state.interrupted or self.parked) and asleep
         return "" if waits else self.system.node
 
     def moved(self) -> None:
@@ -329,9 +351,13 @@ class Writing:
         self._touched = True
         self._dirty()
 
-    def interrupted(self) -> None:
-        """The handler was stopped in good order: that was no attempt that failed."""
+    def interrupted(self, at_work: bool) -> None:
+        """The handler was stopped in good order: that was no attempt that failed.
+
+        If it was ``at_work``, somebody else must go on with it though the client be asked as well.
+        """
         if self._lost is None and self.born and not self.state.terminal:
             self.stopped = True
+            self.left_at_work = at_work
             self.attempts = max(0, self.attempts - 1)
             self.touch()
