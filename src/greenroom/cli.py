@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import card, keys, tasks
+from . import card, contexts, keys, tasks
 from .settings import GROUPS, PREFIX, Settings, SettingsError, load, names, options
 
 EPILOG = f"""\
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_send(commands)
-    for module in (keys, card, tasks):
+    for module in (keys, card, tasks, contexts):
         module.add(commands)
     return parser
 

@@ -59,13 +59,13 @@ def add(commands: Any) -> None:
     listed.add_argument(
         "--state", choices=sorted(s.name.lower().replace("_", "-") for s in _STATES)
     )
-    listed.add_argument("--limit", type=_count, default=50, metavar="N", help="default: 50")
+    listed.add_argument("--limit", type=count, default=50, metavar="N", help="default: 50")
     pruned.add_argument(
         "--older", required=True, metavar="TIME", help="finished longer ago than 30d, 12h, 30m, 0s"
     )
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is no number from 1 on")
@@ -79,7 +79,7 @@ def _word(state: TaskState) -> str:
     return state.name.lower().replace("_", "-")
 
 
-def _say(line: str = "") -> None:
+def say(line: str = "") -> None:
     sys.stdout.write(line + "\n")
 
 
@@ -89,9 +89,18 @@ def run(parsed: argparse.Namespace) -> int:
         "list": _list, "show": _show, "cancel": _cancel, "prune": _prune,
     }.get(parsed.action)  # fmt: skip
 
+    if action is None:
+        return complaining(lambda: _backup(parsed))
+    return on_store(parsed, action)
+
+
+def on_store(
+    parsed: argparse.Namespace,
+    action: Callable[[Store, argparse.Namespace], Coroutine[Any, Any, int]],
+) -> int:
+    """Carry out ``action`` on the file of ``parsed.store``, beside whoever serves from it."""
+
     async def main() -> int:
-        if action is None:
-            return await _backup(parsed)
         from .stores.sqlite import SQLiteStore
 
         store = SQLiteStore(_path(parsed.store), exclusive=False)
@@ -101,6 +110,11 @@ def run(parsed: argparse.Namespace) -> int:
         finally:
             await store.close()
 
+    return complaining(main)
+
+
+def complaining(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run ``main``; what it cannot do is told, and gives 2."""
     try:
         return anyio.run(main)
     except (ValueError, StoreError) as error:
@@ -112,7 +126,7 @@ async def _backup(parsed: argparse.Namespace) -> int:
     from .stores.sqlite.backup import backup
 
     size = await backup(Path(_path(parsed.store)), parsed.file)
-    _say(f"{parsed.file}: {size:,} bytes")
+    say(f"{parsed.file}: {size:,} bytes")
     return 0
 
 
@@ -147,17 +161,17 @@ async def _list(store: Store, parsed: argparse.Namespace) -> int:
             found.extend((await store.tasks(query)).headers)
     found.sort(key=lambda header: header.updated_at, reverse=True)
     for header in found[: parsed.limit]:
-        _say(_line(header))
+        say(task_line(header))
     if not found:
-        _say("no tasks")
+        say("no tasks")
     return 0
 
 
-def _line(header: Header) -> str:
+def task_line(header: Header) -> str:
     scope = header.scope
     owner = f"{scope.tenant}/{scope.owner}" if scope.tenant else scope.owner
     state = "blocked" if header.blocked else _word(header.state)
-    return f"{header.id}  {state:<14}  {_time(header.updated_at)}  {scope.agent}  {owner}"
+    return f"{header.id}  {state:<14}  {moment(header.updated_at)}  {scope.agent}  {owner}"
 
 
 # --- show ---------------------------------------------------------------------------------------
@@ -165,27 +179,27 @@ def _line(header: Header) -> str:
 
 async def _show(store: Store, parsed: argparse.Namespace) -> int:
     header = await _find(store, parsed.id)
-    _say(_line(header))
-    _say(f"context {header.context_id}, created {_time(header.created_at)}")
-    _say(
+    say(task_line(header))
+    say(f"context {header.context_id}, created {moment(header.created_at)}")
+    say(
         f"generation {header.generation}, run {header.run} of handler {header.handler}, "
         + (f"attempt {header.attempts} to come further, " if header.attempts > 1 else "")
         + (f"at work on node {header.node}" if header.node else "at work nowhere")
     )
     if header.blocked:
-        _say(f"blocked: {header.why_blocked}")
+        say(f"blocked: {header.why_blocked}")
     if header.floor:
-        _say(f"events up to generation {header.floor} were pruned")
+        say(f"events up to generation {header.floor} were pruned")
     status = _status(header.status)
     if status.message is not None:
-        _say(f"says: {_short(_texts(status.message.parts))}")
-    _say()
+        say(f"says: {_short(_texts(status.message.parts))}")
+    say()
     run = 0
     for entry in await store.journal(header.scope, header.id):
         if entry.run != run:
             run = entry.run
-            _say(f"run {run}")
-        _say(_timeline(entry))
+            say(f"run {run}")
+        say(_timeline(entry))
     return 0
 
 
@@ -240,11 +254,11 @@ def _short(text: str) -> str:
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
-def _number(count: int, noun: str) -> str:
+def some(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _time(seconds: float) -> str:
+def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -255,7 +269,7 @@ async def _cancel(store: Store, parsed: argparse.Namespace) -> int:
     header = await _find(store, parsed.id)
     if not await store.remind(TaskRef(header.scope, header.id), Timer(CANCEL, time.time())):
         raise ValueError(f"task {header.id} is {_word(header.state)} already")
-    _say(f"task {header.id} will be canceled by the server, within a second or when it starts")
+    say(f"task {header.id} will be canceled by the server, within a second or when it starts")
     return 0
 
 
@@ -270,7 +284,7 @@ async def _prune(store: Store, parsed: argparse.Namespace) -> int:
         total += pruned.tasks
         if pruned.tasks < _PAGE:
             break
-    _say(f"{_number(total, 'task')} deleted")
+    say(f"{some(total, 'task')} deleted")
     return 0
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from greenroom import Agent, SQLiteStore, Task, TaskContext, TaskState
 from greenroom.cli import main
+from greenroom.runtime.call import Principal
 from greenroom.runtime.runtime import Runtime
 
 from ..support.drive import Caller
@@ -77,6 +78,49 @@ def test_tasks_are_listed_shown_canceled_and_pruned(
     assert "is not understood" in said("list", f"sqlite:/{path}", code=2)
     assert "is not understood" in said("list", "postgresql://host/db", code=2)
     assert "the one option is" in said("list", f"{url}?mode=ro", code=2)
+
+
+def test_contexts_are_listed_shown_pinned_and_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "tasks.db")
+
+    def said(*arguments: str, code: int = 0) -> str:
+        assert main(["contexts", *arguments]) == code
+        shown = capsys.readouterr()
+        return shown.out + shown.err
+
+    async def serve() -> tuple[Task, Task]:
+        async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+            peer = Caller(runtime)
+            bob = Caller(runtime, principal=Principal("bob"))
+            done = await peer.send("go", context="trip")
+            done = await peer.send("Ada", task=done.id)
+            await bob.cancel((await bob.send("go", context="trip")).id)
+            waiting = await peer.send("go", context="other")
+            told = await anyio.to_thread.run_sync(lambda: said("delete", path, "other", code=2))
+            assert "1 of its 1 tasks is not over" in told
+            return done, waiting
+
+    done, waiting = anyio.run(serve)
+    lines = [line.split() for line in said("list", path).splitlines()]
+    assert [line[0] for line in lines] == ["other", "trip", "trip"]
+    assert "1 live" in said("list", path)
+    assert len(said("list", path, "--owner", "bob").splitlines()) == 1
+    assert "say whose" in said("show", path, "trip", code=2)
+    mine = ("trip", "--owner", "anonymous")
+    assert done.id in said("show", path, *mine)
+    assert waiting.id not in said("show", path, *mine)
+    assert "is pinned" in said("pin", path, *mine)
+    assert "pinned" in said("show", path, *mine)
+    assert main(["tasks", "prune", path, "--older", "0s"]) == 0
+    assert capsys.readouterr().out == "1 task deleted\n"
+    assert said("show", path, "trip").count("pinned") == 1
+    assert "is no longer pinned" in said("unpin", path, "trip")
+    assert "1 task deleted" in said("delete", path, "trip")
+    assert "there is no context" in said("pin", path, "trip", code=2)
+    assert [line.split()[0] for line in said("list", path).splitlines()] == ["other"]
+    assert said("list", path, "--agent", "nobody") == "no contexts\n"
 
 
 def test_one_is_not_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
