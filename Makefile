@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test test-long check bench build proto proto-classes clean
+.PHONY: demo test test-long check bench build proto proto-classes settings clean
 
 demo: $(RUNTIME)
 	@$(BIN)/python examples/demo.py
@@ -47,6 +47,10 @@ proto-classes:
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protocol/proto \
 		--python_betterproto2_out=$(PB) --python_betterproto2_opt=client_generation=none \
 		--include_imports --descriptor_set_out=$(PB)/descriptors.binpb $(PROTOS)
+
+# docs/settings.md, from the source; a test holds it to that.
+settings: $(DEV)
+	$(BIN)/python -m greenroom.explain
 
 clean:
 	rm -rf .venv .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,10 +11,12 @@ from msgspec import UNSET, Struct, field
 from ..protocol.errors import InvalidParamsError, PayloadTooLargeError
 from ..protocol.types import SendMessageRequest
 from .bounds import Count, NotNegative, Positive, Size
+from .described import described
 
 _encode = msgspec.json.Encoder().encode
 
 
+@described
 class Limits(Struct, frozen=True, kw_only=True):
     """Each per principal, unless it says otherwise. Rates, tasks and streams of anonymous callers
     are not limited one by one: they are all one principal. 0 switches a rate off.

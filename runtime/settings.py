@@ -8,11 +8,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from .described import described
+
 Count = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 
 
+@described
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Change one with ``msgspec.structs.replace`` or by name when making the ``Runtime``."""
 

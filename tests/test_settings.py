@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pydoc
 import sys
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
-from greenroom import Agent, MemoryStore, Runtime, asgi
+from greenroom import Agent, MemoryStore, Runtime, asgi, explain
 from greenroom.app import check, open_store
 from greenroom.auth import Limits
+from greenroom.cli import main
+from greenroom.runtime.described import meanings
 from greenroom.runtime.settings import RuntimeSettings
 from greenroom.settings import Settings, SettingsError, load, names, options
 from greenroom.transports.grpc.server import GrpcServer
@@ -61,7 +65,12 @@ def test_the_environment_names_the_file(tmp_path: Path) -> None:
         ({"GREENROOM_AUTH_LEEWAY": "-1"}, "setting auth.leeway: Expected `float` >= 0.0"),
         ({"GREENROOM_BACKEND": "twisted"}, "'twisted'; it is one of asyncio, trio"),
         ({"GREENROOM_PUBLIC_URL": "agents.example.com"}, "as in https://agents.example.com"),
-        ({"GREENROOM_ZZZZZZZZZ": "1"}, "`greenroom serve --help` lists them"),
+        ({"GREENROOM_ZZZZZZZZZ": "1"}, "`greenroom settings` lists them"),
+        ({"GREENROOM_RUNTIME_NOSUCH": "1"}, "`greenroom settings` lists them"),
+        ({"GREENROOM_RUNTIME_IDEL": "1"}, "did you mean GREENROOM_RUNTIME_IDLE?"),
+        ({"GREENROOM_GRPC_PROT": "1"}, "did you mean GREENROOM_GRPC_PORT?"),
+        ({"GREENROOM_IDLE": "1"}, "did you mean GREENROOM_GRPC_IDLE or GREENROOM_RUNTIME_IDLE?"),
+        ({"GREENROOM_AUTH_TOKEN": "none", "GREENROOM_AUTH_ANONYMOUS": "none"}, "auth.anonymous"),
     ],
 )
 def test_bad_values_say_where_and_what(environ: dict[str, str], text: str) -> None:
@@ -76,6 +85,9 @@ def test_bad_values_say_where_and_what(environ: dict[str, str], text: str) -> No
         ("port = 1", "has no [greenroom] table"),
         ("[greenroom]\nprot = 1", "did you mean port?"),
         ("[greenroom.http]\nmax_boddy = 1", "did you mean http.max_body?"),
+        ("[greenroom.runtime]\nmax_body = 1", "did you mean http.max_body?"),
+        ("[greenroom.runtime]\ntaskretention = 1", "did you mean runtime.task_retention?"),
+        ("[greenroom.http]\nwhatever = 1", "`greenroom settings` lists them"),
         ("[greenroom", "is not valid TOML"),
     ],
 )
@@ -153,10 +165,59 @@ def test_lists_are_written_with_commas() -> None:
     assert settings.http.cors_origins == ("https://a.example", "https://b.example")
 
 
+@pytest.mark.parametrize("none", ["none", "null"])
+def test_what_may_be_unset_is_unset_by_name(none: str, tmp_path: Path) -> None:
+    config = tmp_path / "greenroom.toml"
+    config.write_text(
+        '[greenroom]\npublic_url = "https://agents.example.com"\ngrpc_port = 50051\n'
+        "[greenroom.runtime]\ntask_retention = 60\n"
+    )
+    named = ("public_url", "grpc_port", "runtime.task_retention", "runtime.event_limit")
+    by_call = load(config=str(config), overrides=dict.fromkeys(named, none))
+    by_environment = load(
+        config=str(config),
+        environ={variable: none for variable, setting in names().items() if setting in named},
+    )
+    for settings in (by_call, by_environment):
+        assert (settings.public_url, settings.grpc_port) == (None, None)
+        assert settings.runtime.task_retention is None
+        assert settings.runtime.event_limit is None
+    with pytest.raises(SettingsError, match="setting port"):
+        load(overrides={"port": none})
+    # A token that somebody forgot to fill in is no leave to call without one.
+    assert load(overrides={"auth.token": none}).auth.token == none
+
+
 def test_every_setting_is_described_and_has_a_variable() -> None:
     for option in options():
         assert option.description, option.name
+    for setting in explain.explained():
+        assert setting.meaning, setting.name
     assert {"port", "http.max_body", "runtime.idle"} <= set(names().values())
+
+
+def test_the_page_says_what_the_source_says() -> None:
+    page = Path(__file__).parents[1] / "docs" / "settings.md"
+    assert page.read_text(encoding="utf-8") == explain.page(), "run `make settings`"
+    assert set(names().values()) >= explain.BYTES | explain.SECONDS | explain.RATES
+
+
+def test_settings_are_explained_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings", "retention"]) == 0
+    told = capsys.readouterr().out
+    assert "runtime.send_retention (86,400 s)\n    How long a repeated" in told
+    assert "runtime.task_retention (none (s))" in told
+    assert "port" not in told
+    assert main(["settings"]) == 0
+    assert len(capsys.readouterr().out) > len(told)
+    assert main(["settings", "nosuch"]) == 1
+
+
+@pytest.mark.parametrize("kind", [RuntimeSettings, HttpSettings, GrpcSettings, Limits])
+def test_help_tells_what_the_fields_mean(kind: type[Struct]) -> None:
+    told = " ".join(pydoc.plain(pydoc.render_doc(kind)).replace("|", "").split())
+    for name, meaning in meanings(kind).items():
+        assert f"{name}: {meaning}" in told
 
 
 @pytest.mark.parametrize(
@@ -164,6 +225,7 @@ def test_every_setting_is_described_and_has_a_variable() -> None:
     [
         (Settings(workers=2), "needs a store that processes can share"),
         (Settings(loop="uvloop", backend="trio"), "for the asyncio backend"),
+        (Settings(grace=30, deadline=5), "grace = 30 is longer than deadline = 5, .* make the"),
         (Settings(port=-1), "Settings: Expected `int` >= 0 for port"),
         (Settings(limits=Limits(parts=0)), "Settings: Expected `int` >= 1 for limits.parts"),
     ],

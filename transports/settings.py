@@ -5,12 +5,14 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ..runtime.bounds import Count, NotNegative, Positive, Size
+from ..runtime.described import described
 
 FORWARDED_HEADERS = (
     "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix",
 )  # fmt: skip
 
 
+@described
 class HttpSettings(Struct, frozen=True, kw_only=True):
     """Seconds and bytes throughout."""
 

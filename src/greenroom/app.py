@@ -153,6 +153,12 @@ def check(settings: Settings) -> None:
             f"workers = {settings.workers} needs a store that processes can share, and {scheme} "
             "is for one process: run one worker, or one server for each store"
         )
+    if settings.grace > settings.deadline:
+        raise SettingsError(
+            f"grace = {settings.grace:g} is longer than deadline = {settings.deadline:g}, at which "
+            "the process goes whoever still runs: make the deadline some seconds longer than the "
+            "grace"
+        )
     if settings.loop == "uvloop":
         if settings.backend == "trio":
             raise SettingsError("loop = uvloop is for the asyncio backend; leave it out with trio")

@@ -1,4 +1,4 @@
-"""The command line: ``greenroom serve``, ``send``, ``tasks``, ``keys`` and ``card``.
+"""The command line: ``greenroom serve``, ``send``, ``tasks``, ``keys``, ``card`` and ``settings``.
 
 Exit codes of ``send``: 0 the task completed or an answer came, 1 it ended otherwise (failed,
 canceled, rejected), 2 it was asked wrongly, 3 the server cannot be reached or refused, 4 the task
@@ -16,14 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import card, contexts, keys, tasks
+from . import card, contexts, explain, keys, tasks
 from .settings import GROUPS, PREFIX, Settings, SettingsError, load, names, options
 
 EPILOG = f"""\
 Every option is also an environment variable ({PREFIX}PORT=8080) and a key of the [greenroom] table
 of a TOML file (--config); the command line wins over the environment, that over the file. Limits
 and times of HTTP and of the runtime have no flag: --set runtime.idle=30, {PREFIX}RUNTIME_IDLE=30,
-or a table [greenroom.runtime]. They are:
+or a table [greenroom.runtime]. `greenroom settings` tells what each means (docs/settings.md):
 """
 
 
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_send(commands)
-    for module in (keys, card, tasks, contexts):
+    for module in (keys, card, tasks, contexts, explain):
         module.add(commands)
     return parser
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct, field
 
 from .runtime.bounds import NotNegative
+from .runtime.described import described
 
 if TYPE_CHECKING:
     from .runtime.auth.combination import Requirement
@@ -21,6 +22,7 @@ _SECRET = frozenset(
 )
 
 
+@described
 class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Each scheme is on when what it cannot do without is set. Names of schemes: ``token``,
     ``apiKey``, ``basic``, ``oidc``, ``oauth2``, ``enterprise``, ``mtls``.
@@ -36,31 +38,47 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     tokens: Mapping[str, str] = field(default_factory=dict)
     """Several, by the name of their holder."""
     keys_file: str | None = None
-    """API keys, made by ``greenroom keys create``."""
+    """API keys, made by ``greenroom keys create OWNER``."""
     key_name: str = "X-API-Key"
+    """The header field, query parameter or cookie that has the key."""
     key_in: Literal["header", "query", "cookie"] = "header"
+    """``header``, ``query`` or ``cookie``: where the key is."""
     users: Mapping[str, str] = field(default_factory=dict)
     """HTTP Basic: passwords, or better what ``greenroom keys hash`` prints, by user name."""
     oidc_issuer: str | None = None
+    """OpenID Connect: the issuer's address, as its tokens have it in ``iss``."""
     oidc_audience: tuple[str, ...] = ()
+    """What the issuer calls this server: one of them must be in ``aud``."""
     oidc_jwks_url: str | None = None
     """Only for issuers without a discovery document."""
     oauth_token_url: str | None = None
+    """OAuth 2: where clients get tokens, for the card."""
     oauth_authorization_url: str | None = None
+    """Where users consent (the authorization code flow), for the card."""
     oauth_scopes: Mapping[str, str] = field(default_factory=dict)
     """Scopes and their descriptions, for the card."""
     oauth_issuer: str | None = None
+    """The issuer of tokens, as they have it in ``iss``."""
     oauth_audience: tuple[str, ...] = ()
+    """What the issuer calls this server: one of them must be in ``aud``."""
     oauth_jwks_url: str | None = None
+    """The issuer's keys; without it they are found by the issuer's discovery document."""
     oauth_introspection_url: str | None = None
+    """For opaque tokens: the endpoint that knows them (RFC 7662)."""
     oauth_client_id: str = ""
+    """Who this server is to that endpoint."""
     oauth_client_secret: str = ""
+    """Its password there."""
     introspection_url: str | None = None
     """Enterprise tokens: the endpoint that knows them (RFC 7662)."""
     introspection_client_id: str = ""
+    """Who this server is to that endpoint."""
     introspection_client_secret: str = ""
+    """Its password there."""
     introspection_audience: tuple[str, ...] = ()
+    """What the platform calls this server: one of them must be in the answer's ``aud``."""
     introspection_issuer: str | None = None
+    """What the answer's ``iss`` must be; also the issuer that owners are told apart by."""
     verifier: str | None = None
     """Enterprise tokens of a platform with its own API: ``module:attribute`` of a TokenVerifier."""
     mtls: Literal["off", "direct", "forwarded"] = "off"
@@ -69,14 +87,19 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     mtls_identity: Literal["spiffe", "uri", "dns", "email", "subject", "cn", "fingerprint"] = (
         "spiffe"
     )
+    """Which name in the certificate says who calls."""
     mtls_allow: tuple[str, ...] = ()
     """Patterns of names that may call (``spiffe://example.org/agents/*``); none: all."""
     algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
+    """Signatures of tokens that are taken; asymmetric ones only."""
     leeway: NotNegative = 30.0
     """Seconds that clocks may differ."""
     subject_claim: str = "sub"
+    """The claim that says who calls; dots reach into objects."""
     tenant_claim: str | None = None
+    """The claim that says of which tenant; ``None``: all are one."""
     scopes_claim: str = "scope"
+    """The claim with the scopes, as a list or divided by spaces."""
     agents: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Scopes needed, by agent."""
     operations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

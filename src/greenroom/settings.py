@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
@@ -24,6 +25,8 @@ from .transports.grpc.settings import GrpcSettings
 from .transports.settings import HttpSettings
 
 PREFIX = "GREENROOM_"
+_CLOSE = 0.7
+"""How like a setting a name must be to be taken for a slip of the pen."""
 AUTH_TOKEN = "AUTH_TOKEN"
 """The variable that other A2A servers read their static token from."""
 # Not settings: they name the file to read, or where variables are only passed through.
@@ -245,7 +248,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> None:
-    known = set(names().values())
+    known = {name: name for name in names().values()}
     for name, value in layer.items():
         if name not in known:
             raise SettingsError(f"setting {name!r} in {source}: {_unknown(name, known)}")
@@ -253,9 +256,12 @@ def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> 
 
 
 def _split(name: str, value: object) -> object:
-    """Lists and mappings (``a=1,b=2``) are written with commas where only text can be written."""
+    """Lists and mappings (``a=1,b=2``) are written with commas where only text can be written, and
+    ``none`` where nothing may be set; but for who may call: a mistake there must not let all in."""
     group, _, leaf = name.rpartition(".")
     kind = get_type_hints(GROUPS[group] if group else Settings)[leaf]
+    if value in ("none", "null") and NoneType in get_args(kind) and group != "auth":
+        return None
     if isinstance(value, str) and getattr(kind, "__origin__", None) in (tuple, list, frozenset):
         return [item.strip() for item in value.split(",") if item.strip()]
     if isinstance(value, str) and getattr(kind, "__origin__", None) is Mapping:
@@ -265,9 +271,27 @@ def _split(name: str, value: object) -> object:
     return value
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    # Without the prefix, which would make every variable look like every other.
-    bare = {candidate.removeprefix(PREFIX): candidate for candidate in known}
-    close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1)
-    hint = f"did you mean {bare[close[0]]}?" if close else "`greenroom serve --help` lists them"
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    """``known`` are names as they could have been written, and the settings they are."""
+    if name.startswith(PREFIX):
+        wanted = name.removeprefix(PREFIX).lower()
+        group = next((group for group in GROUPS if wanted.startswith(f"{group}_")), "")
+        leaf = wanted.removeprefix(f"{group}_")
+    else:
+        wanted = name
+        group, _, leaf = name.rpartition(".")
+
+    def likeness(setting: str) -> float:
+        # By what is behind the group, which would make all of one group look alike.
+        its_group, _, its_leaf = setting.rpartition(".")
+        if leaf == its_leaf:
+            return 1.0 if group == its_group else 0.9
+        if its_group and its_group != group:
+            return 0.0
+        return difflib.SequenceMatcher(None, leaf if its_group else wanted, its_leaf).ratio()
+
+    found = {candidate: likeness(setting) for candidate, setting in known.items()}
+    most = max(found.values())
+    close = [candidate for candidate, alike in found.items() if alike == most >= _CLOSE]
+    hint = f"did you mean {' or '.join(close)}?" if close else "`greenroom settings` lists them"
     return f"there is no such setting; {hint}"

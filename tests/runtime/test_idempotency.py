@@ -417,7 +417,7 @@ async def test_a_repeat_outlives_its_task_and_is_told_so() -> None:
         first = await peer.send(message)
         await anyio.sleep(1000.0)
         for repeat in (peer.send, peer.stream):
-            with pytest.raises(TaskNotFoundError, match="was deleted.* another messageId") as told:
+            with pytest.raises(TaskNotFoundError, match=r"was deleted.* another messageId") as told:
                 await repeat(message)
             assert told.value.metadata["taskId"] == first.id
         assert counting.starts == 1

@@ -7,11 +7,13 @@ from typing import Literal
 from msgspec import Struct
 
 from ...runtime.bounds import Count, NotNegative, Port, Positive, Size
+from ...runtime.described import described
 from ..settings import FORWARDED_HEADERS
 
 MIB = 1024 * 1024
 
 
+@described
 class GrpcSettings(Struct, frozen=True, kw_only=True):
     """Seconds and bytes throughout."""
 
