@@ -59,9 +59,11 @@ _decode_status = msgspec.json.Decoder(TaskStatus).decode
 
 UNBLOCK = "unblock"
 """The timer of a task that is blocked."""
-_DEADLINE, _CANCEL = "deadline", "cancel"
-ENDING = frozenset({_DEADLINE, _CANCEL})
-"""Timers that end a task; the second is the command line's."""
+CANCEL = "cancel"
+"""The timer that the command line sets."""
+DEADLINE = "deadline"
+ENDING = frozenset({CANCEL, DEADLINE})
+"""Timers that end a task."""
 
 
 class Actor(Committing):
@@ -99,7 +101,7 @@ class Actor(Committing):
         if send is not None:
             self._sends.append(send)
         if self.agent.deadline is not None:
-            self.set_timer(Timer(_DEADLINE, self.created_at + self.agent.deadline))
+            self.set_timer(Timer(DEADLINE, self.created_at + self.agent.deadline))
         if self.execution is not None:
             self.set_status(TaskState.WORKING)
 
@@ -288,10 +290,11 @@ class Actor(Committing):
             return
         if self.state.terminal:
             return
-        if timer.name == _DEADLINE:
+        if timer.name == DEADLINE:
             self.cancel(Reason.DEADLINE)
-        elif timer.name == _CANCEL:
-            self.cancel(Reason.USER)
+        elif timer.name == CANCEL:
+            log.info("task %s is canceled by the operator", self.id)
+            self.cancel(Reason.OPERATOR)
         elif timer.name == UNBLOCK:
             if self.blocked:
                 self.set_timer(
@@ -443,4 +446,7 @@ class Actor(Committing):
         )
 
 
-__all__ = ["ENDING", "ROOT", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Op", "Wait"]
+__all__ = [
+    "CANCEL", "DEADLINE", "ENDING", "ROOT", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Op",
+    "Wait",
+]  # fmt: skip

@@ -12,7 +12,7 @@ from math import inf, nextafter
 
 import anyio
 
-from .actor import ENDING, UNBLOCK, Actor
+from .actor import CANCEL, DEADLINE, ENDING, UNBLOCK, Actor
 from .contexts import Contexts
 from .directory import Directory
 from .ports import NEVER, DueTimer, TaskRef
@@ -56,6 +56,7 @@ class Housekeeping:
         while True:
             busy = False
             try:
+                await self.end(CANCEL, DEADLINE)
                 await self.look_after_strays()
                 busy = await self.take_up_orphans()
                 busy = await self.fire_timers() or busy
@@ -104,15 +105,34 @@ class Housekeeping:
         if room <= 0:
             return False
         refs = await system.store.orphans(now=system.now(), limit=limit, agents=self._agents)
-        taken = 0
+        taken = failed = 0
         for ref in refs:
-            if ref.id not in system.actors and await self._wake(ref) is not None:
-                taken += 1
+            if ref.id in system.actors or (actor := await self._wake(ref)) is None:
+                continue
+            if actor.committed is not None and actor.committed.state.terminal:
+                continue  # it ended meanwhile
+            taken += 1
+            failed += actor.state.terminal
         self.recovered += taken
         if taken:
-            log.info("%d tasks of nodes that are gone were taken up", taken)
+            log.info(
+                "tasks taken up from processes that are gone: %d go on, %d failed",
+                taken - failed, failed,
+            )  # fmt: skip
             await system.journal.caught_up()
         return taken > 0 and len(refs) == limit
+
+    async def end(self, *names: str) -> None:
+        """Carry out commands and deadlines, by the names of their timers: those that came while
+        nobody served count for more than what recovery or another timer makes of a task."""
+        system = self._system
+        for name in names:
+            while True:
+                due = await system.store.due(
+                    now=system.now(), limit=BATCH, agents=self._agents, name=name
+                )
+                if await self._fire(due) < BATCH:
+                    break
 
     async def fire_timers(self) -> bool:
         """Wake the tasks whose durable timers are due; whether there may be more."""
@@ -145,10 +165,11 @@ class Housekeeping:
         fired = 0
         room = self._room
         for item in due:
-            starts = item.timer.name not in ENDING and item.ref.id not in self._system.actors
+            ends = item.timer.name in ENDING
+            starts = not ends and item.ref.id not in self._system.actors
             if starts and room <= 0:
                 continue
-            actor = await self._wake(item.ref)
+            actor = await self._wake(item.ref, ends=ends)
             if actor is None:
                 continue
             try:
@@ -185,7 +206,7 @@ class Housekeeping:
             log.info("%d contexts expired; their tasks were deleted", expired)
         return pruned.tasks + pruned.sends >= BATCH or BATCH in (expired, pruned.logs)
 
-    async def _wake(self, ref: TaskRef) -> Actor | None:
+    async def _wake(self, ref: TaskRef, *, ends: bool = False) -> Actor | None:
         """The actor of a task, awake; ``None`` if it cannot be woken now."""
         system = self._system
         actor = system.actors.get(ref.id)
@@ -201,11 +222,11 @@ class Housekeeping:
                 return None
             if (actor := system.actors.get(ref.id)) is not None:
                 return actor
-            suspect = loaded.header.attempts >= _SUSPECT and loaded.header.node != ""
+            suspect = loaded.header.attempts >= _SUSPECT and loaded.header.node != "" and not ends
             if suspect and self._suspected:
                 self._passed[ref] = system.now() + system.settings.sweep_every
                 return None
-            actor = self._directory.wake(loaded)
+            actor = self._directory.wake(loaded, ends=ends)
             if suspect:
                 self._suspect = actor
             return actor
