@@ -240,8 +240,7 @@ class Actor(Committing):
         # A message just delivered is in the inbox already; the others were never read.
         known = {sequence for sequence, _ in self.inbox}
         self.inbox.extendleft(item for item in reversed(began.unread) if item[0] not in known)
-        principal = sender.principal if sender is not None else None
-        sender = Sender(principal, began.activated, began.metadata)
+        sender = began.sender(sender.principal if sender is not None else None)
         self.execution = Execution(self, began.message, sender, entries, began.state)
         self.execution.start()
 

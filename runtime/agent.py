@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
+from ..protocol.errors import InvalidParamsError
 from ..protocol.types import (
     AgentCapabilities,
     AgentCard,
@@ -22,7 +23,7 @@ from ..protocol.types import (
     SecurityRequirement,
     SecurityScheme,
 )
-from .call import Principal
+from .call import Principal, Sender
 from .extensions import Extension, Negotiation
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -165,8 +166,9 @@ class Agent:
         """Declare a skill on the card and make the function its handler.
 
         A message whose metadata has ``{"skill": id}`` goes to that skill; others go to the
-        ``@agent.handler``, or to the first skill where there is none. ``scopes`` are what a caller
-        needs for it; an ``extended`` one is shown on the extended card only, to who may use it.
+        ``@agent.handler``, or to the first skill where there is none; a follow-up that names none
+        goes to the skill of its task. ``scopes`` are what a caller needs for it, in follow-ups
+        too; an ``extended`` one is shown on the extended card only, to who may use it.
         """
 
         def declare(function: F) -> F:
@@ -224,27 +226,59 @@ class Agent:
                 f"agent {self.name!r} has no handler: decorate a function with @agent.handler"
             )
 
-    def handler_for(self, message: Message, call: Any = None) -> Handler:
-        """The handler of a message."""
-        skill = self.skill_of(message, call.metadata if call is not None else None)
+    def handler_of(self, skill: str | None) -> Handler:
+        """The handler of a skill; ``None``: of none in particular."""
         if skill in self._by_skill:
             return self._by_skill[skill]
         if self._handler is not None:
             return self._handler
         return next(iter(self._by_skill.values()))
 
-    def skill_of(self, message: Message, metadata: Mapping[str, Any] | None = None) -> str | None:
-        """The skill that a message is for; ``None``: the agent's handler, as no skill in
-        particular. ``metadata`` is that of the request."""
+    def named_skill(
+        self, message: Message, metadata: Mapping[str, Any] | None = None
+    ) -> str | None:
+        """The skill that a message names, if any; ``metadata`` is that of the request.
+
+        Raises InvalidParamsError for one that there is not. What an agent without skills makes of
+        the word is its own affair.
+        """
         if not self._skills:
             return None
-        wanted = (message.metadata or {}).get("skill")
+        wanted, where = (message.metadata or {}).get("skill"), "message.metadata.skill"
         if wanted is None and metadata:
-            wanted = metadata.get("skill")
-        general = self._handler is not None
-        if isinstance(wanted, str) and wanted in (self._skills if general else self._by_skill):
+            wanted, where = metadata.get("skill"), "metadata.skill"
+        if wanted is None:
+            return None
+        if isinstance(wanted, str) and wanted in self._choice:
             return wanted
-        return None if general else next(iter(self._by_skill))
+        shown = ", ".join(skill for skill in self._choice if skill not in self._extended)
+        raise InvalidParamsError(
+            "skill names no skill of this agent" + (f"; it has: {shown}" if shown else ""),
+            field=where,
+        )
+
+    def skill_of(self, message: Message, sender: Sender | None) -> str | None:
+        """The skill that carries a message out: the one that it names, else the task's, else the
+        agent's first; ``None``: the agent's handler, as no skill in particular."""
+        if not self._skills:
+            return None
+        try:
+            named = self.named_skill(message, sender.metadata if sender is not None else None)
+        except InvalidParamsError:
+            named = None  # it was there when the task began
+        if named is None and sender is not None and sender.skill in self._choice:
+            named = sender.skill
+        return named or self.default_skill
+
+    @property
+    def default_skill(self) -> str | None:
+        """The skill of a message that names none and continues nothing."""
+        return None if self._handler is not None else next(iter(self._by_skill))
+
+    @property
+    def _choice(self) -> Mapping[str, Any]:
+        """The skills that a message can name: those that somebody carries out."""
+        return self._skills if self._handler is not None else self._by_skill
 
     @property
     def skill_ids(self) -> tuple[str, ...]:
@@ -252,7 +286,10 @@ class Agent:
 
     def skill_requirements(self, skill: str) -> Sequence[SecurityRequirement]:
         """The requirements that a declared ``AgentSkill`` brought with it."""
-        return self._skills[skill].security_requirements or ()
+        found = self._skills.get(
+            skill
+        )  # the card of an agent without skills shows the agent as one
+        return (found.security_requirements if found is not None else None) or ()
 
     @property
     def extends(self) -> bool:

@@ -48,6 +48,8 @@ class Sender(Struct, frozen=True):
     principal: Principal | None = None
     activated: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
+    skill: str | None = None
+    """Of the task that the message continues, for a message that names none."""
 
 
 class Call(Struct, kw_only=True):

@@ -53,6 +53,9 @@ class Directory:
         header = loaded.header
         actor = Actor.wake(self._system, self.agents[header.scope.agent], loaded)
         if not header.state.terminal:
+            if actor.agent.skill_ids:
+                began = Ledger.start(loaded.entries)
+                actor.skill = actor.agent.skill_of(began.message, began.sender())
             self._system.actors[actor.id] = actor
             if ends:
                 pass

@@ -80,7 +80,8 @@ class Execution:
         self.message = message
         self.call = call
         self.ledger = Ledger(entries) if entries else NOTHING_RECORDED
-        self.handler = actor.agent.handler_for(message, call)
+        actor.skill = actor.agent.skill_of(message, call)
+        self.handler = actor.agent.handler_of(actor.skill)
         self.signal = Signal()
         """Wakes a handler that waits for a message."""
         self.reason: Reason | None = None

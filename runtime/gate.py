@@ -180,7 +180,10 @@ class Gate:
         if needed is not None and not needed <= held:
             raise self._insufficient(needed - held)
         if isinstance(request, SendMessageRequest):
-            self._skill(agent, request, principal)
+            skill = agent.named_skill(request.message, request.metadata)
+            if skill is None and not request.message.task_id:
+                skill = agent.default_skill
+            self.check_skill(call, agent, skill)
         limits = self.limits
         if limits.operations:
             rate = limits.operations.get(operation.name)
@@ -190,10 +193,13 @@ class Gate:
                 if wait:
                     await self._throttle(wait, operation.name)
 
-    def _skill(self, agent: Agent, request: SendMessageRequest, principal: Principal) -> None:
-        skill = agent.skill_of(request.message, request.metadata)
-        if skill is None:
+    def check_skill(self, call: Call, agent: Agent, skill: str | None) -> None:
+        """Raise PermissionDeniedError unless the caller may use a skill (``None``: none in
+        particular). Follow-ups are held against the skill of their task too, once it is found."""
+        if skill is None or self.open:
             return
+        principal = call.principal
+        assert principal is not None
         needed = agent.skill_scopes.get(skill)
         if needed is not None and not needed <= principal.scopes:
             raise self._insufficient(needed - principal.scopes)

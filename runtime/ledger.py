@@ -14,7 +14,7 @@ import msgspec
 
 from ..protocol.types import Message, Role, StreamResponse, TaskState
 from .actor import Op
-from .call import Sender
+from .call import Principal, Sender
 from .cancel import Reason
 from .ports import Entry, Kind
 from .states import IllegalTransition
@@ -43,6 +43,12 @@ class Start(msgspec.Struct):
     metadata: dict[str, Any] | None = None
     """Of the request: it may have chosen the skill."""
     activated: tuple[str, ...] = ()
+    skill: str | None = None
+    """Of the task, where no metadata chose one."""
+
+    def sender(self, principal: Principal | None = None) -> Sender:
+        """What the handler may know of who sent the message; ``principal`` is not kept."""
+        return Sender(principal, self.activated, self.metadata, self.skill)
 
 
 class _Call(msgspec.Struct, omit_defaults=True):
@@ -50,6 +56,7 @@ class _Call(msgspec.Struct, omit_defaults=True):
 
     metadata: dict[str, Any] | None = None
     activated: tuple[str, ...] = ()
+    skill: str | None = None
 
 
 _decode_message = msgspec.json.Decoder(Message).decode
@@ -146,7 +153,7 @@ class Ledger:
         if began is None:
             raise ValueError("the journal of the run does not say what it began with")
         unread = [item for item in (*began.unread, *later) if item[0] not in read]
-        return Start(began.message, began.state, unread, call.metadata, call.activated)
+        return Start(began.message, began.state, unread, call.metadata, call.activated, call.skill)
 
     @staticmethod
     def open_ask(entries: Sequence[Entry]) -> Op | None:
@@ -312,7 +319,7 @@ def failure(name: str, error: tuple[str, str], arguments: str = "") -> bytes:
 
 def call_record(sender: Sender) -> bytes:
     """The body of the record of what came with the message of a run."""
-    value = _encode(_Call(sender.metadata, sender.activated))
+    value = _encode(_Call(sender.metadata, sender.activated, sender.skill))
     return _encode(Record("call", value=msgspec.Raw(value)))
 
 

@@ -34,6 +34,7 @@ from .cancel import Reason
 from .directory import Directory
 from .execution import Execution
 from .feed import Stream
+from .gate import Gate
 from .parts import accepts, media_types
 from .ports import Header, SendRecord
 from .reading import open_stream, shown_history, with_generation
@@ -60,10 +61,11 @@ class Messaging:
     """The doors through which messages and cancellations come."""
 
     def __init__(
-        self, system: System, directory: Directory, opened: Callable[[Stream], None]
+        self, system: System, directory: Directory, gate: Gate, opened: Callable[[Stream], None]
     ) -> None:
         self._system = system
         self._directory = directory
+        self._gate = gate
         self._opened = opened
         self._claims: dict[bytes, Signal] = {}
         """Sends that are being looked at: a repeat waits until they are accepted or refused."""
@@ -129,6 +131,7 @@ class Messaging:
         message = request.message
         system = self._system
         self._check_content(agent, message)
+        agent.named_skill(message, request.metadata)  # or there is none such
         configuration = request.configuration
         if configuration is not None and configuration.task_push_notification_config is not None:
             raise PushNotificationNotSupportedError  # rather than dropping it in silence
@@ -166,15 +169,25 @@ class Messaging:
         at_once: bool,
     ) -> Accepted:
         if request.message.task_id:
-            return await self._continue(call, scope, request, record)
+            return await self._continue(call, agent, scope, request, record)
         return self._begin(call, agent, scope, request, record, at_once)
 
     async def _continue(
-        self, call: Call, scope: Scope, request: SendMessageRequest, record: SendRecord | None
+        self,
+        call: Call,
+        agent: Agent,
+        scope: Scope,
+        request: SendMessageRequest,
+        record: SendRecord | None,
     ) -> Accepted:
         message = request.message
         assert message.task_id is not None
         actor = await self._directory.activate(scope, message.task_id)
+        if not actor.state.terminal:
+            # Whatever the message names: it is this skill that would go on with it.
+            self._gate.check_skill(call, agent, actor.skill)
+        named = agent.named_skill(message, request.metadata)
+        sender = _sender(call, request, actor.skill if named is None else None)
         if message.context_id and message.context_id != actor.context_id:
             raise InvalidParamsError(
                 "contextId is not the one of the task; leave it out or send the task's own",
@@ -187,7 +200,7 @@ class Messaging:
         configuration = request.configuration
         expected = configuration.if_generation_match if configuration is not None else None
         try:
-            after, sequence = actor.deliver(message, record, expected, _sender(call, request))
+            after, sequence = actor.deliver(message, record, expected, sender)
         except (TaskGenerationMismatchError, UnsupportedOperationError):
             await _committed(actor)
             raise
@@ -309,5 +322,5 @@ async def _nothing(cursor: int) -> list[Frame]:
     return []
 
 
-def _sender(call: Call, request: SendMessageRequest) -> Sender:
-    return Sender(call.principal, call.activated, request.metadata)
+def _sender(call: Call, request: SendMessageRequest, skill: str | None = None) -> Sender:
+    return Sender(call.principal, call.activated, request.metadata, skill)

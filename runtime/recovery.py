@@ -8,7 +8,6 @@ import msgspec
 
 from ..protocol.types import TaskState
 from .actor import Actor
-from .call import Sender
 from .cancel import TOLD
 from .ledger import Ledger, call_record, durable
 from .ports import Entry, Kind, Loaded
@@ -54,7 +53,7 @@ def recover(actor: Actor, loaded: Loaded) -> None:
     if policy == "rerun":
         began = Ledger.start(loaded.entries)
         actor.inbox.extend(began.unread)
-        sender = Sender(None, began.activated, began.metadata)
+        sender = began.sender()
         actor.begin_run(began.message, "rerun")
         actor.record_call(sender)
         actor.open_ask = None

@@ -108,7 +108,7 @@ class Runtime:
         self.system.journal.observer = self.contexts.committed
         self.housekeeping = Housekeeping(self.system, self.directory, self.contexts)
         self.results = Results(self._store, self.directory, self.contexts)
-        messaging = Messaging(self.system, self.directory, self._open_stream)
+        messaging = Messaging(self.system, self.directory, self.gate, self._open_stream)
         reading = Reading(self.system, self.directory, self._open_stream)
         extended = ExtendedCards(self.gate, self.card)
         self._doors: dict[str, Callable[..., Awaitable[Any]]] = {

@@ -123,6 +123,7 @@ class Writing:
         "run_start",
         "scope",
         "sequence",
+        "skill",
         "state",
         "status",
         "stopped",
@@ -153,6 +154,8 @@ class Writing:
         self.floor = 0
         self.handler = ""
         self.blocked = ""
+        self.skill: str | None = None
+        """What the current run carries out: whoever continues it must be allowed to."""
         self.parked = False
         self.attempts = 0
         self.stopped = False
@@ -279,7 +282,7 @@ class Writing:
 
     def record_call(self, sender: Sender | None) -> None:
         """Keep what came with the message of a run and chooses or guides its handler."""
-        if sender is not None and (sender.metadata or sender.activated):
+        if sender is not None and (sender.metadata or sender.activated or sender.skill):
             from .ledger import call_record
 
             self._add(Kind.RECORD, call_record(sender), 0, ROOT)

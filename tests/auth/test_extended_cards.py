@@ -78,6 +78,23 @@ async def test_everybody_gets_their_own(binding: str) -> None:
         assert nobody.outcome == "UNAUTHENTICATED"
 
 
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_an_agent_without_skills_has_one_too(binding: str) -> None:
+    made = Agent("Plain")
+    made.handler(lambda ctx: "done")
+
+    @made.extended_card
+    def personal(card: AgentCard, principal: Principal) -> AgentCard:
+        return structs.replace(card, description=f"For {principal.subject}")
+
+    async with serving(security(), made) as server:
+        asked = t.GetExtendedAgentCardRequest()
+        answer = await server.call(binding, ops.EXTENDED_CARD, asked, bearer(BOB))
+        assert answer.outcome == "ok", answer.text
+        assert answer.body["description"] == "For bob"
+        assert [skill["id"] for skill in answer.body["skills"]] == ["plain"]
+
+
 async def test_the_public_card() -> None:
     app = asgi(agent(), security=security())
     async with app.lifespan():

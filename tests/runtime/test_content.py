@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from greenroom import Agent, Artifact, InputRequired, Message, Part, Role, TaskContext, TaskState
+from greenroom.protocol.errors import InvalidParamsError
 from greenroom.runtime.agent import slug_of
 from greenroom.runtime.call import Principal, Scope
 from greenroom.runtime.runtime import Runtime
@@ -471,7 +472,12 @@ async def test_a_skill_is_chosen_by_metadata() -> None:
         assert result(await peer.send("go", metadata={"skill": "second-thing"})) == "second"
         chosen = user(metadata={"skill": "second-thing"})
         assert result(await peer.send(chosen)) == "second"
-        assert result(await peer.send("go", metadata={"skill": "unknown"})) == "first"
+        for wrong in ("unknown", "", 7, ["first"]):
+            for options in ({"metadata": {"skill": wrong}}, {}):
+                asked = user(metadata=None if options else {"skill": wrong})
+                with pytest.raises(InvalidParamsError, match="first, second-thing"):
+                    await peer.send(asked, **options)
+        assert result(await peer.send("go", metadata={"skill": None})) == "first"
         skills = peer.runtime.card("", []).skills
         assert [(s.id, s.name, s.description, s.tags) for s in skills] == [
             ("first", "First", "Do the first thing.", ["first"]),
