@@ -19,9 +19,11 @@ from greenroom.runtime.call import Scope
 from greenroom.runtime.cancel import StepFailed
 from greenroom.runtime.durable import Retry, step_info
 from greenroom.runtime.ports import Kind, SendRecord, TaskRef, Timer
+from greenroom.runtime.runtime import Runtime
+from greenroom.testing import LoopClock
 
 from ..support.crash import copy_of
-from ..support.drive import START, KeptStore, result, running, said, settle, user
+from ..support.drive import START, Caller, KeptStore, result, running, said, settle, user
 
 pytestmark = pytest.mark.anyio
 
@@ -685,17 +687,17 @@ async def test_what_came_while_nobody_served_counts_for_more_than_recovery(text:
 
     store = KeptStore()
     async with running(agent_of(handler), store=store) as peer:
-        others = [(await peer.send("sleep", now=True)).id for _ in range(150)]
+        for _ in range(150):
+            await peer.send("sleep", now=True)
         task = (await peer.send(text, now=True)).id
         late = (await peer.send(text, now=True)).id
         await anyio.sleep(1)
     started.clear()
     scope = Scope("", "one", "anonymous")
-    for other in others:
-        assert await store.remind(TaskRef(scope, other), Timer("sleep/1", START - 2))
-    assert await store.remind(TaskRef(scope, task), Timer("cancel", START - 1))
-    assert await store.remind(TaskRef(scope, late), Timer("deadline", START - 1))
-    async with running(agent_of(handler), store=store) as peer:
+    assert await store.remind(TaskRef(scope, task), Timer("cancel", START + 2000))
+    assert await store.remind(TaskRef(scope, late), Timer("deadline", START + 2000))
+    async with Runtime(agent_of(handler), store=store, clock=LoopClock(START + 3000)) as runtime:
+        peer = Caller(runtime)
         found = await peer.over(task)
         await anyio.sleep(5)
         dated = await peer.over(late)
