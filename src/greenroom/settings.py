@@ -40,7 +40,10 @@ class SettingsError(ValueError):
 
 
 class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
-    """The settings of ``greenroom serve`` and ``greenroom.serve``. Times are in seconds."""
+    """The settings of ``greenroom serve`` and ``greenroom.serve``. Times are in seconds.
+
+    ``greenroom settings`` tells what each means, those of the groups included.
+    """
 
     agents: Annotated[
         tuple[str, ...], Meta(description="agents to serve: module:attribute or file.py:attribute")

@@ -9,6 +9,7 @@ import aiosqlite
 import anyio
 
 from ...runtime.ports import StoreError, StoreFormatError
+from .reasons import DAMAGED, check_links, reason
 from .schema import APPLICATION_ID
 
 _PAGES = 1024
@@ -19,11 +20,13 @@ async def backup(source: Path, target: Path) -> int:
     """Copy the store ``source`` to the new file ``target``; return its size in bytes.
 
     What is committed when it begins is in the copy, and what is committed meanwhile may be. Raises
-    StoreError if ``target`` exists or either cannot be opened.
+    StoreError if ``target`` exists, either cannot be opened, or ``source`` is damaged: then there
+    is no copy.
     """
     copied, made = anyio.Path(source), anyio.Path(target)
     if not await copied.is_file():
         raise StoreError(f"{source} does not exist")
+    check_links(source)
     if await made.exists():
         raise StoreError(f"{target} exists already: name a new file")
     try:
@@ -35,7 +38,12 @@ async def backup(source: Path, target: Path) -> int:
                 raise StoreFormatError(f"{source} is not a store of Greenroom")
             async with aiosqlite.connect(target) as copy:
                 await store.backup(copy, pages=_PAGES, sleep=0.01)
+                async with copy.execute("PRAGMA quick_check(1)") as cursor:
+                    found = await cursor.fetchone()
+        if found != ("ok",):
+            await made.unlink(missing_ok=True)
+            raise StoreError(f"{source} could not be copied: {DAMAGED}")
     except sqlite3.Error as error:
         await made.unlink(missing_ok=True)
-        raise StoreError(f"{source} could not be copied to {target}: {error}") from error
+        raise StoreError(f"{source} could not be copied to {target}: {reason(error)}") from error
     return (await made.stat()).st_size

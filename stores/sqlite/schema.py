@@ -15,6 +15,7 @@ import sqlite3
 
 from ...protocol.types import TaskState
 from ...runtime.ports import StoreFormatError
+from .reasons import reason
 
 APPLICATION_ID = 0x47724E6D  # "GrNm"
 SHIFT = 28
@@ -152,9 +153,11 @@ def check(db: sqlite3.Connection, path: str) -> int:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_NOTADB:
             raise
-        raise StoreFormatError(f"{path} is not an SQLite database: {error}") from error
+        raise StoreFormatError(
+            f"{path} is not an SQLite database; if it was the store, {reason(error)}"
+        ) from error
     if application != APPLICATION_ID and (application or tables):
         raise StoreFormatError(
             f"{path} is the database of another application: name a file of its own for the tasks"

@@ -34,6 +34,7 @@ from ...runtime.ports import (
 from . import schema
 from .lock import FileLock
 from .reads import Reads
+from .reasons import check_links, reason
 from .worker import Workers
 from .writes import Writes
 
@@ -100,7 +101,8 @@ class SQLiteStore:
             await writer.close()
             self._unlock()
             if type(error) is StoreError and isinstance(error.__cause__, sqlite3.Error):
-                raise StoreError(f"{self.path} could not be used: {error.__cause__}") from error
+                told = reason(error.__cause__)
+                raise StoreError(f"{self.path} could not be used: {told}") from error
             raise
         self._opened = writer, Workers(self._connect_reader, self._readers, "reader"), reads
 
@@ -117,6 +119,7 @@ class SQLiteStore:
         path = Path(self.path)
         if not path.parent.is_dir():
             raise StoreError(f"{path.parent} is not a directory: create it first")
+        check_links(path)
         if self._exclusive:
             self._lock = FileLock(f"{path}.lock")
         elif not path.exists():

@@ -19,6 +19,7 @@ import anyio.to_thread
 from anyio.lowlevel import current_token
 
 from ...runtime.ports import StoreClosedError, StoreError
+from .reasons import reason
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
@@ -99,7 +100,7 @@ class Workers:
                     _close(connection)
                     connection = None
                 if isinstance(error, sqlite3.Error):
-                    call.error = StoreError(f"the database could not be used: {error}")
+                    call.error = StoreError(f"the database could not be used: {reason(error)}")
                     call.error.__cause__ = error
             call.answer()
             del call  # or the last answer lives until the next call

@@ -194,6 +194,41 @@ def test_a_store_is_copied_while_it_is_served(
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("last", [True, False], ids=["its end", "all but its head"])
+def test_what_is_damaged_is_not_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], last: bool
+) -> None:
+    path, copy = tmp_path / "tasks.db", tmp_path / "copy.db"
+
+    async def serve() -> None:
+        async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+            await Caller(runtime).send("go")
+
+    anyio.run(serve)
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size - 4096 if last else 4096)
+        file.write(b"\xa5" * (size - file.tell()))
+    assert main(["tasks", "backup", str(path), str(copy)]) == 2
+    assert "it is damaged: put a backup in its place" in capsys.readouterr().err
+    assert not copy.exists()
+
+
+def test_a_second_name_of_a_store_is_no_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, other = tmp_path / "tasks.db", tmp_path / "other.db"
+
+    async def serve() -> None:
+        async with Runtime(agent, store=SQLiteStore(path)):
+            other.hardlink_to(path)
+
+    anyio.run(serve)
+    for command in (["list", str(other)], ["backup", str(other), str(tmp_path / "copy.db")]):
+        assert main(["tasks", *command]) == 2
+        assert "has 2 names" in capsys.readouterr().err
+
+
 def test_what_is_no_store_is_not_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     foreign = tmp_path / "foreign.db"
     foreign.write_bytes(b"")

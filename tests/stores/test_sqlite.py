@@ -196,6 +196,62 @@ async def test_what_is_no_database_is_refused_untouched(path: Path) -> None:
     assert path.read_bytes() == b"Dear diary, " * 1000
 
 
+def _scratch(path: Path) -> None:
+    """Overwrite every page of a store but the first, as a disk may that goes bad."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+
+
+@pytest.mark.parametrize("exclusive", [True, False], ids=["server", "tool"])
+async def test_a_damaged_database_says_what_to_do(path: Path, exclusive: bool) -> None:
+    store = SQLiteStore(path)
+    await store.open(now=0.0)
+    await store.append([append("a")], now=0.0)
+    await store.close()
+    _scratch(path)
+    store = SQLiteStore(path, exclusive=exclusive)
+    with pytest.raises(StoreError, match=r"malformed; it is damaged: put a backup in its place"):
+        await store.open(now=0.0)
+    path.write_bytes(b"\xa5" * 8192)
+    with pytest.raises(StoreFormatError, match=r"if it was the store, .*it is damaged: put a"):
+        await store.open(now=0.0)
+
+
+async def test_what_is_damaged_while_it_is_served_says_what_to_do(path: Path) -> None:
+    store = SQLiteStore(path)
+    await store.open(now=0.0)
+    await store.append([append(f"task-{number}") for number in range(100)], now=0.0)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _scratch(path)
+    with pytest.raises(StoreError, match=r"malformed; it is damaged: put a backup in its place"):
+        await store.journal(SCOPE, "task-1")
+    await store.close()
+
+
+async def test_a_tool_that_may_not_write_beside_the_file_says_so(path: Path) -> None:
+    await _count(path)
+    Path(f"{path}-shm").mkdir()  # refused to root as well, unlike permissions
+    with pytest.raises(StoreError, match=r"must be allowed to write the file and the folder"):
+        await SQLiteStore(path, exclusive=False).open(now=0.0)
+
+
+@pytest.mark.parametrize("exclusive", [True, False], ids=["server", "tool"])
+async def test_a_file_with_two_names_is_refused(path: Path, exclusive: bool) -> None:
+    """The lock lies beside the name, and so does SQLite's log."""
+    store = SQLiteStore(path)
+    await store.open(now=0.0)
+    await store.append([append("a")], now=0.0)
+    other = path.with_name("other.db")
+    other.hardlink_to(path)
+    with pytest.raises(StoreError, match=r"has 2 names \(hard links\).*remove the others"):
+        await SQLiteStore(other, exclusive=exclusive).open(now=0.0)
+    await store.close()
+    other.unlink()
+    assert await _count(path) == 1
+
+
 async def test_a_refused_store_can_be_opened_when_the_reason_is_gone(path: Path) -> None:
     path.write_bytes(b"Dear diary, " * 1000)
     store = SQLiteStore(path)

@@ -1,0 +1,34 @@
+"""What SQLite's errors mean for whoever has to do something about them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from ...runtime.ports import StoreError
+
+DAMAGED = "it is damaged: put a backup in its place (`greenroom tasks backup` makes them)"
+_UNWRITABLE = "this process must be allowed to write the file and the folder that it lies in"
+_ADVICE = {
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+    sqlite3.SQLITE_CANTOPEN: _UNWRITABLE,
+    sqlite3.SQLITE_PERM: _UNWRITABLE,
+    sqlite3.SQLITE_READONLY: _UNWRITABLE,
+}
+
+
+def reason(error: sqlite3.Error) -> str:
+    """What SQLite says, and what can be done where that is known."""
+    advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    return f"{error}; {advice}" if advice else str(error)
+
+
+def check_links(path: Path) -> None:
+    """Raise ``StoreError`` for a file with several names: each would have a lock and a log of its
+    own, and two processes that come by two names would destroy what the other writes."""
+    if path.is_file() and (names := path.stat().st_nlink) > 1:
+        raise StoreError(
+            f"{path} has {names} names (hard links), and SQLite would keep a log for each: remove "
+            "the others, or copy the file (`greenroom tasks backup`)"
+        )
