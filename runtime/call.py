@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
-from ..protocol.types import AgentInterface
+from ..protocol.types import AgentInterface, SecurityRequirement
 
 
 class Scope(NamedTuple):
@@ -35,7 +35,18 @@ class Principal(Struct, frozen=True):
     claims: Mapping[str, Any] = field(default_factory=dict)
     expires: float | None = None
     """When the credential ends (epoch); ``None``: nobody said."""
+    proven: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Every scheme that held, by name, with the scopes of its own credential; without an entry it
+    is ``scheme`` alone."""
     anonymous: bool = False
+
+    def meets(self, requirement: SecurityRequirement) -> bool:
+        """Whether each scheme of a requirement held, with the scopes that are asked of it."""
+        proven = self.proven or {self.scheme: self.scopes}
+        return all(
+            name in proven and proven[name].issuperset(scopes.list)
+            for name, scopes in requirement.schemes.items()
+        )
 
 
 ANONYMOUS = Principal(owner="anonymous", anonymous=True)

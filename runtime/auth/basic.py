@@ -60,6 +60,10 @@ class Basic:
         header = call.headers.get("authorization")
         return None if header is None else self._seen.get(digest(header), now)
 
+    def credential(self, call: Call) -> bytes | None:
+        header = call.headers.get("authorization", "")
+        return digest(header) if header.partition(" ")[0].lower() == "basic" else None
+
     async def verify(self, call: Call, now: float) -> Principal | None:
         header = call.headers.get("authorization")
         kind, _, value = (header or "").partition(" ")

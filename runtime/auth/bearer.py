@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from hashlib import sha256
 from typing import Any
 
+import msgspec
+
+from ...protocol import jose
 from ...protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from ..call import Call, Principal
-from .ports import Claims, Rejected, TokenVerifier, challenge
+from .jwt import JwtVerifier
+from .ports import Claims, Rejected, RenewableKeys, TokenVerifier, challenge, same_issuer
 from .seen import Seen, digest
 
 MAX_TOKEN = 16 * 1024
@@ -35,7 +40,8 @@ class Bearer:
         cache: int = 10_000,
     ) -> None:
         """``issuer`` is the owner's issuer where tokens name none; ``iss`` of the claims else.
-        ``authorization_server`` is the issuer whose metadata say how to get a token (RFC 8414)."""
+        ``authorization_server`` is the issuer whose metadata say how to get a token (RFC 8414).
+        """
         self.name = name
         self.card = card or SecurityScheme(
             http_auth_security_scheme=HTTPAuthSecurityScheme(scheme="bearer")
@@ -44,6 +50,11 @@ class Bearer:
         self.authorization_server = authorization_server
         self._claims = claims or Claims()
         self._issuer = issuer
+        self._issuers = {issuer, authorization_server}
+        self._keys: RenewableKeys | None = None
+        if isinstance(verifier, JwtVerifier):
+            self._issuers.add(verifier.issuer)
+            self._keys = verifier.renewable
         self._keep = float("inf") if keep is None else keep
         self._seen: Seen[Principal] = Seen(cache)
         self._refused: Seen[str] | None = Seen(1000) if remember_failures else None
@@ -52,22 +63,40 @@ class Bearer:
 
     def known(self, call: Call, now: float) -> Principal | None:
         header = call.headers.get("authorization")
-        return None if header is None else self._seen.get(digest(header), now)
+        if header is None:
+            return None
+        if self._keys is not None:
+            self._keys.watch(now)  # or a key that is gone would never be missed
+        found = self._seen.get(digest(header), now)
+        return None if found is None or not _confirmed(found.claims, call) else found
+
+    def credential(self, call: Call) -> bytes | None:
+        header = call.headers.get("authorization")
+        return None if header is None or _token(header) is None else digest(header)
+
+    def recognises(self, call: Call) -> bool:
+        """Whether the token says that it is of this scheme's issuer. Nothing is verified here."""
+        token = _token(call.headers.get("authorization", ""))
+        if not token or len(token) > MAX_TOKEN:
+            return False
+        try:
+            claims = msgspec.json.decode(jose.parse(token).payload)
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            return False
+        named = claims.get("iss") if isinstance(claims, dict) else None
+        return any(one and same_issuer(named, one) for one in self._issuers)
 
     async def verify(self, call: Call, now: float) -> Principal | None:
         header = call.headers.get("authorization")
-        if header is None:
+        token = None if header is None else _token(header)
+        if header is None or token is None:
             return None
-        kind, _, token = header.partition(" ")
-        if kind.lower() != "bearer":
-            return None
-        token = token.strip()
         if not token or len(token) > MAX_TOKEN or "," in token:
             raise Rejected("not one bearer token")
         key = digest(header)
         found = self._seen.get(key, now)
         if found is not None:
-            return found
+            return _confirm(found, call)
         if self._refused is not None and (why := self._refused.get(key, now)) is not None:
             raise Rejected(why)
         try:
@@ -78,10 +107,11 @@ class Bearer:
             if self._refused is not None:
                 self._refused.put(key, str(rejected), now + FAILED_FOR)
             raise
-        until = min(now + self._keep, found.expires or float("inf"))
-        if until > now:
-            self._seen.put(key, found, until)
-        return found
+        end = float("inf") if found.expires is None else found.expires
+        if end <= now:
+            raise Rejected("it has expired")
+        self._seen.put(key, found, min(now + self._keep, end))
+        return _confirm(found, call)
 
     def forget(self) -> None:
         """Verify every token anew: keys changed."""
@@ -89,3 +119,26 @@ class Bearer:
 
     def challenge(self, error: str | None) -> str:
         return challenge("Bearer", REALM, error)
+
+
+def _token(header: str) -> str | None:
+    kind, _, token = header.partition(" ")
+    return token.strip() if kind.lower() == "bearer" else None
+
+
+def _confirm(found: Principal, call: Call) -> Principal:
+    # A bearer token is whoever's has it; one that is bound to a key is not to become one.
+    if not _confirmed(found.claims, call):
+        raise Rejected("it is bound to a key, which was not proven")
+    return found
+
+
+def _confirmed(claims: Mapping[str, Any], call: Call) -> bool:
+    """Whether a token is bound to nothing, or to the certificate of this very connection (RFC 8705
+    section 3.1). What a proxy tells of one will not do: the token itself says what to tell."""
+    bound = claims.get("cnf")
+    if bound is None:
+        return True
+    named = bound.get("x5t#S256") if isinstance(bound, dict) and len(bound) == 1 else None
+    shown = None if call.forwarded_certificate is not None else call.certificate
+    return shown is not None and named == jose.b64(sha256(shown).digest())

@@ -172,6 +172,9 @@ class MutualTls:
         key = self._key(call)
         return None if key is None else self._seen.get(key, now)
 
+    def credential(self, call: Call) -> bytes | None:
+        return self._key(call)
+
     async def verify(self, call: Call, now: float) -> Principal | None:
         key = self._key(call)
         if key is None:

@@ -6,20 +6,26 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
-from ...protocol.errors import PermissionDeniedError
+from ...protocol.errors import PermissionDeniedError, UnavailableError
 from ...protocol.types import SecurityRequirement, SecurityScheme, StringList
 from ..call import Call, Principal
+from .bearer import Bearer
 from .ports import Rejected, Scheme, refuse
+from .seen import Seen
 
 Requirement = Mapping[str, Sequence[str]]
 """Names of schemes that must all hold, each with the scopes that its credential must have."""
+_PASSED, _DOWN = 300.0, 5.0
+"""Seconds for which a credential that was refused, or could not be judged, is passed over where
+another one let its caller in."""
 
 
 class Combination:
     """``Authenticator`` over schemes. Without ``require`` any one of them suffices.
 
-    Where a requirement has several schemes, the first says who the caller is and the others only
-    have to hold; scopes are those of all of them.
+    The first alternative that holds counts, whatever else the caller shows. Where it has several
+    schemes, the first says who the caller is and the others only have to hold; scopes are those of
+    all of them. A scheme that cannot tell at the moment does not keep the others from it.
     """
 
     def __init__(
@@ -48,6 +54,16 @@ class Combination:
             [(self._schemes[name], frozenset(scopes)) for name, scopes in requirement.items()]
             for requirement in wanted
         ]
+        bearers = [scheme for scheme in schemes if isinstance(scheme, Bearer)]
+        self._strangers = {
+            one.name: [
+                other
+                for other in bearers
+                if not any(one.name in some and other.name in some for some in wanted)
+            ]
+            for one in bearers
+        }
+        self._passed: Seen[bool] = Seen()
         self.schemes: Mapping[str, SecurityScheme] = {
             name: scheme.card for name, scheme in self._schemes.items()
         }
@@ -59,49 +75,97 @@ class Combination:
         ]
 
     def known(self, call: Call, now: float) -> Principal | None:
+        """Return what ``authenticate`` would, or ``None`` where that takes looking: who owns a task
+        must not depend on which of a caller's credentials happens to be remembered."""
         for requirement in self._wanted:
             first: Principal | None = None
+            unseen: list[Scheme] = []
+            enough = True
             for scheme, scopes in requirement:
                 found = scheme.known(call, now)
-                if found is None or not scopes <= found.scopes:
-                    break
-                first = found if first is None else _joined(first, found)
+                if found is not None:
+                    first = found if first is None else _joined(first, found)
+                    enough = enough and scopes <= found.scopes
+                elif (key := scheme.credential(call)) is None or self._passed.get(
+                    _named(scheme, key), now
+                ):
+                    break  # it was not asked for with this alternative, or refused a while ago
+                else:
+                    unseen.append(scheme)
             else:
-                return first
+                if unseen:
+                    return None
+                if enough:
+                    return first
         return None
 
     async def authenticate(self, call: Call, now: float) -> Principal:
-        results: dict[str, Principal | None] = {}
-        reasons: dict[str, str] = {}
+        tried: dict[str, Principal | Rejected | UnavailableError | None] = {}
         lacking: frozenset[str] | None = None
         for requirement in self._wanted:
             first: Principal | None = None
             missing: frozenset[str] = frozenset()
             for scheme, scopes in requirement:
-                if scheme.name not in results:
-                    try:
-                        results[scheme.name] = await scheme.verify(call, now)
-                    except Rejected as rejected:
-                        results[scheme.name] = None
-                        reasons[scheme.name] = str(rejected)
-                found = results[scheme.name]
-                if found is None:
+                if scheme.name not in tried:
+                    tried[scheme.name] = await self._try(scheme, call, now)
+                found = tried[scheme.name]
+                if not isinstance(found, Principal):
                     break
                 missing |= scopes - found.scopes
                 first = found if first is None else _joined(first, found)
             else:
                 if not missing:
                     assert first is not None
+                    self._remember(call, tried, now)
                     return first
                 lacking = missing if lacking is None else lacking
+        # Whoever cannot tell might have let the call pass: it is to be tried again.
+        for found in tried.values():
+            if isinstance(found, UnavailableError):
+                raise found
         if lacking is not None:
             raise insufficient(lacking)
+        reasons = {name: str(found) for name, found in tried.items() if isinstance(found, Rejected)}
         raise refuse(
             f"The credentials were refused: {'; '.join(dict.fromkeys(reasons.values()))}"
             if reasons
             else f"Authentication is required: {', '.join(self._schemes)}",
             [one.challenge(reasons.get(one.name)) for one in self._schemes.values()],
         )
+
+    async def _try(
+        self, scheme: Scheme, call: Call, now: float
+    ) -> Principal | Rejected | UnavailableError | None:
+        # A token that names its issuer is shown to nobody else, who could use it there, unless the
+        # operator wants it judged by both.
+        strangers = self._strangers.get(scheme.name, ())
+        if any(other.recognises(call) for other in strangers) and not _recognises(scheme, call):
+            return None
+        try:
+            return await scheme.verify(call, now)
+        except (Rejected, UnavailableError) as error:
+            return error
+
+    def _remember(
+        self,
+        call: Call,
+        tried: Mapping[str, Principal | Rejected | UnavailableError | None],
+        now: float,
+    ) -> None:
+        """Let ``known`` pass over those that did not hold, where another alternative did."""
+        for name, found in tried.items():
+            key = None if isinstance(found, Principal) else self._schemes[name].credential(call)
+            if key is not None:
+                keep = _DOWN if isinstance(found, UnavailableError) else _PASSED
+                self._passed.put(_named(self._schemes[name], key), True, now + keep)
+
+
+def _recognises(scheme: Scheme, call: Call) -> bool:
+    return isinstance(scheme, Bearer) and scheme.recognises(call)
+
+
+def _named(scheme: Scheme, credential: bytes) -> bytes:
+    return scheme.name.encode() + b"\0" + credential
 
 
 def _joined(first: Principal, also: Principal) -> Principal:
@@ -113,6 +177,7 @@ def _joined(first: Principal, also: Principal) -> Principal:
         scopes=first.scopes | also.scopes,
         tenant=first.tenant or also.tenant,
         expires=min(ends, default=None),
+        proven={**first.proven, **also.proven},
     )
 
 

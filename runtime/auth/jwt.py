@@ -8,18 +8,21 @@ from typing import Any
 import msgspec
 
 from ...protocol import jose
-from .ports import KeySource, Rejected
+from .ports import KeySource, Rejected, RenewableKeys, Unknown, check_times, same_issuer
 
 DEFAULT_ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 REQUIRED = ("exp", "iss", "sub")
+_TYPES = ("", "jwt", "at+jwt", "jose")
+_OTHERS = frozenset({"id", "refresh", "offline", "logout"})
+"""What Keycloak says in the claim ``typ`` of tokens that open nothing."""
 
 
 class JwtVerifier:
     """Claims of signed tokens of one issuer.
 
     ``algorithms`` are fixed here, never taken from a token; ``issuer`` matches with and without a
-    trailing slash; ``audience`` is one name or several, one of which the token must have (``None``
-    takes any audience: only for issuers that serve nobody else). ``leeway`` in seconds.
+    slash at its end; ``audience`` is one name or several, one of which the token must have
+    (``None`` takes any audience: only for issuers that serve nobody else). ``leeway`` in seconds.
     """
 
     def __init__(
@@ -39,7 +42,8 @@ class JwtVerifier:
                 f"{sorted(jose.ALGORITHMS)}"
             )
         self._keys = keys
-        self._issuer = issuer.rstrip("/")
+        self.renewable = keys if isinstance(keys, RenewableKeys) else None
+        self.issuer = issuer.removesuffix("/")
         self._audience = {audience} if isinstance(audience, str) else set(audience or ())
         self._any_audience = audience is None
         self._algorithms = frozenset(algorithms)
@@ -50,48 +54,66 @@ class JwtVerifier:
         """See ``TokenVerifier.verify``. ``exp`` of the answer has the leeway added."""
         try:
             parsed = jose.parse(token)
-            if parsed.algorithm not in self._algorithms:
-                raise Rejected("its algorithm is not accepted")
-            # The issuer is compared before its keys are looked for: keys are per issuer.
-            claims = self._read(parsed.payload)
-            self._check(claims, now)
-            jose.verify(parsed, await self._keys.find(parsed.kid, now), self._algorithms)
+        except jose.JoseError as error:
+            raise Unknown(str(error)) from None
+        # The issuer is compared before its keys are looked for: keys are per issuer.
+        claims = self._read(parsed.payload)
+        if parsed.algorithm not in self._algorithms:
+            raise Rejected("its algorithm is not accepted")
+        self._check(claims, now)
+        _check_type(parsed.header, claims)
+        await self._prove(parsed, now)
+        return {**claims, "iss": self.issuer, "exp": float(claims["exp"]) + self._leeway}
+
+    async def _prove(self, token: jose.Token, now: float) -> None:
+        """Verify the signature. An issuer may have a new key under a name that was another's, or
+        under none: where the keys at hand do not fit, those of now are asked for."""
+        try:
+            keys = await self._keys.find(token.kid, now)
+            try:
+                jose.verify(token, keys, self._algorithms)
+            except jose.JoseError:
+                if self.renewable is None or not await self.renewable.renew(now):
+                    raise
+                jose.verify(token, await self._keys.find(token.kid, now), self._algorithms)
         except jose.JoseError as error:
             raise Rejected(str(error)) from None
-        return {**claims, "iss": self._issuer, "exp": float(claims["exp"]) + self._leeway}
 
     def _read(self, payload: bytes) -> dict[str, Any]:
         try:
             claims = msgspec.json.decode(payload)
         except (ValueError, msgspec.MsgspecError, RecursionError):
-            raise Rejected("its claims are no JSON") from None
+            raise Unknown("its claims are no JSON") from None
         if not isinstance(claims, dict):
-            raise Rejected("its claims are no object")
+            raise Unknown("its claims are no object")
         return claims
 
     def _check(self, claims: dict[str, Any], now: float) -> None:
+        if not same_issuer(claims.get("iss"), self.issuer):
+            raise Unknown("it is of another issuer")
         for name in ("exp", *self._required):
             if claims.get(name) in (None, ""):
                 raise Rejected(f"it has no {name}")
-        if str(claims.get("iss")).rstrip("/") != self._issuer:
-            raise Rejected("it is of another issuer")
         audience = claims.get("aud")
         named = {audience} if isinstance(audience, str) else set(_texts(audience))
         if not self._any_audience and not named & self._audience:
             raise Rejected("it is for another audience")
-        if now >= _time(claims, "exp") + self._leeway:
-            raise Rejected("it has expired")
-        for name in ("nbf", "iat"):
-            if name in claims and _time(claims, name) - self._leeway > now:
-                raise Rejected(f"its time has not come ({name})")
+        check_times(claims, now, early=self._leeway, late=self._leeway)
 
 
 def _texts(value: Any) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
-def _time(claims: dict[str, Any], name: str) -> float:
-    value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e12:
-        raise Rejected(f"its {name} is no time")
-    return float(value)
+def _check_type(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
+    """Refuse what the same keys sign for other ends (RFC 8725 section 3.11): the type of the header
+    where it says one, and what only ID tokens and security events carry."""
+    named = header.get("typ", "")
+    kind = named.lower().removeprefix("application/") if isinstance(named, str) else "?"
+    inner = claims.get("typ")
+    if (
+        kind not in _TYPES
+        or (isinstance(inner, str) and inner.lower() in _OTHERS)
+        or claims.keys() & {"at_hash", "c_hash", "events"}
+    ):
+        raise Rejected("it is no access token")

@@ -19,6 +19,7 @@ from ...protocol.types import APIKeySecurityScheme, SecurityScheme
 from ..call import Call, Principal
 from .bearer import REALM
 from .ports import Rejected, Unknown, challenge, identify
+from .seen import digest
 
 log = logging.getLogger("greenroom.security")
 Location = Literal["header", "query", "cookie"]
@@ -198,6 +199,10 @@ class ApiKeys:
             self._look()
         found = self._keys.get(digest_of(text))
         return found[1] if found is not None and found[0].usable(now) else None
+
+    def credential(self, call: Call) -> bytes | None:
+        text = self._text(call)
+        return None if text is None else digest(text)
 
     async def verify(self, call: Call, now: float) -> Principal | None:
         text = self._text(call)

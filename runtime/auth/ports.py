@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -56,6 +56,9 @@ class Scheme(Protocol):
     def known(self, call: Call, now: float) -> Principal | None:
         """Return the principal of a credential verified before. Never waits."""
 
+    def credential(self, call: Call) -> bytes | None:
+        """Return a digest of the credential of this scheme that the call has, if it has one."""
+
     async def verify(self, call: Call, now: float) -> Principal | None:
         """Return the principal, or ``None`` where the call has no credential of this scheme.
 
@@ -83,34 +86,52 @@ class KeySource(Protocol):
         """
 
 
+@runtime_checkable
+class RenewableKeys(KeySource, Protocol):
+    """Keys that their issuer may have changed meanwhile."""
+
+    async def renew(self, now: float) -> bool:
+        """Ask for them again, unless that was done a moment ago; return whether it was done."""
+
+    def watch(self, now: float) -> None:
+        """Have them renewed in the background if they are due. Never waits."""
+
+
 class Claims(Struct, frozen=True, kw_only=True):
     """Which claim says what; dots reach into objects (``realm_access.roles``)."""
 
     subject: str = "sub"
     tenant: str | None = None
     """Without it every caller has the tenant ``""``."""
+    tenantless: bool = False
+    """Whether those without that claim are let in too, with the tenant ``""``."""
     scopes: str = "scope"
     """Text with spaces, or a list; ``scp`` is looked at too."""
 
     def principal(self, claims: Mapping[str, Any], *, scheme: str, issuer: str) -> Principal:
-        """Return who the claims speak of. Raises Rejected."""
+        """Return who the claims speak of; scopes of a shape that nobody defined are none. Raises
+        Rejected."""
         subject = claim(claims, self.subject)
         if not isinstance(subject, str) or not subject:
             raise Rejected(f"the token has no {self.subject}")
         tenant = claim(claims, self.tenant) if self.tenant else ""
-        if not isinstance(tenant, str) or (self.tenant and not tenant):
+        if tenant is None and self.tenantless:
+            tenant = ""
+        if not isinstance(tenant, str) or not (tenant or self.tenantless or self.tenant is None):
             raise Rejected(f"the token has no {self.tenant}")
-        found = claim(claims, self.scopes) or claims.get("scp") or ()
-        scopes = found.split() if isinstance(found, str) else found
-        expires = claims.get("exp")
+        scopes = claim(claims, self.scopes) or claims.get("scp")
+        if isinstance(scopes, str):
+            scopes = scopes.split()
         return identify(
             scheme=scheme,
             issuer=issuer,
             subject=subject,
             tenant=tenant,
-            scopes=[one for one in scopes if isinstance(one, str)],
+            scopes=[one for one in scopes if isinstance(one, str)]
+            if isinstance(scopes, (list, tuple, set, frozenset))
+            else (),
             claims=claims,
-            expires=float(expires) if isinstance(expires, (int, float)) else None,
+            expires=time_of(claims, "exp"),
         )
 
 
@@ -122,6 +143,32 @@ def claim(claims: Mapping[str, Any], path: str) -> Any:
     for step in path.split("."):
         found = found.get(step) if isinstance(found, Mapping) else None
     return found
+
+
+def time_of(claims: Mapping[str, Any], name: str) -> float | None:
+    """Return a claim that is a time (epoch); ``None`` where there is none. Raises Rejected."""
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e12:
+        raise Rejected(f"its {name} is no time")
+    return float(value)
+
+
+def check_times(claims: Mapping[str, Any], now: float, *, early: float, late: float = 0.0) -> None:
+    """Raise Rejected before ``nbf`` and ``iat`` (less ``early``) and from ``exp`` (and ``late``)
+    on."""
+    expires = time_of(claims, "exp")
+    if expires is not None and now >= expires + late:
+        raise Rejected("it has expired")
+    for name in ("nbf", "iat"):
+        if (begins := time_of(claims, name)) is not None and begins - early > now:
+            raise Rejected(f"its time has not come ({name})")
+
+
+def same_issuer(one: object, other: str) -> bool:
+    """Whether two names of issuers are the same, with or without one slash at the end."""
+    return isinstance(one, str) and one.removesuffix("/") == other.removesuffix("/")
 
 
 def identify(
@@ -145,9 +192,10 @@ def identify(
         scheme=scheme,
         issuer=issuer,
         subject=subject,
-        scopes=frozenset(scopes),
+        scopes=(held := frozenset(scopes)),
         claims=claims or {},
         expires=expires,
+        proven={scheme: held},
     )
 
 

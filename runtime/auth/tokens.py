@@ -70,11 +70,10 @@ def static_tokens(
         tokens = [StaticToken.of(holder, token) for holder, token in tokens.items()]
     if not tokens:
         raise ValueError("name at least one token")
-    tenants = any(one.tenant for one in tokens)
     return Bearer(
         name,
         _Tokens(tokens),
         card=SecurityScheme(http_auth_security_scheme=HTTPAuthSecurityScheme(scheme="bearer")),
-        claims=Claims(tenant="tenant" if tenants else None),
+        claims=Claims(tenant="tenant", tenantless=True),
         issuer=name,
     )

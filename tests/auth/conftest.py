@@ -37,8 +37,8 @@ class Issuer:
         self._ask("/opaque", {"token": token, "answer": {"active": True, **answer}})
         return token
 
-    def rotate(self, algorithm: str = "RS256", keep: bool = False) -> str:
-        return str(self._ask("/rotate", {"algorithm": algorithm, "keep": keep})["kid"])
+    def rotate(self, algorithm: str = "RS256", keep: bool = False, kid: str | None = None) -> str:
+        return str(self._ask("/rotate", {"algorithm": algorithm, "keep": keep, "kid": kid})["kid"])
 
     def set(self, **what: Any) -> None:
         self._ask("/set", what)

@@ -34,15 +34,18 @@ class Provider:
         """Cleared: keys are asked for, and do not come."""
         self.prompt.set()
         self.slash = False
+        self.said: dict[str, str] = {}
+        """What the discovery document says instead."""
         self.opaque: dict[str, dict[str, Any]] = {}
         self.base = ""
         self.evil = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.rotate("RS256")
 
-    def rotate(self, algorithm: str, keep: bool = False) -> str:
+    def rotate(self, algorithm: str, keep: bool = False, kid: str | None = None) -> str:
         if not keep:
             self.keys.clear()
-        kid = f"key-{time.monotonic_ns()}"
+        if kid is None:
+            kid = f"key-{time.monotonic_ns()}"
         private: Any
         if algorithm[:2] in ("RS", "PS"):
             private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -61,7 +64,7 @@ class Provider:
 
     def mint(self, asked: dict[str, Any]) -> str:
         kid, (algorithm, private) = list(self.keys.items())[-1]
-        headers = {"kid": kid, **asked.get("header", {})}
+        headers = {**({"kid": kid} if kid else {}), **asked.get("header", {})}
         claims = self.claims(asked["claims"])
         forged = asked.get("forge")
         if forged == "none":
@@ -93,7 +96,8 @@ class Provider:
         for kid, (algorithm, private) in self.keys.items():
             kind = jwt.get_algorithm_by_name(algorithm)
             jwk = kind.to_jwk(private.public_key(), as_dict=True)
-            found.append({**jwk, "kid": kid, "alg": algorithm, "use": "sig"})
+            named = {"kid": kid} if kid else {}
+            found.append({**jwk, **named, "alg": algorithm, "use": "sig"})
         return {"keys": found}
 
     def get(self, path: str) -> dict[str, Any] | None:
@@ -103,6 +107,7 @@ class Provider:
                 "issuer": issuer,
                 "jwks_uri": f"{self.base}/jwks",
                 "token_endpoint": f"{self.base}/token",
+                **self.said,
             }
         if path == "/jwks":
             self.fetches += 1
@@ -133,10 +138,11 @@ class Provider:
             self.opaque[asked["token"]] = asked["answer"]
             return 200, {}
         if path == "/rotate":
-            return 200, {"kid": self.rotate(asked["algorithm"], asked.get("keep", False))}
+            return 200, {"kid": self.rotate(**asked)}
         if path == "/set":
             self.down = asked.get("down", self.down)
             self.slash = asked.get("slash", self.slash)
+            self.said = asked.get("said", self.said)
             (self.prompt.clear if asked.get("slow") else self.prompt.set)()
             return 200, {}
         return 404, {}

@@ -12,10 +12,12 @@ from urllib.parse import quote_plus
 import anyio
 
 from ...protocol.errors import UnavailableError
-from ...runtime.auth.ports import Rejected
+from ...runtime.auth.ports import Rejected, check_times, same_issuer
 from .fetching import FetchError, check_address, post_form
 
 log = logging.getLogger("greenroom.security")
+_EARLY = 30.0
+"""Seconds that the issuer's clock may be ahead of ours."""
 
 
 class Introspection:
@@ -46,7 +48,7 @@ class Introspection:
         else:
             self._form |= {"client_id": client_id, "client_secret": client_secret}
         self._audience = {audience} if isinstance(audience, str) else set(audience or ())
-        self._issuer = None if issuer is None else issuer.rstrip("/")
+        self._issuer = issuer
         self._at_once = at_once
         self._limiter: anyio.Semaphore | None = None
         self._tls = tls
@@ -74,13 +76,11 @@ class Introspection:
     def _check(self, found: dict[str, Any], now: float) -> None:
         if found.get("active") is not True:
             raise Rejected("it is not active")
-        expires = found.get("exp")
-        if isinstance(expires, (int, float)) and now >= expires:
-            raise Rejected("it has expired")
+        check_times(found, now, early=_EARLY)
         if self._audience:
             named = found.get("aud")
             listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
             if not self._audience & {one for one in listed if isinstance(one, str)}:
                 raise Rejected("it is for another audience")
-        if self._issuer is not None and str(found.get("iss")).rstrip("/") != self._issuer:
+        if self._issuer is not None and not same_issuer(found.get("iss"), self._issuer):
             raise Rejected("it is of another issuer")

@@ -50,7 +50,9 @@ def open_id_connect(
     verifier = JwtVerifier(
         keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=leeway
     )
-    scheme = Bearer(name, verifier, card=card, claims=claims, authorization_server=issuer)
+    scheme = Bearer(
+        name, verifier, card=card, claims=claims, authorization_server=issuer, keep=max_age
+    )
     keys.on_change = scheme.forget
     scheme.background = (keys.run,)
     return scheme
@@ -72,6 +74,7 @@ def oauth2(
     leeway: float = 30.0,
     claims: Claims | None = None,
     keep: float = KEEP,
+    max_age: float = 3600.0,
     refetch_every: float = 10.0,
     tls: ssl.SSLContext | None = None,
 ) -> Bearer:
@@ -108,11 +111,15 @@ def oauth2(
         )  # fmt: skip
     if issuer is None or audience is None:
         raise ValueError("OAuth 2 needs issuer and audience to verify tokens, or introspection")
-    keys = RemoteKeys(issuer=issuer, jwks_url=jwks_url, refetch_every=refetch_every, tls=tls)
+    keys = RemoteKeys(
+        issuer=issuer, jwks_url=jwks_url, max_age=max_age, refetch_every=refetch_every, tls=tls
+    )
     verifier = JwtVerifier(
         keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=leeway
     )
-    scheme = Bearer(name, verifier, card=card, claims=claims, authorization_server=issuer)
+    scheme = Bearer(
+        name, verifier, card=card, claims=claims, authorization_server=issuer, keep=max_age
+    )
     keys.on_change = scheme.forget
     scheme.background = (keys.run,)
     return scheme
