@@ -52,6 +52,8 @@ class ExtendedCards:
         permitted = [
             skill for skill in card.skills if self._gate.permits(agent, skill.id, principal)
         ]
+        known = [skill for skill in card.skills if skill in permitted or not agent.hides(skill.id)]
+        card = self._gate.with_flows(structs.replace(card, skills=known))
         changed = change(structs.replace(card, skills=permitted), principal)
         if inspect.isawaitable(changed):
             changed = await changed

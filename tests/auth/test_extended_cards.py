@@ -8,11 +8,12 @@ import pytest
 from msgspec import structs
 
 from greenroom import Agent, AgentCard, Skill, asgi
-from greenroom.auth import Principal, Security, StaticToken, static_tokens
+from greenroom.auth import Policy, Principal, Security, StaticToken, oauth2, static_tokens
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from tests.support.asgi import request
 
+from .conftest import Issuer
 from .serving import BINDINGS, serving
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +154,12 @@ async def test_errors(made: Agent, version: str, reason: int) -> None:
     assert answer.json["error"]["code"] == reason
 
 
+def api_key() -> t.SecurityScheme:
+    return t.SecurityScheme(
+        api_key_security_scheme=t.APIKeySecurityScheme(location="query", name="k")
+    )
+
+
 NEEDS = [t.SecurityRequirement(schemes={"x": t.StringList()})]
 NEEDY = Skill(id="s", name="s", description="s", tags=["s"], security_requirements=NEEDS)
 
@@ -160,7 +167,12 @@ NEEDY = Skill(id="s", name="s", description="s", tags=["s"], security_requiremen
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: Agent("A", security_schemes={}), "does not enforce|do not enforce"),
+        (lambda: Agent("A", security_schemes={}), "enforce so: 'token' is enforced and not"),
+        (
+            lambda: Agent("A", security_schemes={"token": api_key(), "mine": api_key()}),
+            "'mine' is not enforced; token.apiKeySecurityScheme.location is 'query' there and "
+            "missing here; .*token.httpAuthSecurityScheme.scheme is missing there and 'bearer'",
+        ),
         (
             lambda: Agent("A", skills=[NEEDY]),
             "not enforced",
@@ -177,3 +189,42 @@ async def test_a_card_that_disagrees_does_not_start(make: Any, why: str) -> None
 async def test_scopes_that_nobody_could_have_do_not_start() -> None:
     with pytest.raises(ValueError, match="no security scheme"):
         asgi(agent())
+
+
+def flows(card: dict[str, Any]) -> dict[str, str]:
+    flow = card["securitySchemes"]["oauth2"]["oauth2SecurityScheme"]["flows"]["clientCredentials"]
+    found: dict[str, str] = flow["scopes"]
+    return found
+
+
+async def test_flows_offer_every_scope_that_is_asked_for(issuer: Issuer) -> None:
+    """And those of skills that are not on the card are not there."""
+    oauth = oauth2(
+        token_url=f"{issuer.url}/token", issuer=issuer.url, audience="agents",
+        scopes={"desk:use": "Use the desk"},
+    )  # fmt: skip
+    policy = Policy(
+        agents={"desk": ["desk:use", "desk:enter"]}, operations={"CancelTask": ["tasks:cancel"]}
+    )
+    made = agent()
+
+    @made.skill("refund", name="Refunds", scopes=["desk:refund"])
+    async def refund(ctx: Any) -> str:
+        return "done"
+
+    security = Security(oauth, require=[{"oauth2": ["desk:log"]}], policy=policy)
+    async with serving(security, made, with_grpc=False) as server:
+        public = (await request(server.app, "GET", "/.well-known/agent-card.json")).json
+        assert flows(public) == {
+            "desk:use": "Use the desk",
+            "desk:log": "Desk",
+            "desk:enter": "Desk",
+            "desk:refund": "Skill: Refunds",
+            "tasks:cancel": "Operation: CancelTask",
+        }
+        scopes = "desk:use desk:enter desk:log"
+        for held, more in (("", set[str]()), (" desk:admin", {"desk:admin"})):
+            given = bearer(issuer.token(sub="ada", scope=scopes + held))
+            asked = t.GetExtendedAgentCardRequest()
+            card = (await server.call("rest", ops.EXTENDED_CARD, asked, given)).body
+            assert set(flows(card)) == set(flows(public)) | more
