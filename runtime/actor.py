@@ -45,7 +45,7 @@ from .ports import (
 )
 from .speech import say
 from .system import System
-from .writing import ROOT, Duplicate, LeaseLost, Op
+from .writing import ROOT, STOPPING, Duplicate, LeaseLost, Op
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -157,9 +157,9 @@ class Actor(Committing):
         Order of checks: state, then generation (authorisation and deduplication came before).
         """
         if self._lost is not None:
-            raise UnavailableError("The task has moved to another node; try again.")
+            raise self._failure()
         if self.stopped:
-            raise UnavailableError("The server is going; try again.", headers={"Retry-After": "1"})
+            raise UnavailableError(STOPPING, headers={"Retry-After": "1"})
         if self.state.terminal:
             raise UnsupportedOperationError(
                 f"The task is {self.state.name.lower()} and accepts no more messages; "
@@ -327,8 +327,9 @@ class Actor(Committing):
         self.feed.close()
 
     def rest(self) -> None:
-        """Leave memory; the task stays where it is, in the store."""
-        self._lost = LeaseLost("passivated")
+        """Leave memory; the task stays where it is, in the store. Who still waits for it does so
+        only because the server stops: nobody is put to rest in front of a reader."""
+        self._lost = LeaseLost("passivated", told=STOPPING)
         self._leave()
 
     def quiet(self) -> None:

@@ -244,11 +244,6 @@ class Committing(Writing):
         if self._lost is not None:
             raise self._lost
 
-    async def settle(self) -> None:
-        """Wait until nothing is left to commit, or this actor is not the task's any more."""
-        while self.unwritten and self._lost is None:
-            await self.feed.signal.wait()
-
     async def answer(self, after: int, sequence: int, wait: Wait) -> Header | Message:
         """Wait for what a blocking send waits for: an end or an interruption after ``after``, or
         that the task, with the message that is its entry ``sequence``, is blocked.
@@ -296,5 +291,5 @@ class Committing(Writing):
         if isinstance(lost, Duplicate | A2AError):
             return lost
         if isinstance(lost, LeaseLost):
-            return UnavailableError("The task has moved to another node; try again.")
+            return UnavailableError(lost.told, headers={"Retry-After": "1"})
         return InternalError()

@@ -143,6 +143,7 @@ class Execution:
             self.actor.system.waiting += 1
             self.actor.moved()
             self.actor.quiet()
+            self.actor.system.stir()
 
     def go(self) -> None:
         """A line of the handler goes on, or begins."""

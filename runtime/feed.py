@@ -85,6 +85,7 @@ class Stream:
         "_sending",
         "active",
         "cursor",
+        "ending",
         "on_close",
         "release",
         "reset",
@@ -123,6 +124,8 @@ class Stream:
         """The cursor asked for is outside what is kept: what follows begins with a new snapshot."""
         self.retry = False
         """After the end: the server drains, and the client should come back."""
+        self.ending = False
+        """It ends behind what is at hand."""
         self.active = True
         """Something was handed out since the last heartbeat."""
         self.ticked = False
@@ -142,6 +145,8 @@ class Stream:
             feed = self._feed
             frames = feed.after(self.cursor) if feed is not None else None
             if frames is None:
+                if self.ending:
+                    break
                 read = await self._catchup(self.cursor)
                 if read is None:
                     return await self._start_over()
@@ -154,6 +159,8 @@ class Stream:
             if feed.closed:
                 self.retry = True  # the task goes on elsewhere, or later
                 break
+            if self.ending:
+                break
             if self.ticked:
                 self.ticked = False
                 return ()
@@ -164,6 +171,7 @@ class Stream:
         for index, frame in enumerate(frames):
             if self._over(frame):
                 self._done = True
+                self.retry = False
                 frames = frames[: index + 1]
                 break
         self.cursor = frames[-1].generation
@@ -197,8 +205,10 @@ class Stream:
             self._feed.signal.notify()
 
     def end(self, *, retry: bool) -> None:
-        """End the stream from the server's side."""
-        self._done = True
+        """End the stream from the server's side, behind what this node has at hand."""
+        if self.ending or self._done:
+            return
+        self.ending = True
         self.retry = retry
         if self._feed is not None:
             self._feed.signal.notify()

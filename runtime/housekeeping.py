@@ -57,6 +57,9 @@ class Housekeeping:
             busy = False
             try:
                 await self.end(CANCEL, DEADLINE)
+                if self._system.draining:  # nothing is begun any more
+                    await self._rest(settings.sweep_every)
+                    continue
                 await self.look_after_strays()
                 busy = await self.take_up_orphans()
                 busy = await self.fire_timers() or busy

@@ -266,7 +266,7 @@ class Messaging:
         if isinstance(found, Message):
             stream = Stream(
                 None, Frame(0, response=StreamResponse(message=found)), cursor=0,
-                sending=True, catchup=_nothing,
+                sending=True, catchup=_nothing, release=self._system.stir,
             )  # fmt: skip
         else:
             actor = found.actor

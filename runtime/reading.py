@@ -191,6 +191,7 @@ async def open_stream(
 
     def release() -> None:
         actor.readers -= 1
+        system.stir()
 
     stream = Stream(
         actor.feed, first, cursor=first.generation, sending=sending,

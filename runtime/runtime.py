@@ -23,13 +23,13 @@ from ..protocol.errors import (
 from ..protocol.operations import Operation
 from ..protocol.signing import sign
 from ..protocol.types import AgentCard, AgentInterface
-from .actor import CANCEL
+from .actor import CANCEL, LeaseLost
 from .agent import Agent
 from .audit import entry_of
 from .call import ANONYMOUS, Call, Principal, Scope
-from .cancel import Reason
 from .contexts import Contexts
 from .directory import Directory
+from .draining import drain
 from .extended import ExtendedCards
 from .extensions import ExtensionContext, carried_out
 from .feed import Stream
@@ -45,6 +45,7 @@ from .settings import RuntimeSettings
 from .supervisor import supervisor
 from .system import System
 from .telemetry import operation_span, tracing
+from .writing import GIVEN_UP
 
 log = logging.getLogger("greenroom.runtime")
 
@@ -173,32 +174,10 @@ class Runtime:
             await exit_.__aexit__(kind, error, traceback)
 
     async def drain(self, grace: float = 5.0) -> None:
-        """Accept no more, tell streams to come back elsewhere, give handlers ``grace`` seconds.
-
-        What has not ended by then is cancelled with the reason *shutdown* and stays resumable in
-        the store. Returns when everything accepted is committed. Calling it twice is harmless.
-        """
-        system = self.system
-        system.draining = True
+        """Accept no more and end in order (``draining``); harmless when done twice."""
+        self.system.draining = True
         self.ready = False
-        for actor in list(system.actors.values()):
-            execution = actor.execution
-            if execution is not None and execution.asleep:
-                execution.cancel(Reason.SHUTDOWN)  # what it waits for does not come any more
-        with anyio.move_on_after(grace):
-            await system.until_quiet()
-        for stream in list(self._streams):
-            stream.end(retry=True)
-        for actor in list(system.actors.values()):
-            if actor.execution is not None:
-                actor.execution.cancel(Reason.SHUTDOWN)
-        with anyio.move_on_after(max(1.0, grace)):
-            await system.until_quiet()
-            for actor in list(system.actors.values()):
-                if actor.unwritten:
-                    await actor.settle()
-        for actor in list(system.actors.values()):
-            actor.rest()
+        await drain(self.system, self._streams, grace)
 
     async def _heartbeats(self) -> None:
         """Say that this node lives; let idle streams send a sign of life."""
@@ -233,11 +212,9 @@ class Runtime:
 
     def _node_died(self) -> None:
         """Our lease ran out: whoever wants may have our tasks. Start anew under another name."""
-        from .actor import LeaseLost
-
         log.error("this node's lease ran out; its tasks may be taken over by others")
         for actor in list(self.system.actors.values()):
-            actor.lose(LeaseLost("the lease of this node ran out"))
+            actor.lose(LeaseLost("the lease of this node ran out", told=GIVEN_UP))
         self.system.rename()
 
     # --- the way in -----------------------------------------------------------------------------

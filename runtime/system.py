@@ -61,6 +61,7 @@ class System:
         self.running_of: dict[tuple[str, str], int] = {}
         """``running`` by tenant and owner."""
         self._quiet = Signal()
+        self._stirred = Signal()
         self.draining = False
         self.tracing = False
         """Somebody collects spans."""
@@ -124,6 +125,16 @@ class System:
             del self.running_of[key]
         if not self.running:
             self._quiet.notify()
+        self.stir()
+
+    def stir(self) -> None:
+        """Something happened that an orderly end waits for."""
+        if self.draining:
+            self._stirred.notify()
+
+    async def stirred(self) -> None:
+        """Wait for the next ``stir``."""
+        await self._stirred.wait()
 
     async def until_quiet(self) -> None:
         """Wait until no handler runs."""

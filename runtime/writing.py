@@ -48,8 +48,17 @@ _MESSAGES_KEPT = 32
 """Messages of a young task kept in memory; a task with more reads its history from the store."""
 
 
+STOPPING = "The server is stopping; try again."
+GIVEN_UP = "The server lost sight of the task for a moment; try again."
+
+
 class LeaseLost(Exception):
     """Another node owns the task now, or the store forgot us: this actor may not write."""
+
+    def __init__(self, why: str, told: str = "The task has moved to another node; try again."):
+        super().__init__(why)
+        self.told = told
+        """To those who wait for the task here."""
 
 
 class Duplicate(Exception):

@@ -27,6 +27,11 @@ async def act(ctx: TaskContext) -> str | None:
                 while True:
                     await flood.write("x" * 50_000)
                     await anyio.sleep(0.001)  # the work
+        case "count":
+            async with ctx.artifact("count") as count:
+                for number in range(int(rest)):
+                    await count.write(f"{number} ")
+                    await anyio.sleep(0.05)  # the work
         case "ask":
             return f"Hello, {await ctx.ask('Who?')}"
         case "block":

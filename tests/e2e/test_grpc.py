@@ -37,6 +37,8 @@ def test_a_stop_sends_grpc_streams_elsewhere_within_the_deadline(
             assert server.send("echo hello")["task"]["id"] != done.id
             events = client.SendStreamingMessage(said("forever"), timeout=60)
             next(events)
+            short = client.SendStreamingMessage(said("count 10"), timeout=60)
+            next(short)
             ended: list[grpc.RpcError] = []
 
             def rest() -> None:
@@ -49,6 +51,8 @@ def test_a_stop_sends_grpc_streams_elsewhere_within_the_deadline(
             reading.start()
             code, took = server.stop()
             reading.join(timeout=10)
+            *_, last = short  # what ends within the grace is told its end
+            assert last.status_update.status.state == pb.TASK_STATE_COMPLETED
     assert [error.code() for error in ended] == [grpc.StatusCode.UNAVAILABLE]
     assert code == 0
     assert took < 8

@@ -90,6 +90,25 @@ def test_sigterm_with_open_streams_ends_in_time_and_keeps_what_was_told(
         server.stop()
 
 
+@pytest.mark.parametrize("python", pythons())
+def test_streams_of_what_ends_within_the_grace_are_told_the_end(python: str, store: str) -> None:
+    with Server("--store", store, "--grace", "10", "--deadline", "20", python=python) as server:
+        streams = [server.stream("count 20") for _ in range(3)]
+        readers = [iter(stream) for stream in streams]
+        for reader in readers:
+            for _ in range(5):
+                next(reader)
+        server.notify(signal.SIGTERM)
+        for stream, reader in zip(streams, readers, strict=True):
+            *_, last = reader
+            assert last["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+            assert not stream.retry
+            assert sum("artifactUpdate" in event for event in stream.results) == 21
+            stream.close()
+        code = server.process.wait(15)
+    assert code == 0, server.log
+
+
 def test_waiting_tasks_do_not_hold_up_the_shutdown(store: str) -> None:
     with Server("--store", store, "--grace", "10", "--deadline", "20") as server:
         server.send("ask")

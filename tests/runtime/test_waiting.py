@@ -311,6 +311,82 @@ async def test_draining_stops_what_does_not_finish_and_tells_streams_to_come_bac
         assert result(done) == "step 1"
 
 
+async def test_draining_tells_the_end_of_what_ends_and_sends_away_who_waits_at_once() -> None:
+    agent = Agent("Slow")
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> Any:
+        match ctx.text:
+            case "wait":
+                return await ctx.ask("?")
+            case "doze":
+                await ctx.sleep(1000.0)
+            case "ask":
+                await anyio.sleep(2.0)
+                return await ctx.ask("?")
+        for number in range(3):
+            await anyio.sleep(1.0)
+            await ctx.status(f"{number}")
+        return "done"
+
+    class Late(KeptStore):
+        async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+            await anyio.sleep(0.5)
+            return await super().append(batch, now=now)
+
+    ends: dict[str, tuple[str, bool, float]] = {}
+    async with running(agent, store=Late()) as peer, anyio.create_task_group() as group:
+        waiting = await peer.subscribe((await peer.send("wait")).id)
+        streams = {text: await peer.stream(text) for text in ("work", "doze", "ask")}
+        asking = await peer.subscribe(streams["ask"].task_id)
+        began = anyio.current_time()
+
+        async def reader(name: str, stream: Any) -> None:
+            frames = []
+            while (found := await stream.next()) is not None:
+                frames += found
+                await anyio.sleep(0.7)  # a client that is slow to read
+            stream.close()
+            ends[name] = states(frames)[-1], stream.retry, anyio.current_time() - began
+
+        for name, stream in {**streams, "waiting": waiting, "asking": asking}.items():
+            group.start_soon(reader, name, stream)
+        await settle()
+        await peer.runtime.drain(grace=20.0)
+        assert anyio.current_time() - began < 10
+    assert {name: end[:2] for name, end in ends.items()} == {
+        "work": ("completed", False),
+        "ask": ("input_required", False),  # the end of a send; what subscribes is sent away
+        "asking": ("input_required", True),
+        "doze": ("working", True),
+        "waiting": ("input_required", True),
+    }
+    assert max(ends["waiting"][2], ends["doze"][2]) < 3
+
+
+async def test_who_waits_for_a_task_that_goes_on_later_is_told_that_the_server_stops() -> None:
+    traveller = Traveller()
+    store = KeptStore()
+    errors: dict[str, UnavailableError] = {}
+    async with running(traveller.agent, store=store) as peer:
+
+        async def send(text: str) -> None:
+            try:
+                await peer.send(text)
+            except UnavailableError as error:
+                errors[text] = error
+
+        async with anyio.create_task_group() as group:
+            for text in ("step", "early"):
+                group.start_soon(send, text)
+            await anyio.sleep(1.0)
+            await peer.runtime.drain(grace=1.0)
+    assert errors.keys() == {"step", "early"}
+    for error in errors.values():
+        assert "stopping" in error.message
+        assert error.headers["Retry-After"] == "1"
+
+
 @pytest.mark.parametrize("direct", [False, True])
 async def test_what_was_not_acknowledged_is_refused_at_the_end(direct: bool) -> None:
     agent = Agent("Slow")
