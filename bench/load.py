@@ -50,6 +50,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def write(self, data: bytes) -> None:
+        """Send bytes without waiting for an answer."""
+        assert self._transport is not None
+        self._transport.write(data)
+
     async def ask(self, request: bytes, until: bytes = b"") -> Answer:
         assert self._transport is not None
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -35,12 +35,13 @@ from .call import ANONYMOUS, Call, Principal
 from .feed import Stream
 from .limits import Limits, measure
 from .ports import Clock
-from .promises import differences, with_flows
 from .rates import Buckets, Patience
 from .security import Security
 
 log = logging.getLogger("greenroom.security")
 
+PAUSE = 0.25
+"""Seconds that a refusal for a rate takes at least."""
 Key = tuple[str, str]
 """Tenant and owner."""
 
@@ -156,7 +157,7 @@ class Gate:
     async def _throttle(self, wait: float, what: str) -> None:
         """Refuse, but not at once: who asks again immediately shall not keep us busy with it."""
         self.throttled += 1
-        await self._patience.wait(min(wait, 1.0))
+        await self._patience.wait(min(max(wait, PAUSE), 1.0))
         raise ResourceExhaustedError(
             f"Too many requests for {what}: slow down",
             headers={"Retry-After": str(max(1, round(wait)))},
@@ -283,18 +284,12 @@ class Gate:
             else skill
             for skill in card.skills
         ]
-        return self.with_flows(
-            structs.replace(
-                card,
-                security_schemes=self.schemes,
-                security_requirements=self.requirements(agent),
-                skills=skills,
-            )
+        return structs.replace(
+            card,
+            security_schemes=self.schemes,
+            security_requirements=self.requirements(agent),
+            skills=skills,
         )
-
-    def with_flows(self, card: AgentCard) -> AgentCard:
-        """Let a card's OAuth flows list what the skills on it ask for, and the operations."""
-        return with_flows(structs.replace(card, security_schemes=self.schemes), self._policy)
 
     def permits(self, agent: Agent, skill: str, principal: Principal) -> bool:
         """Whether a principal may use a skill."""
@@ -317,12 +312,11 @@ class Gate:
         enforced = self.schemes or {}
         for agent in agents.values():
             declared = agent.security_schemes
-            wrong = [] if declared is None else differences(declared, enforced)
-            if wrong:
+            if declared is not None and dict(declared) != enforced:
                 raise ValueError(
-                    f"the card of agent {agent.slug!r} declares security schemes that the server "
-                    f"does not enforce so: {'; '.join(wrong)}. Leave them out, the card follows "
-                    "the server"
+                    f"the card of agent {agent.slug!r} declares the security schemes "
+                    f"{sorted(declared)} as the server does not enforce them; it enforces "
+                    f"{sorted(enforced) or 'none'}: leave them out, the card follows the server"
                 )
             for skill, scopes in agent.skill_scopes.items():
                 if scopes and self.open:

@@ -34,7 +34,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Handlers that run at once; more sends are refused."""
     streams: Size = 1000
     """Open streams."""
-    rate: NotNegative = 1000.0
+    rate: NotNegative = 200.0
     """Requests a second, whatever they ask."""
     burst: Positive = 2.0
     """A bucket holds this many seconds of its rate."""

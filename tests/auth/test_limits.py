@@ -7,11 +7,14 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
+from trio.testing import MockClock
 
-from greenroom import Agent, TaskContext
-from greenroom.auth import ApiKeys, Limits, Security, new_key, static_tokens
+from greenroom import Agent, MemoryStore, Runtime, TaskContext
+from greenroom.auth import ApiKeys, Call, Limits, Security, new_key, static_tokens
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
+from greenroom.protocol.errors import ResourceExhaustedError
 from greenroom.runtime.rates import Buckets, Patience
 from greenroom.transports.http_client import HttpError
 from greenroom.transports.settings import HttpSettings
@@ -110,6 +113,31 @@ def test_buckets() -> None:
         buckets.take(name, 2, 1, now=2)
         assert buckets.take("busy", 2, 1, now=2) == 0.5  # no flood of other names refills it
     assert len(buckets._levels) <= 3
+
+
+def test_who_is_refused_for_a_rate_is_answered_late() -> None:
+    """Asking again at once, which clients do, must not be worth it."""
+    agent = Agent("A")
+    agent.handler(lambda ctx: "x")
+    limits = Limits(rate=1000, burst=0.001)
+
+    class SameMoment:
+        def now(self) -> float:
+            return 0.0
+
+    async def ask() -> float:
+        runtime = Runtime(
+            agent, store=MemoryStore(), security=security(), limits=limits, clock=SameMoment()
+        )
+        gate = runtime.gate
+        asked = Call(binding="TEST", headers={"authorization": ME["Authorization"]})
+        await gate.admit(asked)
+        began = anyio.current_time()
+        with pytest.raises(ResourceExhaustedError):
+            await gate.admit(asked)
+        return anyio.current_time() - began
+
+    assert trio.run(ask, clock=MockClock(autojump_threshold=0)) >= 0.25
 
 
 def test_addresses_that_keep_guessing_wait_longer() -> None:
