@@ -21,8 +21,21 @@ T = TypeVar("T")
 _ONE_QUESTION = "one question is open already; wait for its answer before asking another"
 
 
+class _Question(msgspec.Struct):
+    """What is open: if another branch says something, it is asked again, to be seen."""
+
+    place: Op
+    answer: Op
+    """Where that will be recorded."""
+    state: TaskState
+    content: Content
+    repeated: int
+
+
 class Asking(Operations):
     """The part of ``TaskContext`` that listens."""
+
+    _question: _Question | None = None
 
     @overload
     async def ask(self, question: Content) -> str: ...
@@ -69,7 +82,9 @@ class Asking(Operations):
                     message = await self._message_at(msgspec.json.decode(found.value))
                 else:
                     since = actor.sequence if entry is None else entry.sequence
-                    message = await self._wait_answer(answered, since)
+                    repeated = len(self._ledger.below(asked))
+                    question = _Question(asked, answered, state, content, repeated)
+                    message = await self._wait_answer(question, since)
                 if type is Message:
                     return message
                 try:
@@ -78,9 +93,9 @@ class Asking(Operations):
                     content = str(invalid)
                     attempt += 1
 
-    async def _wait_answer(self, answered: Op, since: int) -> Message:
+    async def _wait_answer(self, question: _Question, since: int) -> Message:
         """Wait for the first message accepted after the entry ``since``."""
-        execution, actor = self._execution, self._actor
+        execution, actor, answered = self._execution, self._actor, question.answer
         message = execution.take_answer(answered)
         if message is not None:
             return message
@@ -90,17 +105,32 @@ class Asking(Operations):
                 actor.record(answered, record("answer", value=b"%d" % item[0]))
                 return item[1]
         actor.open_ask = answered
+        self._question = question
         try:
+            self._ask_again()
             with Asleep(execution):
                 while (message := execution.take_answer(answered)) is None:
                     self._check()
                     await execution.signal.wait()
         finally:
+            self._question = None
             if actor.open_ask == answered:
                 actor.open_ask = None
-                if execution.reason is None and not execution.detached:
+                if execution.reason is None and self._may_write:
                     actor.withdraw()
         return message
+
+    def _ask_again(self) -> None:
+        """Show the open question again, if something else was said since."""
+        question, actor = self._question, self._actor
+        if question is None or actor.open_ask != question.answer or actor.state.interrupted:
+            return
+        question.repeated += 1
+        place = Op(below(question.place), question.repeated)
+        content = question.content
+        if isinstance(content, Message):
+            content = msgspec.structs.replace(content, message_id="")  # one of its own
+        actor.set_status(question.state, say(actor, content), place)
 
     async def receive(self) -> Message:
         """Return the next message that the client sent meanwhile; wait for one if there is none."""
@@ -115,10 +145,15 @@ class Asking(Operations):
                 actor.forget_unread(sequence)
                 return message
             if not actor.inbox:
-                with Asleep(self._execution):
-                    while not actor.inbox:
-                        self._check()
-                        await self._execution.signal.wait()
+                execution = self._execution
+                execution.listeners += 1
+                try:
+                    with Asleep(execution):
+                        while not actor.inbox:
+                            self._check()
+                            await execution.signal.wait()
+                finally:
+                    execution.listeners -= 1
             sequence, message = actor.inbox.popleft()
             actor.record(op, record("receive", value=b"%d" % sequence))
             return message

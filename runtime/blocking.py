@@ -248,7 +248,7 @@ class BlockingWriter:
         self._writer = writer
 
     def __enter__(self) -> BlockingWriter:
-        self._writer.entered()
+        self._context._run(self._writer.__aenter__)
         return self
 
     def write(self, content: Content) -> None:

@@ -1,7 +1,8 @@
-"""One line of a handler: where it is, and whether it works, waits or sleeps."""
+"""One line of a handler: where it is, and whether it works, waits, sleeps or is being cut off."""
 
 from __future__ import annotations
 
+import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,11 +14,22 @@ if TYPE_CHECKING:
     from .operations import Operations
 
 
-class Watcher(Protocol):
-    """Who must know how far a branch is: a time-out."""
+class Stopper(Protocol):
+    """What may cut a branch off: a time-out, or branches of which one has failed or won."""
+
+    @property
+    def struck(self) -> bool:
+        """Whether it has."""
+
+
+class Block(Stopper, Protocol):
+    """A part of a branch that may be cut off while the branch goes on behind it."""
 
     def look(self, *, parked: bool) -> None:
         """The branch has come further, or, ``parked``, will not come further by itself."""
+
+    def cut_off(self) -> Branch:
+        """Record where; return the branch for the clean-up."""
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -31,16 +43,36 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
         """The last operation that the branch may begin on replay."""
         return self.ordinal if self.over else self.ordinal - 1
 
+    def reached(self, branch: Branch, *, parked: bool) -> bool:
+        """Whether ``branch`` has come here again."""
+        if self.over:
+            return branch.ended >= self.ordinal
+        return parked and branch.ordinal >= self.limit
+
 
 class Branch:
-    """One line of execution of a handler. Its operations are numbered from 1."""
+    """One line of execution of a handler. Its operations are numbered from 1.
 
-    __slots__ = ("busy", "context", "ended", "limit", "name", "ordinal", "watchers")
+    What it does after a cancellation came through (in ``finally``) is numbered in a branch of its
+    own: where the cut was depends on timing, and replay must find again what came before it.
+    """
 
-    def __init__(self, context: Operations, name: str) -> None:
+    __slots__ = (
+        "_arrival", "_cleanup", "_known", "above", "blocks", "busy", "context", "covered", "ended",
+        "limit", "name", "ordinal",
+    )  # fmt: skip
+
+    def __init__(
+        self, context: Operations, name: str, above: tuple[Stopper, ...] = (), *,
+        covered: bool = False,
+    ) -> None:  # fmt: skip
         self.context: Operations | None = context
         """``None`` once the handler is over."""
         self.name = name
+        self.above = above
+        """What cuts off the whole branch."""
+        self.covered = covered
+        """Whether replay knows how all of it ended."""
         self.ordinal = 0
         """The operation that began last …"""
         self.ended = 0
@@ -48,7 +80,24 @@ class Branch:
         self.busy = False
         self.limit: int | None = None
         """On replay: the operation after which this branch was cut off. It goes no further."""
-        self.watchers: list[Watcher] = []
+        self.blocks: list[Block] = []
+        """Those that it is in, the innermost last."""
+        self._known: Position | None = None
+        self._arrival: anyio.Event | None = None
+        self._cleanup: Branch | None = None
+
+    def begin(self, *, waits: bool) -> int:
+        """Number the next operation."""
+        self.ordinal += 1
+        if not waits:
+            self.ended = self.ordinal
+        if self.watched:
+            self.look()
+        return self.ordinal
+
+    @property
+    def watched(self) -> bool:
+        return bool(self.blocks) or self._known is not None
 
     @property
     def position(self) -> Position:
@@ -58,24 +107,99 @@ class Branch:
         """What was cut off was cut off again: number on as it was done then."""
         self.ordinal = self.ended = position.ordinal
 
+    # --- cut off on replay ------------------------------------------------------------------------
+
+    def goes_no_further(self, position: Position) -> None:
+        """All of this branch was cut off at ``position``."""
+        self._known = position
+        self.limit = position.limit
+        self._arrival = anyio.Event()
+        self.look()
+
+    async def arrived(self) -> None:
+        """Wait until the branch is where it was cut off, if it was."""
+        if self._arrival is not None:
+            await self._arrival.wait()
+
+    def leave(self) -> None:
+        """The branch comes no further: nobody need wait for it."""
+        if self._arrival is not None:
+            self._arrival.set()
+
     @property
     def cut(self) -> bool:
         """Whether the next operation never began."""
         return self.limit is not None and self.ordinal >= self.limit
 
+    @property
+    def new_ground(self) -> bool:
+        """Whether it may go on behind what is recorded."""
+        return self.limit is None and not self.covered
+
     async def wait_for_the_cut(self) -> None:
         """Stay here: what cut the branch off is on its way."""
-        for watcher in self.watchers.copy():
-            watcher.look(parked=True)
+        self.look(parked=True)
         await anyio.sleep_forever()
 
-    def look(self) -> None:
-        """Tell the time-outs how far the branch is."""
-        for watcher in self.watchers.copy():
-            watcher.look(parked=False)
+    def look(self, *, parked: bool = False) -> None:
+        """Tell those who wait for it how far the branch is."""
+        if self._known is not None and self._known.reached(self, parked=parked):
+            self.leave()
+        for block in reversed(self.blocks):
+            block.look(parked=parked)
+            if block.struck:
+                break  # what is around it was cut off later, if at all
+
+    # --- cleaning up ------------------------------------------------------------------------------
+
+    def line(self) -> Branch:
+        """Where the next operation is numbered: here, or in the clean-up of what was cut off."""
+        if self._cleanup is None and cancelling(sys.exc_info()[1]):
+            self.cut_off()
+        return self if self._cleanup is None else self._cleanup.line()
+
+    def stopped(self, within: Block | None = None) -> bool:
+        """Whether the branch is cut off, or is about to be, by something around ``within``."""
+        around = self.blocks if within is None else self.blocks[: self.blocks.index(within)]
+        return any(item.struck for item in (*self.above, *around))
+
+    def cut_off(self) -> None:
+        """A cancellation came through. If it is one of ours, a clean-up begins."""
+        if self._cleanup is not None:
+            return
+        for block in reversed(self.blocks):
+            if block.struck:
+                self._cleanup = block.cut_off()
+                return
+        if self.context is not None and self.stopped():
+            at = self._known or self.position
+            self._cleanup = Branch(self.context, f"{self.name}/{at.ordinal}{'-+'[at.over]}")
+
+    def leave_block(self, block: Block, outer: int | None, cut_at: Position | None) -> None:
+        """The branch is behind a block; ``cut_at``: that was cut off there."""
+        self.blocks.remove(block)
+        self.limit = outer
+        if cut_at is not None:
+            self._cleanup = None
+            self.go_on_from(cut_at)
+            self.look()
 
 
 current_branch: ContextVar[Branch | None] = ContextVar("greenroom_branch", default=None)
+
+
+def cancelling(error: BaseException | None) -> bool:
+    """Whether an error is a cancellation, or came up while one was being cleaned up after."""
+    if error is None:
+        return False
+    cancelled = anyio.get_cancelled_exc_class()
+    while error is not None:
+        if isinstance(error, cancelled):
+            return True
+        if isinstance(error, BaseExceptionGroup) and error.split(cancelled)[0] is not None:
+            return True
+        error = error.__context__
+    return False
 
 
 class Busy:
@@ -89,13 +213,17 @@ class Busy:
     def __enter__(self) -> None:
         self._branch.busy = True
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
         branch = self._branch
         branch.busy = False
         if kind is None or issubclass(kind, Exception):
             branch.ended = branch.ordinal
-            if branch.watchers:
+            if branch.watched:
                 branch.look()
+        elif cancelling(error):
+            branch.cut_off()
 
 
 class Asleep:

@@ -17,10 +17,11 @@ from ..protocol.types import (
 from . import parts as content_parts
 from .actor import Op
 from .asking import Asking
-from .branches import Group, gather, group, race
+from .branches import gather, race
 from .call import Principal
 from .cancel import Reason, Restart, Stop, TaskCancelled
 from .durable import DurableOperations
+from .groups import Group, group
 from .history import History
 from .ledger import record
 from .parts import Content
@@ -151,6 +152,7 @@ class TaskContext(Asking, DurableOperations):
             told = content_parts.encode((refused.old, refused.new))
             self._actor.record(op, record("refused", value=told))
             raise
+        self._ask_again()
         await self._room()
 
     def artifact(

@@ -151,6 +151,7 @@ class DurableOperations(Operations):
         try:
             value = await self._attempts(function, options, op, args, kwargs)
         except Exception as error:
+            self._check()  # what is stopped is no failure
             told = (type(error).__name__, str(error))
             actor.record(op, failure(name, told, arguments))
             raise StepFailed(name, *told) from error
@@ -250,8 +251,11 @@ class DurableOperations(Operations):
                 actor.record(op, record("sleep", value=msgspec.json.encode(due)))
                 actor.set_timer(Timer(timer, due))
             left = due - actor.system.now()
-            if left <= 0 and found is not None:
-                return
+            if found is not None:
+                behind = self._ledger.last(branch.name) > op.ordinal or not branch.new_ground
+                if left <= 0 or behind:  # whatever the clock says now, it was over
+                    return
+                actor.set_timer(Timer(timer, due))  # if the clock went back it is gone
             alarms = self._execution.alarms
             line = Asleep(self._execution)
             alarm = alarms[timer] = _Sleeper(due, line)

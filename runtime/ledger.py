@@ -14,6 +14,7 @@ import msgspec
 
 from ..protocol.types import Message, Role, StreamResponse, TaskState
 from .actor import Op
+from .branch import Position
 from .call import Principal, Sender
 from .cancel import Reason
 from .ports import Entry, Kind
@@ -71,16 +72,20 @@ _CALL = b'{"kind":"call"'
 _ANSWER = b'{"kind":"answer"'
 _CANCEL = b'{"kind":"cancel"'
 _REFUSED = b'{"kind":"refused"'
+_SLEEP = b'{"kind":"sleep"'
 _READERS = (_ANSWER, b'{"kind":"receive"')
 DURABLE = b'{"kind":"durable"}'
 """The record that a run's first step or stream has begun, whether or not it will be over."""
 RESTARTED = b'{"kind":"run","name":"restart"'
 """How the first record of a run begins that ``ctx.restart`` began."""
 _DURABLE = (
-    DURABLE, *_READERS, RESTARTED, b'{"kind":"step"', b'{"kind":"stream"', b'{"kind":"sleep"'
+    DURABLE, *_READERS, RESTARTED, b'{"kind":"step"', b'{"kind":"stream"', _SLEEP
 )  # fmt: skip
 
-_INNER = {"stream": False, "gather": True, "race": True, "group": True, "timeout": False}
+_CLEANING = "!+-"
+"""How the names of branches end that belong to the clean-up of a block (``/2!``: of operation 2),
+or of a whole branch that was cut off after an operation (``+``) or within it (``-``)."""
+_INNER = {"stream": False, "gather": True, "race": True}
 """Kinds of operations that may have branches below them while they have no record yet."""
 
 
@@ -93,12 +98,17 @@ class ReplayMismatch(BaseException):
             f"operation {op.ordinal} of branch {op.branch or 'root'} was {recorded} "
             f"and is now {asked}"
         )
+        self._told = (op, recorded, asked)
+
+    def again(self) -> ReplayMismatch:
+        """The same, for another place that must not go on either."""
+        return ReplayMismatch(*self._told)
 
 
 class Ledger:
     """The entries of one run, by place."""
 
-    __slots__ = ("_entries", "_inner", "_last")
+    __slots__ = ("_cuts", "_entries", "_inner", "_last", "stumbled")
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._entries: dict[tuple[str, int], Entry] = {
@@ -106,7 +116,11 @@ class Ledger:
         }
         self._inner: dict[tuple[str, int], bool] = {}
         """Operations that have branches below them; whether those are of a gather or a race."""
+        self._cuts: dict[str, Position] = {}
+        """Branches that were cut off and began to clean up, and where."""
         self._last: dict[str, int] = {}
+        self.stumbled: ReplayMismatch | None = None
+        """What was found to be something else: from here on nothing is written."""
         for branch, ordinal in self._entries:
             if ordinal > self._last.get(branch, 0):
                 self._last[branch] = ordinal
@@ -117,9 +131,14 @@ class Ledger:
         """An operation may have left nothing at its own place, only below it."""
         while branch:
             parent, _, tail = branch.rpartition("/")
-            number, dot, _ = tail.partition(".")
-            ordinal = int(number)
-            self._inner[parent, ordinal] = bool(dot)
+            if tail[-1] in _CLEANING:
+                ordinal = int(tail[:-1])
+                if tail[-1] != "!":
+                    self._cuts[parent] = Position(ordinal, tail[-1] == "+")
+            else:
+                number, dot, _ = tail.partition(".")
+                ordinal = int(number)
+                self._inner[parent, ordinal] = bool(dot)
             if ordinal > self._last.get(parent, 0):
                 self._last[parent] = ordinal
             branch = parent
@@ -158,10 +177,9 @@ class Ledger:
     @staticmethod
     def open_ask(entries: Sequence[Entry]) -> Op | None:
         """Where the answer belongs, if a question of the run is open."""
-        question = _interruption(entries)
-        if question is None or not _below(question.branch):
-            return None
-        return Op(question.branch, question.ordinal + 1)
+        entry = _interruption(entries)
+        question = None if entry is None else _question(entry)
+        return None if question is None else Op(question.branch, question.ordinal + 1)
 
     @staticmethod
     def suspended(entries: Sequence[Entry]) -> bool:
@@ -181,11 +199,35 @@ class Ledger:
         """The last operation that a branch is known to have begun."""
         return self._last.get(branch, 0)
 
+    def cut(self, branch: str) -> Position | None:
+        """Where a whole branch was cut off, if it is known to have cleaned up after that."""
+        return self._cuts.get(branch)
+
+    def position(self, branch: str) -> Position:
+        """How far a branch is known to have come, of one that was cut off."""
+        known = self._cuts.get(branch)
+        if known is not None:
+            return known
+        last = Op(branch, self.last(branch))
+        inner = below(last)
+        end = self._entries.get((inner, self.last(inner)))
+        answered = end is not None and end.kind is Kind.RECORD and end.body.startswith(_ANSWER)
+        entry = self._entries.get((branch, last.ordinal))
+        # A sleep is recorded when it begins.
+        slept = entry is not None and entry.body.startswith(_SLEEP)
+        over = not last.ordinal or answered or (entry is not None and not slept)
+        return Position(last.ordinal, over)
+
+    def mismatch(self, op: Op, recorded: str, asked: str) -> ReplayMismatch:
+        """Make the error to raise, after which nothing is written."""
+        self.stumbled = ReplayMismatch(op, recorded, asked)
+        return self.stumbled
+
     def check_complete(self, ordinal: int) -> None:
         """Raise ``ReplayMismatch`` if the root branch went further than ``ordinal``."""
         if self.last("") > ordinal:
             missing = Op("", ordinal + 1)
-            raise ReplayMismatch(missing, self._describe(missing), "the end of the handler")
+            raise self.mismatch(missing, self._describe(missing), "the end of the handler")
 
     def is_record(self, op: Op, kind: str, name: str) -> bool:
         entry = self._entries.get((op.branch, op.ordinal))
@@ -207,10 +249,10 @@ class Ledger:
             self.check_new(op, asked, _INNER.get(kind))
             return None
         if entry.kind is not Kind.RECORD:
-            raise ReplayMismatch(op, _what(entry), asked)
+            raise self.mismatch(op, _what(entry), asked)
         found = _decode(entry.body)
         if found.kind != kind or found.name != name:
-            raise ReplayMismatch(op, _what(entry), asked)
+            raise self.mismatch(op, _what(entry), asked)
         return found
 
     def event(self, op: Op, asked: str) -> Entry | None:
@@ -222,20 +264,34 @@ class Ledger:
             self.check_new(op, asked, None)
             return None
         if entry.kind is not Kind.EVENT and not entry.body.startswith(_REFUSED):
-            raise ReplayMismatch(op, _what(entry), asked)
+            raise self.mismatch(op, _what(entry), asked)
         return entry
 
-    def check_new(self, op: Op, asked: str, inner: bool | None) -> None:
+    def check_new(
+        self, op: Op, asked: str, inner: bool | None, *, traceless: bool = False
+    ) -> None:
         """Raise ``ReplayMismatch`` unless ``op`` may be new ground.
 
         ``inner``: what branches below it may be there: of a gather or a race (``True``), of a
-        question, a stream or a time-out (``False``), or none (``None``).
+        question, a stream or chunks (``False``), or none (``None``). One that is over may be
+        ``traceless``.
         """
         found = self._inner.get((op.branch, op.ordinal))
         if found is not None and found is not inner:
-            raise ReplayMismatch(op, self._describe(op), asked)
-        if found is None and self._last.get(op.branch, 0) > op.ordinal:
-            raise ReplayMismatch(op, self._describe(op), asked)
+            raise self.mismatch(op, self._describe(op), asked)
+        if found is None and not traceless and self._last.get(op.branch, 0) > op.ordinal:
+            raise self.mismatch(op, self._describe(op), asked)
+
+    def chunks(self, op: Op) -> Sequence[Entry]:
+        """The chunks that were written below ``op``, which needs none."""
+        if not self._entries:
+            return ()
+        asked = "the chunks of an artifact"
+        entry = self._entries.get((op.branch, op.ordinal))
+        if entry is not None:
+            raise self.mismatch(op, _what(entry), asked)
+        self.check_new(op, asked, False, traceless=True)
+        return self.below(op)
 
     def below(self, op: Op) -> Sequence[Entry]:
         """Entries of the branch that belongs to ``op``, in order."""
@@ -254,7 +310,7 @@ class Ledger:
         inner = self._inner.get((op.branch, op.ordinal))
         if inner is None:
             return "interrupted by something else than ctx.timeout, ctx.race or ctx.gather"
-        return "a gather, a race or a group" if inner else "a question or a stream"
+        return "a gather or a race" if inner else "a question, a stream or chunks"
 
 
 def _what(entry: Entry) -> str:
@@ -267,15 +323,15 @@ def _what(entry: Entry) -> str:
 
 def _interruption(entries: Sequence[Entry]) -> Entry | None:
     """The event of the run that asks for something, if nothing has answered or withdrawn it."""
-    answered: set[tuple[str, int]] = set()
+    answered: set[Op | None] = set()
     for entry in reversed(entries):
         if entry.kind is Kind.RECORD:
             if entry.body.startswith(_ANSWER):
-                answered.add((entry.branch, entry.ordinal - 1))
+                answered.add(Op(entry.branch, entry.ordinal - 1))
         elif entry.kind is Kind.EVENT and entry.body.startswith(_STATUS):
             update = _decode_response(entry.body).status_update
             if update is not None and update.status.state.interrupted:
-                return None if (entry.branch, entry.ordinal) in answered else entry
+                return None if _question(entry) in answered else entry
             if not entry.ordinal:
                 return None  # said by the runtime: the question was answered or withdrawn
     return None
@@ -287,8 +343,15 @@ NOTHING_RECORDED = Ledger()
 
 def _below(branch: str) -> bool:
     """Whether a branch belongs to an operation that consists of several entries."""
-    tail = branch.rpartition("/")[2]
-    return bool(tail) and "." not in tail
+    return branch.rpartition("/")[2].isdigit()
+
+
+def _question(entry: Entry) -> Op | None:
+    """The place of the question that an event asks, or asks again (below its place)."""
+    if not _below(entry.branch):
+        return None
+    parent, _, ordinal = entry.branch.rpartition("/")
+    return Op(parent, int(ordinal)) if _below(parent) else Op(entry.branch, entry.ordinal)
 
 
 def below(op: Op) -> str:
@@ -302,7 +365,7 @@ def durable(entries: Iterable[Entry]) -> bool:
     return any(
         entry.body.startswith(_DURABLE)
         if entry.kind is Kind.RECORD
-        else entry.ordinal > 0 and _below(entry.branch)
+        else entry.ordinal > 0 and _below(entry.branch) and entry.body.startswith(_STATUS)
         for entry in entries
     )
 

@@ -6,16 +6,20 @@ gives the next place of the branch that the calling coroutine runs in.
 
 from __future__ import annotations
 
+import re
 from threading import get_ident
 from typing import TYPE_CHECKING
 
 from .actor import Op
 from .branch import Branch, current_branch
-from .ledger import ReplayMismatch, refusal
+from .cancel import TaskCancelled
+from .ledger import refusal
 from .ports import Kind
 
 if TYPE_CHECKING:
     from .execution import Execution
+
+_NUMBER = re.compile("[0-9]+")
 
 
 class Operations:
@@ -30,15 +34,17 @@ class Operations:
         self._thread = get_ident()
 
     def _branch(self) -> Branch:
+        """Where the next operation is numbered."""
         branch = current_branch.get()
-        return branch if branch is not None and branch.context is self else self._root
+        return (branch if branch is not None and branch.context is self else self._root).line()
 
     def _place(self) -> Op:
         """The place of an operation that does not wait."""
         branch = self._enter()
         if branch.cut:
-            raise self._mismatch_at_cut(branch)
-        return self._next(branch)
+            op = Op(branch.name, branch.ordinal + 1)
+            raise self._ledger.mismatch(op, "cut off by a time-out or a failure", "begun")
+        return Op(branch.name, branch.begin(waits=False))
 
     async def _begin(self, *, waits: bool = True) -> Op:
         """The place of the operation that begins now, unless the run was cut off before it.
@@ -48,7 +54,7 @@ class Operations:
         branch = self._enter()
         if branch.cut:
             await branch.wait_for_the_cut()
-        return self._next(branch, waits)
+        return Op(branch.name, branch.begin(waits=waits))
 
     def _enter(self) -> Branch:
         self._check()
@@ -67,21 +73,6 @@ class Operations:
             )
         return branch
 
-    @staticmethod
-    def _next(branch: Branch, waits: bool = False) -> Op:
-        branch.ordinal += 1
-        if not waits:
-            branch.ended = branch.ordinal
-        if branch.watchers:
-            branch.look()
-        return Op(branch.name, branch.ordinal)
-
-    @staticmethod
-    def _mismatch_at_cut(branch: Branch) -> ReplayMismatch:
-        return ReplayMismatch(
-            Op(branch.name, branch.ordinal + 1), "cut off by a time-out or a failure", "begun"
-        )
-
     def _replays(self, op: Op, what: str) -> bool:
         """Whether the emission at ``op`` happened before. Raises what it raised then."""
         entry = self._ledger.event(op, what)
@@ -97,8 +88,24 @@ class Operations:
                 "from another thread with anyio.from_thread.run; a plain `def` handler has a "
                 "context that does so by itself"
             )
-        if self._left or self._execution.detached:
+        execution = self._execution
+        if self._left or execution.detached:
             raise RuntimeError("the handler of this context is over")
+        if execution.reason is not None and not execution.reason.ends:
+            # The run goes on elsewhere, where this clean-up never was.
+            raise TaskCancelled(execution.reason)
+        if self._ledger.stumbled is not None:
+            raise self._ledger.stumbled.again()
+
+    @property
+    def _may_write(self) -> bool:
+        """Whether what ends now ends for good, and not only in this process or this version."""
+        execution = self._execution
+        return (
+            (execution.reason is None or execution.reason.ends)
+            and not execution.detached
+            and self._ledger.stumbled is None
+        )
 
     async def _room(self) -> None:
         """Let the commit keep up."""
@@ -107,10 +114,23 @@ class Operations:
             await actor.window()
 
     def _withdraw(self, timer: str) -> None:
-        """A timer is needed no more, unless the handler stops only to go on elsewhere."""
-        execution = self._execution
-        if execution.reason is None or execution.reason.ends:
+        """A timer is needed no more, unless the handler stops only to go on later."""
+        if self._may_write:
             self._actor.clear_timer(timer)
+
+    def _closes_question(self, branch: Branch, first: int, last: int) -> None:
+        """On replay: what was cut off in these operations of a branch is not done again. If a
+        question was open there, nobody waits for its answer."""
+        actor = self._actor
+        if actor.open_ask is None or not self._ledger:
+            return
+        place = actor.open_ask.branch
+        if place.startswith(f"{branch.name}/"):
+            found = _NUMBER.match(place, len(branch.name) + 1)
+            if found is not None and first <= int(found[0]) <= last:
+                actor.open_ask = None
+                if self._may_write:
+                    actor.withdraw()
 
     def leave(self) -> None:
         """The handler ended: whoever still holds the context may not use it. Not for handlers."""

@@ -10,7 +10,9 @@ import asyncio
 import logging
 import os
 import secrets
+import sysconfig
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("greenroom.runtime")
 
+_STDLIB = os.path.join(sysconfig.get_paths()["stdlib"], "")
+_SITE = {"site-packages", "dist-packages"}
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 RESULT = "result"
@@ -204,8 +208,17 @@ def _being_cancelled() -> bool:
 
 def _where(mismatch: BaseException) -> str:
     """The line of the user's code that a mismatch came from."""
-    found = ""
-    for frame in traceback.extract_tb(mismatch.__traceback__):
-        if not frame.filename.startswith(_PACKAGE):
-            found = f" ({os.path.basename(frame.filename)}, line {frame.lineno}: {frame.line})"
-    return found
+    frames = [
+        frame
+        for frame in traceback.extract_tb(mismatch.__traceback__)
+        if not frame.filename.startswith(_PACKAGE)
+    ]
+    installed = [frame for frame in frames if _SITE.intersection(Path(frame.filename).parts)]
+    own = [
+        frame
+        for frame in frames
+        if frame not in installed and not frame.filename.startswith(_STDLIB)
+    ]
+    for frame in reversed(own or installed):  # the agent itself may have been installed
+        return f" ({os.path.basename(frame.filename)}, line {frame.lineno}: {frame.line})"
+    return ""

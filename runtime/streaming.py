@@ -19,8 +19,8 @@ from . import parts
 from .actor import Op
 from .branch import Busy
 from .fold import SEAL
-from .ledger import ReplayMismatch, below, record
-from .ports import Kind
+from .ledger import below, record
+from .ports import Entry, Kind
 
 if TYPE_CHECKING:
     from .context import TaskContext
@@ -35,10 +35,16 @@ class ArtifactWriter:
         self._context = context
         self._artifact = artifact
         self._content = content
-        self._begun = False
         self._used = False
-        self._replayed: list[Part] | None = []
-        """Parts that replay wrote again; ``None`` on new ground."""
+        self._op: Op | None = None
+        self._events = 0
+        self._begun = False
+        """There is something to append to."""
+        self._committed: list[Part] = []
+        """On replay: what the artifact was …"""
+        self._replayed = 0
+        """… and how many of those parts were written again. More differ, if this is not all."""
+        self._sealed = False
 
     def __del__(self) -> None:
         if self._content is not None and not self._used:
@@ -70,59 +76,78 @@ class ArtifactWriter:
 
     # --- in chunks ------------------------------------------------------------------------------
 
-    def entered(self) -> None:
-        """It is being used. Not for handlers."""
-        self._used = True
-
     async def __aenter__(self) -> ArtifactWriter:
-        self._used = True
+        await self._enter()
         return self
+
+    async def _enter(self) -> Op:
+        """Take the place of the operation, and what is recorded of it."""
+        self._used = True
+        context = self._context
+        self._op = op = await context._begin(waits=False)
+        for entry in context._ledger.chunks(op):
+            event = _artifact_event(context, op, entry, self._artifact.artifact_id)
+            self._events += 1
+            if not event.append:
+                self._committed.clear()
+            if not (event.last_chunk and event.artifact.parts == SEAL):
+                self._committed.extend(event.artifact.parts)
+            self._sealed = event.last_chunk
+        return op
 
     async def write(self, content: parts.Content) -> None:
         """Append a chunk. Waits only while too much of this task is still uncommitted.
 
         On replay, chunks that are the same are not sent again; the first that differs replaces
-        what was streamed of this artifact, and what follows is appended to it.
+        what was streamed of this artifact, unless that was whole, and what follows is appended.
         """
-        self._used = True
-        context = self._context
         chunk = parts.parts_of(content)
-        op = await context._begin(waits=False)
-        if self._replayed is not None and context._ledger:
-            entry = context._ledger.event(op, "a chunk")
-            if entry is not None:
-                self._replayed.extend(chunk)
-                event = _response.decode(entry.body).artifact_update
-                if event is not None and event.artifact.parts == chunk:
-                    self._begun = True
-                    return
-                # What the model says now is not what it said then: start the artifact over.
-                self._emit(
-                    msgspec.structs.replace(self._artifact, parts=self._replayed), op, append=False
-                )
-                self._begun = True
-                self._replayed = None
-                await context._room()
-                return
-        self._replayed = None
-        if self._begun:
+        if self._op is None:
+            await self._enter()
+        context = self._context
+        branch = context._enter()
+        if self._sealed:
+            return
+        upto = self._replayed + len(chunk)
+        if self._committed[self._replayed : upto] == chunk:
+            self._replayed = upto
+            self._begun = True
+            return
+        if branch.cut:
+            await branch.wait_for_the_cut()
+        if self._replayed < len(self._committed):
+            # What the model says now is not what it said then: start the artifact over.
+            self._replace([*self._committed[: self._replayed], *chunk])
+        elif self._begun:
             artifact = Artifact(artifact_id=self._artifact.artifact_id, parts=chunk)
+            self._chunk(artifact, append=True)
         else:
-            artifact = msgspec.structs.replace(self._artifact, parts=chunk)
-        self._emit(artifact, op, append=self._begun)
-        self._begun = True
+            self._chunk(msgspec.structs.replace(self._artifact, parts=chunk), append=False)
         await context._room()
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None or not self._begun:
+        if kind is not None:
             return
-        context = self._context
-        op = await context._begin(waits=False)
-        if not context._replays(op, "the end of an artifact"):
-            self._emit(
-                Artifact(artifact_id=self._artifact.artifact_id, parts=SEAL),
-                op, append=True, last=True,
-            )  # fmt: skip
+        self._context._enter()
+        if self._sealed:
+            return
+        if self._replayed < len(self._committed):
+            self._replace(self._committed[: self._replayed] or SEAL, last=True)
+        elif self._begun:
+            artifact = Artifact(artifact_id=self._artifact.artifact_id, parts=SEAL)
+            self._chunk(artifact, append=True, last=True)
+
+    def _replace(self, found: list[Part], *, last: bool = False) -> None:
+        self._committed = []
+        self._replayed = 0
+        artifact = msgspec.structs.replace(self._artifact, parts=found)
+        self._chunk(artifact, append=False, last=last)
+
+    def _chunk(self, artifact: Artifact, *, append: bool, last: bool = False) -> None:
+        assert self._op is not None
+        self._events += 1
+        self._emit(artifact, Op(below(self._op), self._events), append=append, last=last)
+        self._begun = True
 
     def _emit(self, artifact: Artifact, op: Op, *, append: bool, last: bool = False) -> None:
         actor = self._context._actor
@@ -136,6 +161,17 @@ class ArtifactWriter:
             ),
             op,
         )
+
+
+def _artifact_event(
+    context: TaskContext, op: Op, entry: Entry, artifact_id: str
+) -> TaskArtifactUpdateEvent:
+    """The chunk in an entry below ``op``; raises ``ReplayMismatch`` if it is of something else."""
+    event = _response.decode(entry.body).artifact_update if entry.kind is Kind.EVENT else None
+    if event is None or event.artifact.artifact_id != artifact_id:
+        what = "a question" if event is None else f"artifact {event.artifact.artifact_id!r}"
+        raise context._ledger.mismatch(op, what, f"artifact {artifact_id!r}")
+    return event
 
 
 class StreamStep:
@@ -171,15 +207,10 @@ class StreamStep:
         committed: list[Part] = []
         for entry in context._ledger.below(op):
             self._chunks += 1
-            event = (
-                _response.decode(entry.body).artifact_update if entry.kind is Kind.EVENT else None
-            )
-            if event is None or event.artifact.artifact_id != self._name:
-                what = "a question" if event is None else f"stream {event.artifact.artifact_id!r}"
-                raise ReplayMismatch(op, what, f"stream {self._name!r}")
+            event = _artifact_event(context, op, entry, self._name)
             if not event.append:
                 committed.clear()
-            if event.artifact.parts != SEAL:
+            if not (event.last_chunk and event.artifact.parts == SEAL):
                 committed.extend(event.artifact.parts)
         if self.done:
             self._parts = committed
@@ -207,6 +238,8 @@ class StreamStep:
         """It is whole: never to be called again."""
         if self._begun:
             self._emit(Artifact(artifact_id=self._name, parts=SEAL), last=True)
+        elif self._chunks:  # of an earlier attempt; this one had nothing to say
+            self._emit(Artifact(artifact_id=self._name, name=self._name, parts=SEAL), last=True)
         self._context._actor.record(self._op, record("stream", self._name))
 
     def _emit(self, artifact: Artifact, *, last: bool = False) -> None:

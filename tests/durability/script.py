@@ -87,7 +87,7 @@ class Script:
         await ctx.status("send more")
         told.append((await ctx.receive()).text)
         await ctx.artifact("whole", {"kept": True})
-        assert ctx.now() > began
+        assert ctx.now().tzinfo is began.tzinfo
         return told
 
     async def in_time(self, ctx: TaskContext) -> list[str]:
