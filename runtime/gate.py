@@ -35,6 +35,7 @@ from .call import ANONYMOUS, Call, Principal
 from .feed import Stream
 from .limits import Limits, measure
 from .ports import Clock
+from .promises import differences, with_flows
 from .rates import Buckets, Patience
 from .security import Security
 
@@ -284,12 +285,18 @@ class Gate:
             else skill
             for skill in card.skills
         ]
-        return structs.replace(
-            card,
-            security_schemes=self.schemes,
-            security_requirements=self.requirements(agent),
-            skills=skills,
+        return self.with_flows(
+            structs.replace(
+                card,
+                security_schemes=self.schemes,
+                security_requirements=self.requirements(agent),
+                skills=skills,
+            )
         )
+
+    def with_flows(self, card: AgentCard) -> AgentCard:
+        """Let a card's OAuth flows list what the skills on it ask for, and the operations."""
+        return with_flows(structs.replace(card, security_schemes=self.schemes), self._policy)
 
     def permits(self, agent: Agent, skill: str, principal: Principal) -> bool:
         """Whether a principal may use a skill."""
@@ -312,11 +319,12 @@ class Gate:
         enforced = self.schemes or {}
         for agent in agents.values():
             declared = agent.security_schemes
-            if declared is not None and dict(declared) != enforced:
+            wrong = [] if declared is None else differences(declared, enforced)
+            if wrong:
                 raise ValueError(
-                    f"the card of agent {agent.slug!r} declares the security schemes "
-                    f"{sorted(declared)} as the server does not enforce them; it enforces "
-                    f"{sorted(enforced) or 'none'}: leave them out, the card follows the server"
+                    f"the card of agent {agent.slug!r} declares security schemes that the server "
+                    f"does not enforce so: {'; '.join(wrong)}. Leave them out, the card follows "
+                    "the server"
                 )
             for skill, scopes in agent.skill_scopes.items():
                 if scopes and self.open:
