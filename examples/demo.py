@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -24,7 +25,7 @@ Try these in another terminal ({python} is where Greenroom is installed):
 
   curl -N {url}/a2a -H 'A2A-Version: 1.0' -H 'Content-Type: application/json' -d '
     {{"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {{"message":
-      {{"messageId": "m-1", "role": "ROLE_USER", "parts": [{{"text": "rain"}}]}}}}}}'
+      {{"messageId": "{id}", "role": "ROLE_USER", "parts": [{{"text": "rain"}}]}}}}}}'
 
   {python} -m greenroom send {desk} "Lisbon"        # it asks; answer with --task
 
@@ -64,7 +65,8 @@ def main() -> int:
             print(f"listening on {url}\n\n$ greenroom send {url} tea --stream", flush=True)
             sent = subprocess.run([*GREENROOM, "send", url, "tea", "--stream"], check=False)
             python = os.path.relpath(sys.executable)
-            print(NEXT.format(url=url, desk=ready["agents"][1]["url"], python=python), flush=True)
+            desk = ready["agents"][1]["url"]
+            print(NEXT.format(url=url, desk=desk, python=python, id=uuid.uuid4()), flush=True)
             if sys.stdin.isatty() and sent.returncode == 0:
                 input("Press Enter to stop the server. ")
             return sent.returncode

@@ -35,7 +35,12 @@ T = TypeVar("T")
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """When a step that raised is tried again. Times in seconds."""
+    """When a step that raised is tried again. Times in seconds.
+
+    ``attempts`` in all, the second after ``delay``, each later one after ``backoff`` times as long
+    as the one before, at most after ``max_delay``, and up to half of that sooner, by chance. ``on``
+    are the exceptions after which there is another; what raises anything else has failed.
+    """
 
     attempts: int = 3
     delay: float = 1.0

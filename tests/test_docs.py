@@ -1,9 +1,11 @@
-"""The pages say what there is: commands parse, settings are known, files and targets exist."""
+"""The pages say what there is: code runs, commands parse, settings are known, files exist."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 import tomllib
 from itertools import pairwise
@@ -12,13 +14,18 @@ from typing import Any
 
 import pytest
 
-from greenroom import auth
+from greenroom import Agent, Task, TaskState, auth, step_info
 from greenroom.cli import _parser
 from greenroom.settings import GROUPS, load, names
+from greenroom.testing import run, served
+
+from .e2e.process import Server
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SETTINGS = set(names().values())
+COMPLETED = 3
+"""The number of the state in the proto file, which is what the SDK's classes print."""
 # ``runtime.contexts`` is what a program calls, not a setting
 ATTRIBUTES = {"runtime.call", "runtime.contexts", "runtime.results"}
 
@@ -27,6 +34,75 @@ ATTRIBUTES = {"runtime.call", "runtime.contexts", "runtime.results"}
 def text(request: pytest.FixtureRequest) -> str:
     page: Path = request.param
     return page.read_text(encoding="utf-8")
+
+
+def python_of(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def played(text: str) -> dict[str, Any]:
+    """What a page's blocks leave behind, one after the other: each may use those above it."""
+    found: dict[str, Any] = {"__name__": "page"}
+    for source in python_of(text):
+        exec(compile(source, "page", "exec", dont_inherit=True), found)
+    return found
+
+
+def test_python_runs(text: str) -> None:
+    blocks = python_of(text)
+    if not any("127.0.0.1" in source for source in blocks):
+        played(text)
+        return
+    agent = str(ROOT / "examples" / "echo.py:agent")
+    with Server("--store", "memory://", "--grpc-port", "0", agent=agent) as server:
+        for source in blocks:
+            source = source.replace("127.0.0.1:50051", server.ready["grpc"])
+            source = source.replace("http://127.0.0.1:8000", server.url)
+            ran = subprocess.run(
+                [sys.executable, "-c", source], capture_output=True, text=True, check=False
+            )
+            assert ran.returncode == 0, ran.stderr
+            assert "COMPLETED" in ran.stdout or ran.stdout.strip() == str(COMPLETED)
+
+
+def test_the_shop_of_durability_pays_by_one_key_and_gives_up_in_order() -> None:
+    class Bank:
+        def __init__(self, failures: list[Exception]) -> None:
+            self.failures = failures
+            self.keys: list[str] = []
+
+        async def charge(self, order: str, cents: int, idempotency_key: str) -> str:
+            self.keys.append(idempotency_key)
+            assert step_info().attempt == len(self.keys)
+            if self.failures:
+                raise self.failures.pop(0)
+            return f"{order}: {cents} cents"
+
+    page = (ROOT / "docs" / "durability.md").read_text(encoding="utf-8")
+    first, second = python_of(page)[:2]
+    assert "Books trips" in first
+    shop: dict[str, Any] = {"__name__": "shop"}
+    exec(compile(second, "page", "exec", dont_inherit=True), shop)
+    agent: Agent = shop["agent"]
+
+    async def sell(bank: Bank) -> Task:
+        shop["bank"] = bank
+        async with served(agent) as client:
+            task = await client.send("order-1")
+            assert isinstance(task, Task)
+            return task
+
+    bank = Bank([ConnectionError("no route")] * 4)
+    task = run(sell, bank)
+    assert task.artifacts is not None
+    assert task.artifacts[0].parts[0].data == {"receipt": "order-1: 4200 cents"}
+    assert len(bank.keys) == 5
+    assert len(set(bank.keys)) == 1
+    for error, times in ((ConnectionError("no route"), 5), (ValueError("no route"), 1)):
+        task = run(sell, Bank([error] * times))
+        assert task.status.state is TaskState.REJECTED
+        assert task.status.message is not None
+        assert task.status.message.text == "The bank did not take it: no route"
 
 
 def commands(text: str) -> list[list[str]]:

@@ -39,7 +39,11 @@ def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
 
 def test_public_names_are_sorted_and_complete() -> None:
     assert greenroom.__all__ == sorted(greenroom.__all__)
-    for expected in ("Agent", "TaskContext", "InputRequired", "Runtime", "serve", "asgi"):
+    for expected in (
+        "Agent", "TaskContext", "InputRequired", "Runtime", "serve", "asgi",
+        "Principal", "Reason", "Rejected", "Retry", "Scope", "StepFailed", "StepInfo",
+        "TaskCancelled", "step_info",
+    ):  # fmt: skip
         assert expected in greenroom.__all__
 
 

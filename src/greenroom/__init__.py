@@ -1,6 +1,7 @@
 """Greenroom: one async function becomes an A2A server.
 
-``Agent`` and ``TaskContext`` are what you write with, ``serve`` and ``asgi`` what you run;
+``Agent`` and ``TaskContext`` are what you write with (steps also with ``step_info``, ``Retry`` and
+``StepFailed``), ``serve`` and ``asgi`` what you run;
 ``greenroom.testing`` serves an agent to your tests without a socket.
 """
 
@@ -15,10 +16,15 @@ from .protocol.types import AgentCard, Artifact, Message, Part, Role, Task, Task
 from .protocol.types import AgentSkill as Skill
 from .runtime.agent import Agent
 from .runtime.blocking import BlockingContext
+from .runtime.call import Principal, Scope
+from .runtime.cancel import Reason, Rejected, StepFailed, TaskCancelled
 from .runtime.context import TaskContext
+from .runtime.contexts import ContextEvent, NotOverError
+from .runtime.durable import Retry, StepInfo, step_info
 from .runtime.outcome import InputRequired
 from .runtime.runtime import Runtime
 from .runtime.settings import RuntimeSettings
+from .runtime.states import IllegalTransition
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -31,23 +37,35 @@ __all__ = [
     "AgentCard",
     "Artifact",
     "BlockingContext",
+    "ContextEvent",
+    "IllegalTransition",
     "InputRequired",
     "MemoryStore",
     "Message",
+    "NotOverError",
     "Part",
+    "Principal",
+    "Reason",
+    "Rejected",
+    "Retry",
     "Role",
     "Runtime",
     "RuntimeSettings",
     "SQLiteStore",
+    "Scope",
     "Settings",
     "Skill",
+    "StepFailed",
+    "StepInfo",
     "Task",
+    "TaskCancelled",
     "TaskContext",
     "TaskState",
     "TaskStatus",
     "asgi",
     "open_store",
     "serve",
+    "step_info",
 ]
 
 __version__ = _version("greenroom")
