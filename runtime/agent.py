@@ -23,6 +23,7 @@ from ..protocol.types import (
     SecurityRequirement,
     SecurityScheme,
 )
+from .bounds import seconds
 from .call import Principal, Sender
 from .extensions import Extension, Negotiation
 
@@ -127,6 +128,8 @@ class Agent:
         """What the card must say; the server refuses to start if it enforces something else."""
         self.on_interrupt = on_interrupt
         self.on_mismatch = on_mismatch
+        if deadline is not None and seconds(deadline, "deadline", "leave it out for none") <= 0:
+            raise ValueError(f"deadline is more than 0 seconds, not {deadline}")
         self.deadline = deadline
         """Seconds from its creation after which a task is cancelled."""
         self._skills: dict[str, AgentSkill] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import partial
@@ -18,7 +18,7 @@ from .cancel import Reason, TaskCancelled
 from .durable import Retry, StepOptions
 from .history import History
 from .parts import Content
-from .streaming import ArtifactWriter, StreamStep
+from .streaming import ArtifactWriter, StreamStep, check_generator, check_made
 
 if TYPE_CHECKING:
     from .context import TaskContext
@@ -164,12 +164,15 @@ class BlockingContext:
                 self._context.stream, name, generator, *args, on_restart=on_restart, **kwargs
             )
             return artifact
+        check_generator(generator)
         step = StreamStep(self._context, name, on_restart)
         self._run(step.begin)
         with step.busy:
             if not step.done:
                 self._run(step.ready)
-                with closing(generator(*args, **kwargs, **step.keywords)) as produced:
+                made = generator(*args, **kwargs, **step.keywords)
+                check_made(generator, made, Generator)
+                with closing(made) as produced:
                     for content in produced:
                         self._run(step.write, content)
                 self._do(step.end)

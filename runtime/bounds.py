@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -28,3 +29,21 @@ def checked(settings: S) -> S:
     except msgspec.ValidationError as error:
         told = re.sub(r" - at `\$\.?([\w.]*).*`", r" for \1", str(error))
         raise ValueError(f"{kind.__name__}: {told}") from None
+
+
+def seconds(value: float, what: str, instead: str = "") -> float:
+    """Return ``value`` if ``what`` can take it as a number of seconds.
+
+    Raises TypeError or ValueError; ``instead`` is what to do who means for ever.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} takes a number of seconds, not {value!r}")
+    try:
+        if isfinite(value):
+            return float(value)
+    except OverflowError:
+        pass
+    raise ValueError(
+        f"{what} takes a finite number of seconds, not {value!r}"[:200]
+        + (f": {instead}" if instead else "")
+    )

@@ -6,7 +6,7 @@ import inspect
 import logging
 import random as stdlib_random
 import uuid as stdlib_uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from . import parts
+from . import bounds, parts
 from .actor import Op
 from .branch import Asleep, Busy
 from .cancel import StepFailed
@@ -48,9 +48,21 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     max_delay: float = 60.0
     on: tuple[type[Exception], ...] = (Exception,)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int):
+            raise TypeError(f"Retry(attempts=…) is a whole number, not {self.attempts!r}")
+        if self.attempts < 1:
+            raise ValueError(f"Retry(attempts=…) is 1 or more, not {self.attempts}")
+        for name in ("delay", "backoff", "max_delay"):
+            if bounds.seconds(getattr(self, name), f"Retry({name}=…)") < 0:
+                raise ValueError(f"Retry({name}=…) is 0 or more, not {getattr(self, name)}")
+
     def wait(self, attempt: int) -> float:
         """How long to wait after the ``attempt``-th failure (from 1), with jitter."""
-        full = min(self.max_delay, self.delay * self.backoff ** (attempt - 1))
+        try:
+            full = min(self.max_delay, self.delay * self.backoff ** (attempt - 1))
+        except OverflowError:
+            full = self.max_delay
         return full * (0.5 + stdlib_random.random() / 2)
 
 
@@ -117,6 +129,7 @@ class DurableOperations(Operations):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
+        check_function("ctx.step", function)
         branch = self._branch()
         op = await self._begin()
         name = str(options.name or getattr(function, "__name__", type(function).__name__))
@@ -242,7 +255,9 @@ class DurableOperations(Operations):
         return value
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep until ``seconds`` after this was first asked, through restarts."""
+        """Sleep until ``seconds`` after this was first asked, through restarts; not at all if they
+        are fewer than 0."""
+        seconds = bounds.seconds(seconds, "ctx.sleep", "to wait for the client, use ctx.receive")
         branch = self._branch()
         op = await self._begin()
         actor = self._actor
@@ -289,6 +304,21 @@ class _Sleeper:
         self.over.set()
 
 
+def check_function(operation: str, function: Any) -> None:
+    """Raise TypeError for what cannot be called, most of all for what was called already."""
+    if callable(function):
+        return
+    called = getattr(function, "__name__", None)
+    if isinstance(function, Coroutine):
+        function.close()  # or Python would warn that nobody awaited it
+    elif not isinstance(function, Generator | AsyncGenerator):
+        raise TypeError(f"{operation} takes a function and its arguments, not {function!r}")
+    raise TypeError(
+        f"{operation} takes the function and its arguments and calls it itself: "
+        f"{called}, … and not {called}(…)"
+    )
+
+
 def _digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """A digest of arguments; empty if they have no stable form."""
     try:
@@ -307,6 +337,13 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     retry: Retry | None = None
     timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        what = "ctx.with_options(timeout=…)"
+        if self.timeout is not None and (
+            bounds.seconds(self.timeout, what, "leave it out for none") <= 0
+        ):
+            raise ValueError(f"{what} is more than 0 seconds, not {self.timeout}")
 
 
 class Steps:

@@ -8,6 +8,7 @@ import enum
 import uuid
 from collections.abc import Sequence
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
@@ -66,12 +67,30 @@ def json_of(value: Any) -> Any:
 def encode(value: Any) -> bytes:
     """Encode a value as JSON; raises ``TypeError`` with advice if that cannot be done."""
     try:
-        return msgspec.json.encode(value, enc_hook=_enc_hook)
+        body = msgspec.json.encode(value, enc_hook=_enc_hook)
+        check_numbers(body, value)
+        return body
     except (TypeError, NotImplementedError, ValueError) as error:
         raise TypeError(
             f"{type(value).__name__} cannot be kept in the journal ({error}); a step must return "
             f"JSON-able values: text, numbers, dicts, lists, dataclasses, Structs, pydantic models"
         ) from None
+
+
+def check_numbers(body: bytes, value: Any) -> None:
+    """Raise TypeError if ``body``, the JSON of ``value``, does not hold all its numbers: NaN and
+    infinity are no JSON, and the encoder writes null for them."""
+    if b"null" not in body:
+        return
+    left = [msgspec.to_builtins(value, str_keys=True, enc_hook=_enc_hook)]
+    while left:
+        match left.pop():
+            case float() as number if not isfinite(number):
+                raise TypeError("NaN and infinity cannot be written as JSON")
+            case dict() as found:
+                left += found.values()
+            case list() | tuple() as found:
+                left += found
 
 
 def _enc_hook(value: Any) -> Any:

@@ -12,6 +12,7 @@ import msgspec
 
 from ..protocol.types import Message
 from .call import Principal, Scope
+from .parts import check_numbers
 from .ports import Append, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -54,11 +55,14 @@ def _of_scope(scope: Scope) -> blake2b:
 class DirectReply:
     """A direct Message on its way out: remembered first where the send can be repeated."""
 
-    __slots__ = ("_actor", "_message")
+    __slots__ = ("_actor", "_body", "_message")
 
     def __init__(self, actor: Actor, message: Message) -> None:
         self._actor = actor
         self._message = message
+        # Here, where only its handler fails if it cannot be written.
+        self._body = _encode(message)
+        check_numbers(self._body, message)
 
     def send(self) -> None:
         if self._actor.first_send is None:
@@ -74,7 +78,7 @@ class DirectReply:
         assert send is not None
         return Append(
             scope=self._actor.scope,
-            sends=(msgspec.structs.replace(send, task_id="", message=_encode(self._message)),),
+            sends=(msgspec.structs.replace(send, task_id="", message=self._body),),
         )
 
     def done(self, outcome: Outcome) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ..protocol.types import (
 from . import parts
 from .actor import Op
 from .branch import Busy
+from .durable import check_function
 from .fold import SEAL
 from .ledger import below, record
 from .ports import Entry, Kind
@@ -255,6 +257,31 @@ class StreamStep:
         self._begun = True
 
 
+def check_generator(generator: Any) -> None:
+    """Raise TypeError for what makes no chunks."""
+    check_function("ctx.stream", generator)
+    if inspect.iscoroutinefunction(generator):
+        raise TypeError(_NO_CHUNKS.format(name_of(generator)))
+
+
+def check_made(generator: Any, made: Any, wanted: type) -> None:
+    """Raise TypeError if calling ``generator`` gave none."""
+    if not isinstance(made, wanted):
+        if isinstance(made, Coroutine):
+            made.close()
+        raise TypeError(_NO_CHUNKS.format(name_of(generator)))
+
+
+def name_of(function: Any) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+_NO_CHUNKS = (
+    "ctx.stream takes a generator function, and {} is none: let it `yield` its chunks, or run it "
+    "with ctx.step and deliver what it returns with ctx.artifact"
+)
+
+
 async def stream(
     context: TaskContext,
     name: str,
@@ -264,12 +291,20 @@ async def stream(
     on_restart: str,
 ) -> Artifact:
     """``TaskContext.stream``."""
+    check_generator(generator)
+    if inspect.isgeneratorfunction(generator):
+        raise TypeError(
+            f"{name_of(generator)} is a plain generator, and this handler is `async def`: write it "
+            "as `async def` with `yield`"
+        )
     step = StreamStep(context, name, on_restart)
     await step.begin()
     with step.busy:
         if not step.done:
             await step.ready()
-            async with aclosing(generator(*args, **kwargs, **step.keywords)) as produced:
+            made = generator(*args, **kwargs, **step.keywords)
+            check_made(generator, made, AsyncGenerator)
+            async with aclosing(made) as produced:
                 async for content in produced:
                     await step.write(content)
             step.end()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from . import bounds
 from .branch import cancelling
 from .cuts import Cut
 from .ledger import below, record
@@ -26,7 +27,7 @@ class TimeoutScope(Cut):
 
     def __init__(self, context: TaskContext, seconds: float) -> None:
         super().__init__(context)
-        self._seconds = seconds
+        self._seconds = bounds.seconds(seconds, "ctx.timeout", "leave it out")
         self.due = 0.0
         self._armed = False
         """The clock runs."""

@@ -27,6 +27,7 @@ from .call import Scope, Sender
 from .cancel import Reason
 from .feed import Feed
 from .fold import Artifacts
+from .parts import check_numbers
 from .ports import (
     ALL_TIMERS,
     Entry,
@@ -316,9 +317,10 @@ class Writing:
         return self.sequence
 
     def _frame(self, response: StreamResponse) -> Frame:
-        """The next event, encoded. Raises what its content makes the encoder raise."""
+        """The next event, encoded. Raises what its content makes the encoder raise, and TypeError
+        for numbers that are no JSON."""
         frame = Frame(self.generation + 1, response=response)
-        _ = frame.json
+        check_numbers(frame.json, response)
         return frame
 
     def _add_event(self, frame: Frame, op: Op) -> None:

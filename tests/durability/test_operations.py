@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from greenroom import Agent, TaskContext, TaskState
 from greenroom.protocol.errors import UnavailableError
 from greenroom.protocol.frame import Frame
-from greenroom.protocol.types import Part
+from greenroom.protocol.types import Artifact, Message, Part, Role
 from greenroom.runtime.call import Scope
 from greenroom.runtime.cancel import StepFailed
 from greenroom.runtime.durable import Retry, step_info
@@ -23,7 +25,7 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.testing import LoopClock
 
 from ..support.crash import copy_of
-from ..support.drive import START, Caller, KeptStore, result, running, said, settle, user
+from ..support.drive import START, Caller, KeptStore, read, result, running, said, settle, user
 
 pytestmark = pytest.mark.anyio
 
@@ -161,6 +163,116 @@ async def test_a_result_is_what_its_stored_bytes_give_now_and_later() -> None:
         live = values(await peer.send("go"))
     async with running(agent_of(handler), store=store) as peer:
         assert values(await peer.over(task)) == live == ["(1, 'x')", "[1, 'x']"]
+
+
+async def ready() -> int:
+    return 1
+
+
+async def chunks() -> AsyncGenerator[str, None]:
+    yield "a"
+
+
+def lines() -> Any:
+    yield "a"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        (lambda ctx: ctx.sleep(float("nan")), ValueError, "finite number of seconds"),
+        (lambda ctx: ctx.sleep(float("inf")), ValueError, "ctx.receive"),
+        (lambda ctx: ctx.sleep(10**400), ValueError, "finite number of seconds"),
+        (lambda ctx: ctx.sleep("5"), TypeError, "number of seconds"),
+        (lambda ctx: ctx.timeout(float("nan")), ValueError, "finite number of seconds"),
+        (lambda ctx: ctx.timeout(float("inf")), ValueError, "leave it out"),
+        (lambda ctx: ctx.with_options(timeout=float("nan")), ValueError, "finite"),
+        (lambda ctx: ctx.with_options(timeout=0), ValueError, "more than 0"),
+        (lambda ctx: Retry(attempts=0), ValueError, "1 or more"),
+        (lambda ctx: Retry(delay=float("nan")), ValueError, "finite"),
+        (lambda ctx: Retry(max_delay=-1), ValueError, "0 or more"),
+        (lambda ctx: ctx.step(ready()), TypeError, "ready, … and not ready(…)"),
+        (lambda ctx: ctx.step("ready"), TypeError, "takes a function"),
+        (lambda ctx: ctx.stream("x", ready), TypeError, "ready is none"),
+        (lambda ctx: ctx.stream("x", chunks()), TypeError, "chunks, … and not chunks(…)"),
+        (lambda ctx: ctx.stream("x", lines), TypeError, "`async def` with `yield`"),
+        (lambda ctx: ctx.stream("x", lambda: 5), TypeError, "is none"),
+        (lambda ctx: ctx.status({"share": float("nan")}), TypeError, "NaN and infinity"),
+        (
+            lambda ctx: ctx.status("x", metadata={"x": [float("inf")]}),
+            TypeError,
+            "NaN and infinity",
+        ),
+        (lambda ctx: ctx.artifact("x", [1.0, float("nan")]), TypeError, "NaN and infinity"),
+        (lambda ctx: ctx.restart(float("nan")), TypeError, "NaN and infinity"),
+        (lambda ctx: ctx.status("\ud800"), ValueError, "surrogate"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_at_the_call_and_changes_nothing(
+    call: Any, error: type[Exception], told: str
+) -> None:
+    async def attempt(ctx: TaskContext) -> None:
+        made = call(ctx)
+        if inspect.isawaitable(made):
+            await made
+
+    async def handler(ctx: TaskContext) -> str:
+        with pytest.raises(error, match=re.escape(told)):
+            await attempt(ctx)
+        await ctx.sleep(-1)
+        return "went on"
+
+    async with running(agent_of(handler)) as peer:
+        began = anyio.current_time()
+        found = await peer.send("go")
+        assert result(found) == "went on"
+        assert anyio.current_time() - began < 1
+        stream = await peer.subscribe(found.id, after=0)
+        frames = await read(stream)
+        assert [frame.generation for frame in frames][-1] == found.generation
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        {"share": float("-inf")},
+        Artifact(artifact_id="a", parts=[Part(data=[None, float("nan")])]),
+        Message(message_id="m", role=Role.AGENT, parts=[Part(data=float("nan"))]),
+        Message(message_id="m", role=Role.AGENT, parts=[Part(text="\ud800")]),
+    ],
+)
+async def test_a_result_that_is_no_json_fails_its_task_and_nothing_else(
+    value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(ctx: TaskContext) -> Any:
+        return value if ctx.text == "odd" else {"none": None}
+
+    async with running(agent_of(handler)) as peer:
+        found = await peer.send("odd")
+        assert found.status.state is TaskState.FAILED
+        assert not found.artifacts
+        assert "NaN and infinity cannot be written as JSON" in caplog.text or (
+            "surrogates not allowed" in caplog.text
+        )
+        assert values(await peer.send("even")) == {"none": None}
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": {"b": float("nan")}}])
+async def test_a_step_that_returns_no_json_is_refused(value: Any) -> None:
+    async def handler(ctx: TaskContext) -> str:
+        with pytest.raises(TypeError, match="NaN and infinity cannot be written as JSON"):
+            await ctx.step(lambda: value)
+        return str(await ctx.step(lambda: {"none": None}))
+
+    async with running(agent_of(handler)) as peer:
+        assert result(await peer.send("go")) == "{'none': None}"
+
+
+def test_a_deadline_is_a_time() -> None:
+    for wrong in (float("nan"), float("inf"), 0.0, -1.0):
+        with pytest.raises(ValueError, match="deadline"):
+            Agent("One", deadline=wrong)
 
 
 async def test_changed_arguments_only_warn(caplog: pytest.LogCaptureFixture) -> None:

@@ -466,3 +466,25 @@ async def test_a_long_history_comes_in_pages() -> None:
         await peer.send("look", task=task.id, history=0)
     assert len(heard) == 150
     assert heard[-3:] == ["79", "more?", "look"]
+
+
+async def test_what_cannot_be_called_or_streamed_is_refused_at_the_call() -> None:
+    agent = Agent("Plain")
+
+    def lines() -> Iterator[str]:
+        yield "a"
+
+    def number() -> int:
+        return 1
+
+    @agent.handler
+    def handler(ctx: BlockingContext) -> str:
+        for wrong in (lines(), len, "lines"):
+            with pytest.raises(TypeError, match=r"ctx\.stream takes"):
+                ctx.stream("x", wrong, "a")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"ctx\.step takes"):
+            ctx.step(number())
+        return ctx.stream("x", lines).text
+
+    async with running(agent) as peer:
+        assert "a" in result(await peer.send("go"))
