@@ -190,11 +190,18 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
 
 class SigningKey:
     """A private key. Without ``algorithm`` the kind of key decides (ES256, RS256 or EdDSA), and
-    without ``kid`` its thumbprint; ``jku`` is where its public half is published.
+    without ``kid`` its thumbprint; ``jku`` is where its public half is published. ``sdk_form``
+    has it sign cards in the canonical form of the official SDK too (see ``signing``).
     """
 
     def __init__(
-        self, pem: bytes, *, kid: str = "", algorithm: str = "", jku: str | None = None
+        self,
+        pem: bytes,
+        *,
+        kid: str = "",
+        algorithm: str = "",
+        jku: str | None = None,
+        sdk_form: bool = False,
     ) -> None:
         private = _load(pem)
         if not hasattr(private, "sign"):
@@ -206,15 +213,19 @@ class SigningKey:
         if self.algorithm not in fitting:
             raise JoseError(f"a key of this kind does not sign with {algorithm or 'anything'}")
         self.jku = jku
+        self.sdk_form = sdk_form
         self.public_jwk = {**jwk, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
         self.public = _checked(self.public_jwk)
         self._private = private
 
-    def sign(self, payload: bytes, typ: str = "JOSE") -> str:
-        """Return the compact JWS of ``payload``."""
+    def sign(
+        self, payload: bytes, typ: str = "JOSE", extra: Mapping[str, Any] | None = None
+    ) -> str:
+        """Return the compact JWS of ``payload``, with ``extra`` members of the header."""
         from jwt import PyJWS
 
         headers = {"typ": typ, "kid": self.kid, **({"jku": self.jku} if self.jku else {})}
+        headers |= extra or {}
         return PyJWS().encode(payload, self._private, algorithm=self.algorithm, headers=headers)
 
     def __repr__(self) -> str:

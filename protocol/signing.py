@@ -5,14 +5,17 @@ What is signed is the card as published in its pure 1.0 form, so that a card whi
 
 There are two canonical forms in the field. The specification's follows the presence rules of the
 proto file (``""`` and ``[]`` in required fields stay). The official SDK drops every empty text,
-list and object, however deep, so that its form does not protect them. Where they differ a card
-gets one signature over each; ``verify`` believes the specification's only, unless it is told that
-the SDK's will do.
+list and object, however deep, so that its form does not protect them: the bytes of a card with the
+security requirement ``{"schemes": {"token": {}}}`` are those of the same card without it, which in
+the specification's form has exactly these bytes. So a card is signed in the specification's form
+only, unless its key says otherwise; a signature of ours in the SDK's form says so in its protected
+header, and is never taken for one in the specification's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -37,6 +40,12 @@ _OPTIONAL = frozenset(
 )
 
 
+FORM = "greenroom_form"
+"""Private member of a protected header: ``sdk`` for a signature in the SDK's form."""
+MAX_SIGNATURES = 32
+"""Signatures on a card; one with more is not looked at, for each takes its time."""
+
+
 class SignatureError(ValueError):
     """The card's signature cannot be believed; the message says why."""
 
@@ -59,12 +68,16 @@ def payload(card: t.AgentCard) -> bytes:
 
 
 def sign(card: t.AgentCard, keys: Sequence[SigningKey]) -> t.AgentCard:
-    """Return the card with the signatures of ``keys`` added to those it has."""
+    """Return the card with the signatures of ``keys`` added to those it has: one of each over the
+    specification's form, and of those with ``sdk_form`` one over the SDK's where that differs."""
     forms = _payloads(card)
     made = list(card.signatures or ())
     for key in keys:
-        for form in dict.fromkeys(forms.values()):
-            protected, _, signature = key.sign(form).split(".")
+        texts = [key.sign(forms["spec"])]
+        if key.sdk_form and forms["sdk"] != forms["spec"]:
+            texts.append(key.sign(forms["sdk"], extra={FORM: "sdk"}))
+        for text in texts:
+            protected, _, signature = text.split(".")
             made.append(t.AgentCardSignature(protected=protected, signature=signature))
     return structs.replace(card, signatures=made)
 
@@ -85,6 +98,8 @@ def verify(
     """
     if not card.signatures:
         raise SignatureError("The card is not signed")
+    if len(card.signatures) > MAX_SIGNATURES:
+        raise SignatureError(f"The card has more than {MAX_SIGNATURES} signatures")
     trusted = list(keys)
     forms = _payloads(card)
     why = "no key is trusted"
@@ -101,6 +116,8 @@ def verify(
             why = f"there is no trusted key {kid!r}"
             continue
         for form, signed in forms.items():
+            if form == "spec" and FORM in header:
+                continue
             text = f"{one.protected}.{jose.b64(signed)}.{one.signature}"
             try:
                 key = jose.verify(jose.Token(text, header, signed), named, algorithms)
@@ -131,6 +148,15 @@ def key_addresses(card: t.AgentCard) -> list[str]:
             continue
         if isinstance(address, str):
             found.append(address)
+    return list(dict.fromkeys(found))
+
+
+def key_names(card: t.AgentCard) -> list[str]:
+    """Return the ``kid`` of every signature that can be read."""
+    found = []
+    for one in card.signatures or ():
+        with suppress(JoseError):
+            found.append(str(jose.header_of(one.protected).get("kid") or ""))
     return list(dict.fromkeys(found))
 
 

@@ -26,11 +26,13 @@ from ..protocol.errors import (
     InvalidAgentResponseError,
 )
 from ..protocol.operations import Operation
+from ..protocol.signing import SignatureError
 from ..protocol.types import AgentCard, AgentInterface
 from ..protocol.v03 import V03, V03_REST
 from ..protocol.version import HEADER, V10
 from ..protocol.version import V03 as VERSION_03
 from .http_client import HttpError, Limits, Response, request
+from .trust import Trust
 
 WELL_KNOWN = ("/.well-known/agent-card.json", "/.well-known/agent.json")
 BINDINGS = (JSONRPC, HTTP_JSON)
@@ -75,15 +77,18 @@ class Peer:
         headers: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        trust: Trust | None = None,
     ) -> Peer:
         """Fetch the card of the agent at ``url`` (its address, or that of the card) and choose.
 
         ``version`` (1.0 or 0.3) refuses the other; without it the newest is taken, JSON-RPC before
-        REST. Raises PeerError and HttpError.
+        REST. With ``trust`` nothing is sent to an agent whose card is not signed by somebody whom
+        it names, and the card is asked for without ``headers``. Raises PeerError and HttpError.
         """
         if not url.lower().startswith(("http://", "https://")):
             raise PeerError(f"{url!r} is not an http:// or https:// address")
-        card = await _fetch_card(url, version, headers or {}, limits, tls)
+        shown = {} if trust is not None else headers or {}
+        card = await _fetch_card(url, version, shown, limits, tls, trust)
         interface = choose(card, version)
         return cls(card, interface, headers=headers, limits=limits, tls=tls)
 
@@ -187,6 +192,7 @@ async def _fetch_card(
     headers: Mapping[str, str],
     limits: Limits | None,
     tls: ssl.SSLContext | None,
+    trust: Trust | None,
 ) -> AgentCard:
     tried: list[str] = []
     for address in card_addresses(url):
@@ -202,6 +208,10 @@ async def _fetch_card(
             if response.status == 200:
                 try:
                     card = parse_card(body)
+                    if trust is not None:
+                        await trust.verify(body, tls=tls)
+                except SignatureError as error:
+                    raise PeerError(f"the card at {address} is not trusted: {error}") from error
                 except A2AError as error:
                     raise PeerError(f"{address} is not an agent card: {error}") from error
                 if _is_for(card, address, url):
@@ -311,4 +321,6 @@ def _error(code: Any, found: dict[str, Any], kind: type[A2AError] | None = None)
     return kind(str(found.get("message") or "")[:2000])
 
 
-__all__ = ["HttpError", "Limits", "Peer", "PeerError", "Response", "card_addresses", "choose"]
+__all__ = [
+    "HttpError", "Limits", "Peer", "PeerError", "Response", "Trust", "card_addresses", "choose",
+]  # fmt: skip

@@ -79,8 +79,10 @@ async def _serve_asyncio(
         backlog=config.backlog,
         ssl=tls,
         ssl_handshake_timeout=config.ssl_handshake_timeout if tls else None,
+        start_serving=False,  # below, where a cancellation lets go of the socket
     )
     try:
+        await server.start_serving()
         await closed.wait()
     finally:
         with anyio.CancelScope(shield=True):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -23,6 +22,7 @@ from .protocol.errors import A2AError
 from .protocol.types import AgentCard
 from .transports.client import card_addresses
 from .transports.http_client import HttpError, request
+from .transports.trust import Trust, key_set
 
 
 def add(commands: Any) -> None:
@@ -39,6 +39,12 @@ def add(commands: Any) -> None:
     sign.add_argument("--kid", default="", help="name of the key (default: its thumbprint)")
     sign.add_argument("--alg", default="", help="ES256, RS256, PS256 or EdDSA (default: the key's)")
     sign.add_argument("--jku", metavar="URL", help="where the public key is published")
+    sign.add_argument(
+        "--sdk-form",
+        action="store_true",
+        help="also sign the official SDK's canonical form where it differs, for clients that "
+        "verify with it; it does not protect empty members, such as a requirement without scopes",
+    )
     many: dict[str, Any] = {"action": "append", "default": []}
     verify.add_argument(
         "--key", metavar="FILE", help="trusted key or certificate (PEM); FILE=KID names it", **many
@@ -70,45 +76,51 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 async def _run(parsed: argparse.Namespace) -> int:
-    card = parse_card(await _card(parsed.card))
+    body = await _card(parsed.card)
+    card = parse_card(body)
     if parsed.action == "sign":
         key = jose.SigningKey(
-            _file(parsed.key), kid=parsed.kid, algorithm=parsed.alg, jku=parsed.jku
+            _file(parsed.key),
+            kid=parsed.kid,
+            algorithm=parsed.alg,
+            jku=parsed.jku,
+            sdk_form=parsed.sdk_form,
         )
         return _print(signing.sign(card, [key]))
     if parsed.action == "show":
         for header in _headers(card):
             sys.stderr.write(f"signed with {header.get('alg')} by key {header.get('kid')}\n")
         return _print(card)
-    trusted = await _trusted(parsed, card)
-    found = signing.verify(card, trusted, accept_sdk_form=parsed.accept_sdk_form)
+    trust = read_trust(
+        parsed.key, parsed.jwks, parsed.trust_host, accept_sdk_form=parsed.accept_sdk_form
+    )
+    if trust is None:
+        raise ValueError("nobody is trusted: name --key, --jwks or --trust-host")
+    card, found, beside = await trust.verify(body)
     form = "" if found.form == "spec" else " (the official SDK's canonical form)"
     sys.stdout.write(f"{card.name}: signed with {found.algorithm} by key {found.kid}{form}\n")
+    if beside:
+        sys.stderr.write(f"not signed: {', '.join(beside)}\n")
     return 0
 
 
-async def _trusted(parsed: argparse.Namespace, card: AgentCard) -> list[jose.Key]:
-    keys = []
-    for entry in parsed.key:
+def read_trust(
+    keys: Sequence[str], jwks: Sequence[str], hosts: Sequence[str], *, accept_sdk_form: bool = False
+) -> Trust | None:
+    """Return whom options of the command line trust, ``None`` if nobody: files of keys
+    (``FILE`` or ``FILE=KID``), files or addresses of key sets, and hosts."""
+    if not keys and not jwks and not hosts:
+        return None
+    found = []
+    for entry in keys:
         path, _, kid = entry.partition("=")
-        pem = _file(path)
-        named = jose.key_of_pem(pem, kid)
         # Without a name the key may be any that the card names: it is this one key all the same.
-        kids = {named.kid} if kid else {named.kid, *_kids(card)}
-        keys += [msgspec.structs.replace(named, kid=one) for one in kids]
-    for place in parsed.jwks:
-        keys += jose.keys_of(msgspec.json.decode(await _read(place)))
-    for address in signing.key_addresses(card):
-        parts = urlsplit(address)
-        if parts.scheme == "https" and parts.hostname in parsed.trust_host:
-            keys += jose.keys_of(msgspec.json.decode(await _get(address)))
-    if not keys:
-        raise ValueError("nobody is trusted: name --key, --jwks or --trust-host")
-    return keys
-
-
-def _kids(card: AgentCard) -> list[str]:
-    return [str(header.get("kid", "")) for header in _headers(card)]
+        found.append(msgspec.structs.replace(jose.key_of_pem(_file(path), kid), kid=kid))
+    away = tuple(place for place in jwks if place.startswith("http"))
+    for place in jwks:
+        if place not in away:
+            found += key_set(_file(place))
+    return Trust(keys=tuple(found), jwks=away, hosts=tuple(hosts), accept_sdk_form=accept_sdk_form)
 
 
 def _headers(card: AgentCard) -> Iterator[Mapping[str, Any]]:
@@ -130,20 +142,8 @@ async def _card(place: str) -> bytes:
     raise HttpError(f"no agent card at {' nor at '.join(tried)}")
 
 
-async def _read(place: str) -> bytes:
-    return await _get(place) if place.startswith("http") else _file(place)
-
-
 def _file(path: str) -> bytes:
     return Path(path).read_bytes()
-
-
-async def _get(url: str) -> bytes:
-    async with request("GET", url, headers={"Accept": "application/json"}) as response:
-        body = await response.read()
-        if response.status != 200:
-            raise HttpError(f"{url} answered with status {response.status}")
-        return body
 
 
 def _print(card: AgentCard) -> int:

@@ -144,6 +144,14 @@ def _add_send(commands: Any) -> None:
         help="longest silence of the server (default: 300)",
     )
     send.add_argument("--ca", metavar="FILE", help="certificate authorities to trust (PEM)")
+    many: dict[str, Any] = {"action": "append", "default": []}
+    send.add_argument(
+        "--trust-key", metavar="FILE", help="talk only to agents whose card this key signed", **many
+    )
+    send.add_argument("--trust-jwks", metavar="FILE_OR_URL", help="… or one of this set", **many)
+    send.add_argument(
+        "--trust-host", metavar="HOST", help="… or one that this host publishes", **many
+    )
 
 
 def _serve(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:

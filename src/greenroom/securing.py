@@ -108,6 +108,9 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Who did what, one JSON object a line."""
     signing_keys: tuple[str, ...] = ()
     """PEM files of private keys that sign the cards, ``file`` or ``file=kid``."""
+    signing_sdk_form: bool = False
+    """Whether they also sign the official SDK's canonical form, for clients that verify with the
+    SDK. It does not protect empty members of a card, such as a requirement without scopes."""
 
     def __repr__(self) -> str:
         shown = (
@@ -148,7 +151,7 @@ def secure(settings: AuthSettings, public_url: str | None = None) -> Security:
             raise ValueError(
                 f"auth.signing_keys: {path} cannot be read: {error.strerror}"
             ) from None
-        signing.append(SigningKey(pem, kid=kid, jku=jku))
+        signing.append(SigningKey(pem, kid=kid, jku=jku, sdk_form=settings.signing_sdk_form))
     audit = None
     if settings.audit_file:
         try:

@@ -11,11 +11,13 @@ import shlex
 import ssl
 import sys
 import uuid
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import anyio
 import msgspec
 
+from .card import read_trust
 from .protocol import operations as ops
 from .protocol.errors import A2AError
 from .protocol.types import (
@@ -40,9 +42,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class Screen:
     """Prints a task as it becomes known; remembers its state and what was printed."""
 
-    def __init__(self, url: str, ca: str | None = None) -> None:
+    def __init__(self, url: str, trust: Sequence[str] = ()) -> None:
+        """``trust`` are the options that whoever answers needs again."""
         self.url = url
-        self.ca = ca
+        self.trust = "".join(f" {shlex.quote(word)}" for word in trust)
         self.task_id: str | None = None
         self.state: TaskState | None = None
         self._artifact: str | None = None
@@ -116,14 +119,18 @@ class Screen:
         if self.state.terminal:
             return ENDED
         if self.state.interrupted:
-            trust = f" --ca {shlex.quote(self.ca)}" if self.ca else ""
-            self.note(f"answer with: greenroom send {self.url}{trust} --task {self.task_id} '...'")
+            again = f"greenroom send {self.url}{self.trust} --task {self.task_id} '...'"
+            self.note(f"answer with: {again}")
         return WAITS
 
 
 def send(options: argparse.Namespace) -> int:
     """Run the command; return its exit code (see ``greenroom.cli``)."""
-    screen = Screen(options.url, options.ca)
+    trust = ["--ca", options.ca] if options.ca else []
+    for option in ("trust_key", "trust_jwks", "trust_host"):
+        for given in getattr(options, option):
+            trust += ["--" + option.replace("_", "-"), given]
+    screen = Screen(options.url, trust)
     try:
         anyio.run(_send, options, screen)
     except ValueError as error:
@@ -153,12 +160,17 @@ async def _send(options: argparse.Namespace, screen: Screen) -> None:
         tls = ssl.create_default_context(cafile=options.ca) if options.ca else None
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"--ca {options.ca}: {error}") from None
+    try:
+        trust = read_trust(options.trust_key, options.trust_jwks, options.trust_host)
+    except OSError as error:
+        raise ValueError(str(error)) from None
     peer = await Peer.connect(
         options.url,
         version=options.version,
         headers=headers,
         limits=Limits(silence=options.timeout),
         tls=tls,
+        trust=trust,
     )
     message = Message(
         message_id=str(uuid.uuid4()),

@@ -172,7 +172,8 @@ def test_a_card_of_several_shapes_verifies() -> None:
 @pytest.mark.parametrize("algorithm", KEYS)
 @pytest.mark.parametrize("more", [{}, SECURED], ids=["plain", "secured"])
 def test_the_official_sdk_verifies_ours(algorithm: str, more: dict[str, Any]) -> None:
-    key = KEYS[algorithm]
+    """By a signature in its own form, whose header says so: it looks over that."""
+    key = SigningKey(pem(KEYS[algorithm]._private), algorithm=algorithm, sdk_form=True)
     signed = parse_agent_card(json.loads(card_json(sign(card(**more), [key]), "1.0")))
     check = create_signature_verifier(lambda kid, jku: key.public.public, [algorithm])
     check(signed)
@@ -207,12 +208,37 @@ def test_what_the_form_of_the_sdk_does_not_protect(algorithm: str) -> None:
         # Who asks for it takes both, and learns by what.
         found = verify(one, [KEYS[algorithm].public], accept_sdk_form=True)
         assert found.form == "sdk"
-    # Of our own cards, which carry both signatures, the change is seen.
-    ours = sign(card(**SECURED), [KEYS[algorithm]])
-    assert verify(ours, [KEYS[algorithm].public], accept_sdk_form=True).form == "spec"
-    changed = structs.replace(ours, security_requirements=[t.SecurityRequirement()])
-    with pytest.raises(SdkFormError):
-        verify(changed, [KEYS[algorithm].public])
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_of_our_own_cards_every_change_is_seen(algorithm: str) -> None:
+    """Also of those with a signature for clients of the SDK: its bytes are the specification's form
+    of the card without its requirements."""
+    both = SigningKey(pem(KEYS[algorithm]._private), algorithm=algorithm, sdk_form=True)
+    for key, count in ((KEYS[algorithm], 1), (both, 2)):
+        ours = sign(card(**SECURED), [key])
+        assert len(ours.signatures or ()) == count
+        assert verify(ours, [key.public], accept_sdk_form=True).form == "spec"
+        for requirements in (None, [], [t.SecurityRequirement()]):
+            changed = structs.replace(ours, security_requirements=requirements)
+            with pytest.raises(SignatureError):
+                verify(changed, [key.public])
+            received = parse_card(card_json(changed, "1.0"))
+            with pytest.raises(SignatureError):
+                verify(received, [key.public])
+    assert verify(received, [both.public], accept_sdk_form=True).form == "sdk"
+
+
+def test_a_flood_of_signatures_is_not_looked_at() -> None:
+    signed = sign(card(), [KEYS["ES256"]])
+    assert signed.signatures
+    (one,) = signed.signatures
+    wrong = structs.replace(one, signature="AAAA" * 16)
+    few = structs.replace(signed, signatures=[wrong] * 31 + [one])
+    assert verify(few, [KEYS["ES256"].public])
+    many = structs.replace(signed, signatures=[wrong] * 32 + [one])
+    with pytest.raises(SignatureError, match="more than 32"):
+        verify(many, [KEYS["ES256"].public])
 
 
 def test_keys_that_cannot_be_used() -> None:
