@@ -143,6 +143,15 @@ class Actor(Committing):
 
     # --- messages and cancellations ---------------------------------------------------------------
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether a message would make a handler start, or go on that waits for one."""
+        execution = self.execution
+        if execution is None:
+            return self.state.interrupted or self.open_ask is not None
+        listens = self.open_ask is not None or execution.listeners > 0
+        return listens and execution.asleep and not execution.summoned
+
     def deliver(
         self,
         message: Message,

@@ -51,6 +51,7 @@ class Execution:
         "_answers",
         "_calls",
         "_child",
+        "_counted",
         "_ctx",
         "_durable",
         "active",
@@ -60,12 +61,14 @@ class Execution:
         "detached",
         "handler",
         "ledger",
+        "listeners",
         "message",
         "reason",
         "signal",
         "started",
         "state",
         "stopped_at_work",
+        "summoned",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +94,11 @@ class Execution:
         """Left behind: it may not write any more."""
         self.active = 1
         """Lines of the handler (its branches) that are at work: at 0 the actor may rest."""
+        self.listeners = 0
+        """Those of them that wait for whatever message comes."""
+        self.summoned = False
+        """It sleeps, and what wakes it is here: it counts as at work already."""
+        self._counted = False
         self.state = state
         self._durable = bool(entries) and durable(entries)
         self.started = False
@@ -103,6 +111,8 @@ class Execution:
 
     def start(self) -> None:
         """Run it as a child of the runtime."""
+        self._counted = True
+        self.actor.system.began(self.actor.scope)
         self._child = self.actor.system.start(self.run, "handler")
 
     @property
@@ -116,12 +126,20 @@ class Execution:
 
     def wake(self) -> None:
         """A message came."""
+        if self.listeners:
+            self._summon()
         self.signal.notify()
 
     def answered(self, op: Op, message: Message) -> None:
         """The answer came that is recorded at ``op``."""
         self._answers[op] = message
+        self._summon()
         self.signal.notify()
+
+    def _summon(self) -> None:
+        if self.asleep and not self.summoned:
+            self.summoned = True
+            self.actor.system.went_on(self.actor.scope)
 
     def take_answer(self, op: Op) -> Message | None:
         return self._answers.pop(op, None)
@@ -140,7 +158,7 @@ class Execution:
         """A line of the handler waits for the client, for time or for its branches."""
         self.active -= 1
         if not self.active:
-            self.actor.system.waiting += 1
+            self.actor.system.paused(self.actor.scope)
             self.actor.moved()
             self.actor.quiet()
             self.actor.system.stir()
@@ -149,7 +167,10 @@ class Execution:
         """A line of the handler goes on, or begins."""
         self.active += 1
         if self.active == 1:
-            self.actor.system.waiting -= 1
+            if self.summoned:
+                self.summoned = False
+            else:
+                self.actor.system.went_on(self.actor.scope)
             self.actor.parked = False
             self.actor.moved()
 
@@ -191,6 +212,18 @@ class Execution:
             call.cancel()
         if self._child is not None:
             self._child.cancel()
+        if not self.started:
+            self._leave()
+
+    def _leave(self) -> None:
+        """It does not count any more."""
+        if not self._counted:
+            return
+        self._counted = False
+        system, scope = self.actor.system, self.actor.scope
+        if self.asleep and not self.summoned:
+            system.went_on(scope)
+        system.ended(scope)
 
     async def called(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a call of a plain handler's thread. Raises ``TaskCancelled`` once it is cancelled."""
@@ -223,7 +256,6 @@ class Execution:
         actor = self.actor
         system = actor.system
         self.started = True
-        system.began(actor.scope)
         current_actor.set(actor)
         try:
             await actor.claimed()
@@ -254,7 +286,7 @@ class Execution:
             if isinstance(cause, anyio.get_cancelled_exc_class()):
                 raise
         finally:
-            system.ended(actor.scope)
+            self._leave()
             system.graces.discard(self)
             if self._ctx is not None:
                 self._ctx.leave()

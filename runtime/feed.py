@@ -79,6 +79,7 @@ class Stream:
         "_catchup",
         "_closed",
         "_done",
+        "_error",
         "_feed",
         "_first",
         "_resync",
@@ -116,6 +117,7 @@ class Stream:
         """… and by whoever counts streams."""
         self._closed = False
         self._done = False
+        self._error: Exception | None = None
         self.task_id = ""
         """Empty: a direct Message, of no task."""
         self.cursor = cursor
@@ -135,8 +137,11 @@ class Stream:
 
         An empty sequence means that nothing came for a heartbeat's time. ``None`` is the end: of
         the task, of this send's interaction, or of this server (then ``retry`` is set). Safe to
-        cancel: what was not returned is returned by the next call.
+        cancel: what was not returned is returned by the next call. Raises what it was made to
+        ``fail`` with.
         """
+        if self._error is not None:
+            raise self._error
         if self._first is not None:
             first, self._first = self._first, None
             self._done = self._done or self._over(first)
@@ -165,6 +170,8 @@ class Stream:
                 self.ticked = False
                 return ()
             await feed.signal.wait()
+        if self._error is not None:
+            raise self._error
         return None
 
     def _take(self, frames: list[Frame]) -> Sequence[Frame]:
@@ -210,6 +217,13 @@ class Stream:
             return
         self.ending = True
         self.retry = retry
+        if self._feed is not None:
+            self._feed.signal.notify()
+
+    def fail(self, error: Exception) -> None:
+        """End the stream with an error; nothing more is handed out."""
+        self._error = error
+        self._done = True
         if self._feed is not None:
             self._feed.signal.notify()
 

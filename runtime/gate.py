@@ -32,7 +32,6 @@ from .audit import AUTHENTICATE, LONGEST, AuditEntry, Thinned
 from .auth.combination import insufficient
 from .bounds import checked
 from .call import ANONYMOUS, Call, Principal
-from .feed import Stream
 from .limits import Limits, measure
 from .ports import Clock
 from .promises import differences, with_flows
@@ -222,41 +221,67 @@ class Gate:
         if operation is SEND or operation is STREAM:
             measure(request, self.limits)
 
+    # --- whether it still may ---------------------------------------------------------------------
+
+    def stands(self, call: Call) -> bool:
+        """Whether a caller who was admitted would be now, as far as can be told at once."""
+        principal, now = call.principal, self._now()
+        assert principal is not None
+        assert self._authenticator is not None
+        if principal.expires is not None and principal.expires <= now:
+            return False
+        found = self._authenticator.known(call, now)
+        return found is not None and _same(found, principal)
+
+    async def confirm(self, call: Call) -> None:
+        """Look at the credentials of an admitted caller anew. Raises what ``admit`` would."""
+        principal, now = call.principal, self._now()
+        assert principal is not None
+        assert self._authenticator is not None
+        try:
+            if principal.expires is not None and principal.expires <= now:
+                raise UnauthenticatedError("The credentials have expired")
+            found = await self._authenticator.authenticate(call, now)
+            if not _same(found, principal):
+                raise UnauthenticatedError("The credentials are not what they were")
+        except (UnauthenticatedError, PermissionDeniedError) as error:
+            self._write_down(call, error, now, principal)
+            raise
+
     # --- what it keeps open ---------------------------------------------------------------------
 
-    def check_running(self, running: int) -> None:
-        """Refuse another handler to a principal that has ``running``."""
-        if running >= self.limits.tasks:
+    def check_running(self, call: Call, running: int) -> None:
+        """Refuse another handler to a principal that has ``running`` at work. Nothing may be
+        awaited between this and the handler's start, from which on it is counted."""
+        if not self.open and running >= self.limits.tasks:
             raise ResourceExhaustedError(
                 f"You have {running} tasks at work; wait for one of them to end",
                 headers={"Retry-After": "1"},
             )
 
-    def check_streams(self, principal: Principal) -> None:
-        """Refuse another stream to a principal that has its share."""
-        if self._streams.get((principal.tenant, principal.owner), 0) >= self.limits.streams:
-            raise ResourceExhaustedError(
-                f"You have {self.limits.streams} open streams; close one of them",
-                headers={"Retry-After": "1"},
-            )
-
-    def opened(self, principal: Principal, stream: Stream) -> None:
-        """Count a stream until it is closed."""
+    def take_stream(self, call: Call) -> Callable[[], None]:
+        """Count another stream of a principal, or refuse it; return what counts it no more."""
+        if self.open:
+            return _nothing
+        principal = call.principal
+        assert principal is not None
         key = (principal.tenant, principal.owner)
         streams = self._streams
-        streams[key] = streams.get(key, 0) + 1
-        before = stream.on_close
+        held = streams.get(key, 0)
+        if held >= self.limits.streams:
+            raise ResourceExhaustedError(
+                f"You have {held} open streams; close one of them", headers={"Retry-After": "1"}
+            )
+        streams[key] = held + 1
 
-        def closed(stream: Stream) -> None:
+        def give_back() -> None:
             left = streams[key] - 1
             if left:
                 streams[key] = left
             else:
                 del streams[key]
-            if before is not None:
-                before(stream)
 
-        stream.on_close = closed
+        return give_back
 
     # --- the card -------------------------------------------------------------------------------
 
@@ -380,6 +405,14 @@ class Gate:
             "refused_waiting": self._patience.parked,
             "audit_lost_total": self.audit.lost if self.audit is not None else 0,
         }
+
+
+def _nothing() -> None:
+    pass
+
+
+def _same(one: Principal, other: Principal) -> bool:
+    return one.owner == other.owner and one.tenant == other.tenant and one.scopes >= other.scopes
 
 
 def _with(requirement: SecurityRequirement, extra: Iterable[str]) -> SecurityRequirement:

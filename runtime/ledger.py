@@ -267,9 +267,7 @@ class Ledger:
             raise self.mismatch(op, _what(entry), asked)
         return entry
 
-    def check_new(
-        self, op: Op, asked: str, inner: bool | None, *, traceless: bool = False
-    ) -> None:
+    def check_new(self, op: Op, asked: str, inner: bool | None, *, traceless: bool = False) -> None:
         """Raise ``ReplayMismatch`` unless ``op`` may be new ground.
 
         ``inner``: what branches below it may be there: of a gather or a race (``True``), of a

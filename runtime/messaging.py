@@ -180,7 +180,7 @@ class Messaging:
         request: SendMessageRequest,
         record: SendRecord | None,
     ) -> Accepted:
-        message = request.message
+        message, system = request.message, self._system
         assert message.task_id is not None
         actor = await self._directory.activate(scope, message.task_id)
         if not actor.state.terminal:
@@ -199,6 +199,8 @@ class Messaging:
             message = msgspec.structs.replace(message, context_id=actor.context_id)
         configuration = request.configuration
         expected = configuration.if_generation_match if configuration is not None else None
+        if not actor.state.terminal and actor.at_rest:
+            self._gate.check_running(call, system.at_work(scope))
         try:
             after, sequence = actor.deliver(message, record, expected, sender)
         except (TaskGenerationMismatchError, UnsupportedOperationError):
@@ -217,6 +219,7 @@ class Messaging:
     ) -> Accepted:
         message = request.message
         system = self._system
+        self._gate.check_running(call, system.at_work(scope))
         if system.running - system.waiting >= system.settings.handlers:
             raise ResourceExhaustedError(
                 "This server runs as many handlers as it allows", headers={"Retry-After": "1"}

@@ -16,7 +16,6 @@ from ..protocol import operations as ops
 from ..protocol.errors import (
     A2AError,
     PushNotificationNotSupportedError,
-    ResourceExhaustedError,
     UnavailableError,
     UnsupportedOperationError,
 )
@@ -26,13 +25,12 @@ from ..protocol.types import AgentCard, AgentInterface
 from .actor import CANCEL, LeaseLost
 from .agent import Agent
 from .audit import entry_of
-from .call import ANONYMOUS, Call, Principal, Scope
+from .call import ANONYMOUS, Call, Scope
 from .contexts import Contexts
 from .directory import Directory
 from .draining import drain
 from .extended import ExtendedCards
 from .extensions import ExtensionContext, carried_out
-from .feed import Stream
 from .gate import Gate
 from .housekeeping import Housekeeping
 from .limits import Limits
@@ -42,14 +40,13 @@ from .reading import Reading
 from .results import Results
 from .security import Security
 from .settings import RuntimeSettings
+from .streams import OpenStreams
 from .supervisor import supervisor
 from .system import System
 from .telemetry import operation_span, tracing
 from .writing import GIVEN_UP
 
 log = logging.getLogger("greenroom.runtime")
-
-_SENDS = (ops.SEND, ops.STREAM)
 
 
 class SystemClock:
@@ -97,7 +94,6 @@ class Runtime:
         self.gate = Gate(security or Security(), limits or Limits(), self._clock, self.agents)
         self._store = store
         self._exit: AsyncExitStack | None = None
-        self._streams: set[Stream] = set()
         self._counts: dict[str, int] = {}
         self._errors = 0
         self.contexts = Contexts(store, self.settings, self._clock)
@@ -109,16 +105,20 @@ class Runtime:
         self.system.journal.observer = self.contexts.committed
         self.housekeeping = Housekeeping(self.system, self.directory, self.contexts)
         self.results = Results(self._store, self.directory, self.contexts)
-        messaging = Messaging(self.system, self.directory, self.gate, self._open_stream)
-        reading = Reading(self.system, self.directory, self._open_stream)
+        settings = self.settings
+        self._streams = OpenStreams(
+            self.gate, self._clock, most=settings.streams, every=settings.heartbeat
+        )
+        messaging = Messaging(self.system, self.directory, self.gate, self._streams.add)
+        reading = Reading(self.system, self.directory, self._streams.add)
         extended = ExtendedCards(self.gate, self.card)
         self._doors: dict[str, Callable[..., Awaitable[Any]]] = {
             ops.SEND.name: messaging.send,
-            ops.STREAM.name: messaging.stream,
+            ops.STREAM.name: self._streams.door(messaging.stream),
             ops.CANCEL.name: messaging.cancel,
             ops.GET_TASK.name: reading.get,
             ops.LIST_TASKS.name: reading.list,
-            ops.SUBSCRIBE.name: reading.subscribe,
+            ops.SUBSCRIBE.name: self._streams.door(reading.subscribe),
             ops.EXTENDED_CARD.name: extended.get,
         }
 
@@ -148,6 +148,7 @@ class Runtime:
             root.start_soon(self.system.ticker.run, name="ticker")
             root.start_soon(self._heartbeats, name="heartbeats")
             root.start_soon(self.housekeeping.run, name="housekeeping")
+            root.start_soon(self._streams.run, name="credentials")
             for background in self.gate.security.background:
                 root.start_soon(background, name="security")
             self.system.tracing = tracing()
@@ -194,8 +195,7 @@ class Runtime:
                 log.exception("the heartbeat of this node failed; it is tried again")
             if anyio.current_time() >= next_stream:
                 next_stream += settings.heartbeat / 2
-                for stream in list(self._streams):
-                    stream.tick()
+                self._streams.tick()
 
     async def _beat(self) -> bool:
         """Renew the lease; whether this node was still alive."""
@@ -265,11 +265,8 @@ class Runtime:
         gate.measure(operation, request)
         if operation.push:
             raise PushNotificationNotSupportedError
-        if operation.streaming:
-            self._may_stream(agent, principal)
-        if not gate.open and operation in _SENDS and not request.message.task_id:
-            key = (principal.tenant, principal.owner)
-            gate.check_running(self.system.running_of.get(key, 0))
+        if operation.streaming and not agent.streaming:
+            raise UnsupportedOperationError("This agent does not stream (capabilities)")
         scope = Scope(principal.tenant, agent.slug, principal.owner)
         if agent.extensions:
             agent.negotiation.activate(call, operation)
@@ -289,24 +286,8 @@ class Runtime:
         door = self._doors[operation.name]
         if self.system.tracing:
             with operation_span(call, operation.name, agent.slug):
-                result = await door(call, agent, scope, request)
-        else:
-            result = await door(call, agent, scope, request)
-        if isinstance(result, Stream) and not self.gate.open:
-            assert call.principal is not None
-            self.gate.opened(call.principal, result)
-        return result
-
-    def _may_stream(self, agent: Agent, principal: Principal) -> None:
-        """Refuse a stream before a send is accepted, not after."""
-        if not agent.streaming:
-            raise UnsupportedOperationError("This agent does not stream (capabilities)")
-        if len(self._streams) >= self.settings.streams:
-            raise ResourceExhaustedError(
-                "This server has as many open streams as it allows", headers={"Retry-After": "1"}
-            )
-        if not self.gate.open:
-            self.gate.check_streams(principal)
+                return await door(call, agent, scope, request)
+        return await door(call, agent, scope, request)
 
     def card(
         self, slug: str, interfaces: Sequence[AgentInterface], *, extended: bool = False
@@ -317,10 +298,6 @@ class Runtime:
         card = self.gate.secured(agent, agent.card(interfaces, extended=extended))
         keys = self.gate.security.signing
         return sign(card, keys) if keys and interfaces and not extended else card
-
-    def _open_stream(self, stream: Stream) -> None:
-        self._streams.add(stream)
-        stream.on_close = self._streams.discard
 
     def statistics(self) -> dict[str, int]:
         """Counters for metrics; names end in ``_total`` where they only grow."""

@@ -58,8 +58,8 @@ class System:
         """Handlers that run now …"""
         self.waiting = 0
         """… of which so many wait for their client."""
-        self.running_of: dict[tuple[str, str], int] = {}
-        """``running`` by tenant and owner."""
+        self._at_work: dict[tuple[str, str], int] = {}
+        """Those that do not wait, by tenant and owner."""
         self._quiet = Signal()
         self._stirred = Signal()
         self.draining = False
@@ -109,23 +109,39 @@ class System:
             await self._alive.wait()
 
     def began(self, scope: Scope) -> None:
-        """A handler began."""
+        """A handler is to run: it counts from here on, not only once its child has its turn."""
         self.running += 1
-        key = (scope.tenant, scope.owner)
-        self.running_of[key] = self.running_of.get(key, 0) + 1
+        self._count(scope, 1)
 
     def ended(self, scope: Scope) -> None:
         """A handler ended."""
         self.running -= 1
-        key = (scope.tenant, scope.owner)
-        left = self.running_of[key] - 1
-        if left:
-            self.running_of[key] = left
-        else:
-            del self.running_of[key]
+        self._count(scope, -1)
         if not self.running:
             self._quiet.notify()
         self.stir()
+
+    def paused(self, scope: Scope) -> None:
+        """A handler waits for its client, or for time."""
+        self.waiting += 1
+        self._count(scope, -1)
+
+    def went_on(self, scope: Scope) -> None:
+        """It waits no longer."""
+        self.waiting -= 1
+        self._count(scope, 1)
+
+    def at_work(self, scope: Scope) -> int:
+        """How many handlers of this owner are at work."""
+        return self._at_work.get((scope.tenant, scope.owner), 0)
+
+    def _count(self, scope: Scope, more: int) -> None:
+        key = (scope.tenant, scope.owner)
+        left = self._at_work.get(key, 0) + more
+        if left:
+            self._at_work[key] = left
+        else:
+            del self._at_work[key]
 
     def stir(self) -> None:
         """Something happened that an orderly end waits for."""

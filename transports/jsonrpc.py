@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..protocol import jsonrpc
 from ..protocol import sse as events
 from ..protocol.codec import JSONRPC, Codec, codec_for
@@ -62,7 +64,8 @@ class JsonRpc:
                 self._counts[JSONRPC, name, "ok"] += 1
                 headers = sse.response_headers(exchange, version, call)
                 head, _, tail = jsonrpc.result(id_, _HOLE).partition(_HOLE)
-                return sse.Writer(result, exchange.send, codec.frame, headers, head, tail)
+                failed = partial(jsonrpc.error, id_, codec)
+                return sse.Writer(result, exchange.send, codec.frame, headers, head, tail, failed)
         except ClientGone:
             raise
         except Exception as caught:

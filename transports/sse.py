@@ -16,7 +16,7 @@ from typing import Protocol
 import anyio
 
 from ..protocol import sse
-from ..protocol.errors import A2AError
+from ..protocol.errors import A2AError, PermissionDeniedError, UnauthenticatedError
 from ..protocol.frame import Frame
 from ..runtime.call import Call
 from ..runtime.supervisor import Body, Child
@@ -29,6 +29,7 @@ _HEADERS: Headers = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # or nginx holds events back
 ]
+_REFUSALS = (UnauthenticatedError, PermissionDeniedError)
 _RESET = sse.comment("the events asked for are no longer kept; a new snapshot follows")
 
 
@@ -58,7 +59,8 @@ class Writer:
     """Writes one stream to one client; ``head`` and ``tail`` go around the JSON of each event."""
 
     __slots__ = (
-        "encode", "head", "headers", "scope", "seen", "send", "sent", "stream", "tail", "writing",
+        "encode", "failed", "head", "headers", "scope", "seen", "send", "sent", "stream", "tail",
+        "writing",
     )  # fmt: skip
 
     def __init__(
@@ -69,10 +71,13 @@ class Writer:
         headers: Headers,
         head: bytes = b"",
         tail: bytes = b"",
+        failed: Callable[[A2AError], bytes] | None = None,
     ) -> None:
+        """``failed`` encodes an error that ends the stream, where the binding has events for it."""
         self.stream = stream
         self.send = send
         self.encode = encode
+        self.failed = failed
         self.headers: Headers | None = headers
         self.head = b"data: " + head
         self.tail = tail + b"\n\n"
@@ -130,10 +135,13 @@ class Writer:
         except ClientGone:
             raise
         except A2AError as error:
-            # A stream has begun, and the specification has no error events: the client is told to
-            # come back and gets the error, if it is still there, as an answer of its own.
+            # A stream has begun, and only JSON-RPC has events for errors. Else, and where the error
+            # may pass, the client is told to come back and gets it as an answer of its own.
             log.warning("stream ended early: %s", error)
-            await self.write(retry, more=False)
+            if self.failed is not None and isinstance(error, _REFUSALS):
+                await self.write(sse.event(self.failed(error)), more=False)
+            else:
+                await self.write(sse.comment(error.reason) + retry, more=False)
             return
         except Exception:
             error_id = secrets.token_hex(8)

@@ -483,7 +483,7 @@ async def test_what_cannot_be_called_or_streamed_is_refused_at_the_call() -> Non
             with pytest.raises(TypeError, match=r"ctx\.stream takes"):
                 ctx.stream("x", wrong, "a")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"ctx\.step takes"):
-            ctx.step(number())
+            ctx.step(number())  # type: ignore[arg-type]
         return ctx.stream("x", lines).text
 
     async with running(agent) as peer:
