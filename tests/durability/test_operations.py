@@ -260,10 +260,16 @@ async def test_a_result_that_is_no_json_fails_its_task_and_nothing_else(
 
 @pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": {"b": float("nan")}}])
 async def test_a_step_that_returns_no_json_is_refused(value: Any) -> None:
+    async def odd() -> Any:
+        return value
+
+    async def even() -> dict[str, None]:
+        return {"none": None}
+
     async def handler(ctx: TaskContext) -> str:
         with pytest.raises(TypeError, match="NaN and infinity cannot be written as JSON"):
-            await ctx.step(lambda: value)
-        return str(await ctx.step(lambda: {"none": None}))
+            await ctx.step(odd)
+        return str(await ctx.step(even))
 
     async with running(agent_of(handler)) as peer:
         assert result(await peer.send("go")) == "{'none': None}"
