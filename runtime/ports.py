@@ -421,6 +421,10 @@ class Store(ContextStore, ResultStore, Protocol):
     async def scopes(self) -> Sequence[Scope]:
         """All that own anything. For tools."""
 
+    async def find(self, beginning: str, *, limit: int) -> Sequence[Header]:
+        """Read up to ``limit`` tasks of all scopes whose ids begin so, ordered by id and then by
+        scope: one with just this id is the first. For tools."""
+
     async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
         """Every entry of a task that is kept, in order. For tools."""
 

@@ -493,6 +493,17 @@ class MemoryStore:
         self._check()
         return list(self._scopes)
 
+    async def find(self, beginning: str, *, limit: int) -> Sequence[Header]:
+        self._check()
+        found = [
+            task.header
+            for owned in self._scopes.values()
+            for task_id, task in owned.tasks.items()
+            if task_id.startswith(beginning)
+        ]
+        found.sort(key=lambda header: (header.id, header.scope))
+        return found[:limit]
+
     async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
         task = self._find(scope, task_id)
         return () if task is None else task.since(0)

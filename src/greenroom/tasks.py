@@ -11,6 +11,7 @@ import argparse
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,7 +104,8 @@ def on_store(
     async def main() -> int:
         from .stores.sqlite import SQLiteStore
 
-        store = SQLiteStore(_path(parsed.store), exclusive=False)
+        reads = parsed.action in ("list", "show")
+        store = SQLiteStore(_path(parsed.store), exclusive=False, read_only=reads)
         await store.open(now=time.time())
         try:
             return await action(store, parsed)
@@ -167,11 +169,16 @@ async def _list(store: Store, parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _standing(header: Header) -> str:
+    return "blocked" if header.blocked else _word(header.state)
+
+
 def task_line(header: Header) -> str:
     scope = header.scope
     owner = f"{scope.tenant}/{scope.owner}" if scope.tenant else scope.owner
-    state = "blocked" if header.blocked else _word(header.state)
-    return f"{header.id}  {state:<14}  {moment(header.updated_at)}  {scope.agent}  {owner}"
+    return (
+        f"{header.id}  {_standing(header):<14}  {moment(header.updated_at)}  {scope.agent}  {owner}"
+    )
 
 
 # --- show ---------------------------------------------------------------------------------------
@@ -195,11 +202,16 @@ async def _show(store: Store, parsed: argparse.Namespace) -> int:
         say(f"says: {_short(_texts(status.message.parts))}")
     say()
     run = 0
-    for entry in await store.journal(header.scope, header.id):
+    entries = await store.journal(header.scope, header.id)
+    for entry in entries:
         if entry.run != run:
             run = entry.run
             say(f"run {run}")
         say(_timeline(entry))
+    say()
+    kinds = Counter(entry.kind for entry in entries)
+    told = (some(kinds[kind], kind.name.lower()) for kind in Kind)
+    say(f"{some(header.run, 'run')}, {', '.join(told)}: {_standing(header)}")
     return 0
 
 
@@ -290,22 +302,10 @@ async def _prune(store: Store, parsed: argparse.Namespace) -> int:
 
 async def _find(store: Store, beginning: str) -> Header:
     """The one task whose id begins so. Raises ``ValueError``."""
-    found: list[Header] = []
-    for scope in await store.scopes():
-        header = await store.header(scope, beginning)
-        if header is not None:
-            return header
-        after: tuple[float, str] | None = None
-        while True:
-            page = await store.tasks(TaskQuery(scope=scope, limit=_PAGE, after=after))
-            found.extend(h for h in page.headers if h.id.startswith(beginning))
-            if not page.more:
-                break
-            after = (page.headers[-1].updated_at, page.headers[-1].id)
-    if len(found) != 1:
-        raise ValueError(
-            f"{len(found)} tasks begin with {beginning!r}: write more of the id"
-            if found
-            else f"there is no task {beginning} in this store"
-        )
+    found = await store.find(beginning, limit=_PAGE)
+    if not found:
+        raise ValueError(f"there is no task {beginning} in this store")
+    if len(found) > 1 and found[0].id != beginning:
+        many = f"{_PAGE} or more" if len(found) == _PAGE else len(found)
+        raise ValueError(f"{many} tasks begin with {beginning!r}: write more of the id")
     return found[0]

@@ -254,3 +254,19 @@ async def check_tools_find_every_scope_and_the_whole_journal(make: MakeStore) ->
         assert list(await store.journal(MINE, task.header.id)) == task.entries
         assert list(await store.journal(STRANGERS[1], task.header.id)) == []
         assert list(await store.journal(MINE, "nobody")) == []
+
+
+async def check_tools_find_tasks_by_the_beginning_of_their_ids(make: MakeStore) -> None:
+    ids = ("a", "ab", "abc", "abd", "b", "Ab", "a%", "a\u00e9")
+    mine = [GivenTask(task_id) for task_id in ids]
+    theirs = [GivenTask(task_id, scope) for scope in STRANGERS for task_id in ("ab", "xy")]
+    async with opened(make) as store:
+        await committed(store, *(task.writes(message("a")) for task in (*mine, *theirs)))
+        headers = [task.header for task in (*mine, *theirs)]
+        for beginning in ("", "a", "ab", "abc", "abcd", "a%", "A", "_", "x"):
+            expected = sorted(
+                (header for header in headers if header.id.startswith(beginning)),
+                key=lambda header: (header.id, header.scope),
+            )
+            assert list(await store.find(beginning, limit=100)) == expected
+            assert list(await store.find(beginning, limit=2)) == expected[:2]

@@ -33,7 +33,13 @@ _COLUMNS = """number, id, context_id, state, status, generation, sequence, creat
 run, run_start, epoch, node, folded, floor, metadata, handler, blocked, attempts"""
 HEADER = f"SELECT {_COLUMNS} FROM task WHERE scope = {SCOPE} AND id = ?"
 """Parameters: deployment, the scope, id of the task. See ``header_of``."""
+FIND = """SELECT task.id, tenant, agent, owner FROM scope CROSS JOIN task
+ON task.scope = scope.id AND task.id >= ? AND task.id < ? WHERE scope.deployment = ?
+ORDER BY task.id, tenant, agent, owner LIMIT ?"""
+"""Parameters: first id, one behind the last, deployment, limit. A range of the index ``task_id``:
+LIKE and GLOB would read all ids."""
 _LAST = (1 << SHIFT) - 1
+_LAST_CHARACTER = "\U0010ffff"
 _LONGEST_KEY = 64
 """Bytes of the key of a send."""
 CONTEXTS = f"""SELECT context_id, min(created_at),
@@ -339,6 +345,15 @@ class Reads:
                 (self._deployment,),
             )
         ]
+
+    def find(self, db: sqlite3.Connection, beginning: str, limit: int) -> Sequence[Header]:
+        with _reading(db):
+            found = db.execute(
+                FIND,
+                (beginning, beginning + _LAST_CHARACTER, self._deployment, limit),
+            ).fetchall()
+            headers = [self.header(db, Scope(*scope), task_id) for task_id, *scope in found]
+        return [header for header in headers if header is not None]
 
     def journal(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Sequence[Entry]:
         with _reading(db):

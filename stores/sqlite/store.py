@@ -57,6 +57,7 @@ class SQLiteStore:
     ``durability``: "strict" (default) fsyncs before an append returns; "relaxed" does not, and a
     power cut (never a crash of the process) can lose the last moments. ``exclusive=False`` opens an
     existing file beside the process that serves from it, for tools; it does not migrate.
+    ``read_only`` does that too, and asks for no lock and no more than the right to read.
     ``readers`` is how many reads run at once. Not for network file systems.
     """
 
@@ -67,6 +68,7 @@ class SQLiteStore:
         durability: Durability = "strict",
         deployment: str = "default",
         exclusive: bool = True,
+        read_only: bool = False,
         readers: int = 2,
     ) -> None:
         name = os.fspath(path)
@@ -81,11 +83,12 @@ class SQLiteStore:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or later is needed")
         self.path = os.path.realpath(name)
         self.durability = durability
-        self._exclusive = exclusive
+        self._exclusive = exclusive and not read_only
+        self._read_only = read_only
         self._readers = readers
         self._writes = Writes(deployment)
         self._lock: FileLock | None = None
-        self._opened: tuple[Workers, Workers, Reads] | None = None
+        self._opened: tuple[Workers | None, Workers, Reads] | None = None
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self.path!r}, durability={self.durability!r})"
@@ -94,17 +97,20 @@ class SQLiteStore:
         if self._opened is not None:
             raise StoreError(f"{self!r} is open already")
         self._reserve()
-        writer = Workers(self._connect_writer, 1, "writer")
+        readers = Workers(self._connect_reader, self._readers, "reader")
+        writer = None if self._read_only else Workers(self._connect_writer, 1, "writer")
         try:
-            reads = Reads(await writer.run(self._prepare, shield=True))
+            reads = Reads(await (writer or readers).run(self._prepare, shield=True))
         except BaseException as error:
-            await writer.close()
+            await readers.close()
+            if writer is not None:
+                await writer.close()
             self._unlock()
             if type(error) is StoreError and isinstance(error.__cause__, sqlite3.Error):
                 told = reason(error.__cause__)
                 raise StoreError(f"{self.path} could not be used: {told}") from error
             raise
-        self._opened = writer, Workers(self._connect_reader, self._readers, "reader"), reads
+        self._opened = writer, readers, reads
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
@@ -112,7 +118,8 @@ class SQLiteStore:
             writer, readers, _ = opened
             # The writer last: the last connection to go empties the log into the database.
             await readers.close()
-            await writer.close()
+            if writer is not None:
+                await writer.close()
             self._unlock()
 
     def _reserve(self) -> None:
@@ -140,6 +147,8 @@ class SQLiteStore:
                 f"{self.path} has schema {version} of {len(schema.MIGRATIONS)}: start the server "
                 "on it once, which migrates it"
             )
+        if self._read_only:
+            return self._writes.enlisted(db)
         return self._writes.enlist(db, alone=self._exclusive)
 
     def _connect_writer(self) -> sqlite3.Connection:
@@ -159,7 +168,18 @@ class SQLiteStore:
         return db
 
     def _connect_reader(self) -> sqlite3.Connection:
+        if (
+            self._read_only
+            and not self._has_log()
+            and not os.access(Path(self.path).parent, os.W_OK)
+        ):
+            # SQLite cannot make the files that readers of a log share, and nobody has: the file
+            # is all there is. (A server that starts later has to be able to write there.)
+            return self._connect("ro&immutable=1")
         return self._connect("ro")
+
+    def _has_log(self) -> bool:
+        return Path(f"{self.path}-wal").exists()
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -172,7 +192,7 @@ class SQLiteStore:
 
     # --- hops -----------------------------------------------------------------------------------
 
-    def _open(self) -> tuple[Workers, Workers, Reads]:
+    def _open(self) -> tuple[Workers | None, Workers, Reads]:
         if self._opened is None:
             raise StoreClosedError(f"{self!r} is not open")
         return self._opened
@@ -184,6 +204,8 @@ class SQLiteStore:
         **kwargs: P.kwargs,
     ) -> T:
         writer, _, _ = self._open()
+        if writer is None:
+            raise StoreError(f"{self!r} was opened to be read")
         return await writer.run(lambda db: job(db, *args, **kwargs), shield=True)
 
     async def _read(
@@ -302,6 +324,9 @@ class SQLiteStore:
 
     async def scopes(self) -> Sequence[Scope]:
         return await self._read(Reads.scopes)
+
+    async def find(self, beginning: str, *, limit: int) -> Sequence[Header]:
+        return await self._read(Reads.find, beginning, limit)
 
     async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
         return await self._read(Reads.journal, scope, task_id)

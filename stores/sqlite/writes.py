@@ -130,6 +130,11 @@ class Writes(Deletes):
                 db.execute("UPDATE node SET until = NULL WHERE deployment = ?", (self._deployment,))
         return self._deployment
 
+    def enlisted(self, db: sqlite3.Connection) -> int:
+        """The same without writing: 0, which nothing is kept under, if there is none yet."""
+        row = db.execute("SELECT id FROM deployment WHERE name = ?", (self._name,)).fetchone()
+        return int(row[0]) if row else 0
+
     # --- append ---------------------------------------------------------------------------------
 
     def append(self, db: sqlite3.Connection, batch: Sequence[Append]) -> list[Outcome]:

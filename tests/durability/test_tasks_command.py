@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -15,6 +17,7 @@ from greenroom import Agent, SQLiteStore, Task, TaskContext, TaskState
 from greenroom.cli import main
 from greenroom.runtime.call import Principal
 from greenroom.runtime.runtime import Runtime
+from greenroom.stores.sqlite.reads import FIND
 
 from ..support.drive import Caller
 
@@ -123,6 +126,124 @@ def test_contexts_are_listed_shown_pinned_and_deleted(
     assert said("list", path, "--agent", "nobody") == "no contexts\n"
 
 
+async def ask(path: Path) -> Task:
+    """Serve for as long as a client needs to get its question."""
+    async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+        return await Caller(runtime).send("go")
+
+
+def test_looking_takes_no_lock_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tasks.db"
+    task = anyio.run(ask, path)
+    before = path.read_bytes()
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        for command in (
+            ["tasks", "list", str(path)],
+            ["tasks", "show", str(path), task.id],
+            ["contexts", "list", str(path)],
+            ["contexts", "show", str(path), str(task.context_id)],
+        ):
+            assert main(command) == 0
+            told = capsys.readouterr().out
+            assert task.id in told or str(task.context_id) in told
+        writer.execute("ROLLBACK")
+    assert path.read_bytes() == before
+
+
+READER = """
+import ctypes, os, sys
+# root may write anywhere: give that up (PR_CAPBSET_DROP, CAP_DAC_OVERRIDE); others have not got it
+ctypes.CDLL(None).prctl(24, 1)
+os.execv(sys.executable, [sys.executable, "-m", "greenroom", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("served", [True, False], ids=["while it is served", "when nobody serves"])
+def test_who_may_only_read_can_look(tmp_path: Path, served: bool) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    path = folder / "tasks.db"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        files = [file for file in folder.iterdir() if file.is_file()]
+        for file in files:
+            file.chmod(0o444)
+        folder.chmod(0o555)
+        try:
+            return subprocess.run(
+                [sys.executable, "-c", READER, "tasks", *arguments],
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+        finally:
+            folder.chmod(0o755)
+            for file in files:
+                file.chmod(0o644)
+
+    def look(task: Task) -> None:
+        listed = run("list", str(path))
+        assert (listed.returncode, listed.stderr) == (0, "")
+        assert listed.stdout.startswith(task.id)
+        shown = run("show", str(path), task.id[:8])
+        assert "input-required: Who?" in shown.stdout, shown.stderr
+        told = run("cancel", str(path), task.id)
+        assert told.returncode == 2
+        assert "must be allowed to write" in told.stderr
+
+    async def serve() -> Task:
+        async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+            task = await Caller(runtime).send("go")
+            if served:
+                await anyio.to_thread.run_sync(look, task)
+            return task
+
+    task = anyio.run(serve)
+    if not served:
+        look(task)
+
+
+def test_what_a_killed_server_left_can_be_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, left = tmp_path / "tasks.db", tmp_path / "left.db"
+
+    def copy() -> None:
+        """What is on the disk now."""
+        for ending in ("", "-wal"):
+            Path(f"{left}{ending}").write_bytes(Path(f"{path}{ending}").read_bytes())
+
+    async def serve() -> Task:
+        async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+            task = await Caller(runtime).send("go")
+            copy()
+            return task
+
+    task = anyio.run(serve)
+    assert main(["tasks", "list", str(left)]) == 0
+    assert capsys.readouterr().out.startswith(task.id)
+
+
+def test_the_beginning_of_an_id_is_enough_if_it_is_of_one_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tasks.db"
+
+    async def serve() -> list[str]:
+        async with Runtime(agent, store=SQLiteStore(path)) as runtime:
+            return [(await Caller(runtime).send("go", now=True)).id for _ in range(40)]
+
+    ids = sorted(anyio.run(serve))
+    assert main(["tasks", "show", str(path), ids[7][:-1]]) == 0
+    assert capsys.readouterr().out.startswith(ids[7])
+    assert main(["tasks", "show", str(path), ""]) == 2
+    assert "40 tasks begin with ''" in capsys.readouterr().err
+    with closing(sqlite3.connect(path)) as db:
+        plans = db.execute(f"EXPLAIN QUERY PLAN {FIND}", ("a", "b", 1, 9)).fetchall()
+    assert any("USING COVERING INDEX task_id (scope=? AND id>? AND id<?)" in p[-1] for p in plans)
+
+
 def test_one_is_not_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "tasks.db")
 
@@ -135,6 +256,8 @@ def test_one_is_not_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["tasks", "show", path, done.id]) == 0
     told = capsys.readouterr().out
     assert ", run 1 of handler " in told
+    lines = told.splitlines()
+    assert lines[-1] == "1 run, 3 messages, 5 events, 3 records: completed", "it ends with a sum"
     assert "attempt" not in told, "it counts what did not come further, not what was started"
     assert main(["tasks", "prune", path, "--older", "0s"]) == 0
     assert capsys.readouterr().out == "1 task deleted\n"

@@ -232,6 +232,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.agree(due)
         self.agree(orphans)
         self.agree(lambda s: s.next_due())
+        self.agree(lambda s: s.find("", limit=1000))
 
 
 TestStoresAgree = StoresAgree.TestCase
