@@ -133,6 +133,7 @@ class Actor(Committing):
         self._status_json = header.status
         self._artifacts = None
         self._folded = header.folded
+        self._borders = list(loaded.borders)
         frames = [Frame(entry.generation, json=entry.body) for entry in loaded.tail]
         for frame in frames:
             self._unfold(frame)

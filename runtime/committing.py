@@ -133,10 +133,18 @@ class Committing(Writing):
         return segment
 
     def _shorten(self, limit: int) -> None:
-        """Let the oldest events go with this append, a few at a time: what they say is folded, and
-        replay needs none of an earlier run."""
-        floor = min(self.before_run, self.generation - limit, self.floor + _SHORTENED)
-        self.floor = max(self.floor, floor)
+        """Let the oldest events go with this append, a few segments at a time: what they say is
+        folded, and replay needs none of an earlier run. Never a part of a segment: a reader who
+        comes back to the rest of one could not be shown the task as it was there."""
+        most, soon = min(self.before_run, self.generation - limit), self.floor + _SHORTENED
+        gone = 0
+        for border in self._borders:
+            if border > most or (gone and border > soon):
+                break
+            self.floor = border
+            gone += 1
+        del self._borders[:gone]
+        self._borders.append(self._folded)
 
     def done(self, outcome: Outcome) -> None:
         assert self._inflight is not None

@@ -183,6 +183,13 @@ class Loaded(Struct, frozen=True):
     """Events after ``header.folded``, in order."""
     entries: Sequence[Entry] = ()
     """Entries with ``sequence >= header.run_start``, in order, bodies included."""
+    borders: Sequence[int] = ()
+    """Last generations of the oldest segments behind ``header.floor``, up to ``BORDERS``: only at
+    one of them can a log be cut so that the rest still tells what the task was (``as_of``)."""
+
+
+BORDERS = 32
+"""How many ends of segments are read with a task."""
 
 
 class EventPage(Struct, frozen=True):
@@ -359,8 +366,8 @@ class Store(ContextStore, ResultStore, Protocol):
         """Return the header row, ``None`` if there is no such task or it is not the scope's."""
 
     async def load(self, scope: Scope, task_id: str) -> Loaded | None:
-        """Read what an actor needs to wake. Of a task that is over no ``entries``: nothing of it
-        is ever run again."""
+        """Read what an actor needs to wake. Of a task that is over no ``entries`` and ``borders``:
+        nothing of it is ever run again, or shortened by its actor."""
 
     async def snapshots(
         self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
@@ -459,8 +466,8 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "ALL_TIMERS", "COMMITTED", "LOST", "NEVER", "Append", "Clock", "Context", "ContextStore",
-    "DueTimer", "Entry", "EventPage", "Gone", "Header", "Kind", "Loaded", "Outcome",
+    "ALL_TIMERS", "BORDERS", "COMMITTED", "LOST", "NEVER", "Append", "Clock", "Context",
+    "ContextStore", "DueTimer", "Entry", "EventPage", "Gone", "Header", "Kind", "Loaded", "Outcome",
     "OutcomeUnknownError", "Pruned", "ResultStore", "Segment",
     "SendRecord", "Snapshot", "Store", "StoreClosedError", "StoreError", "StoreFormatError",
     "StoreInUseError", "TaskPage",

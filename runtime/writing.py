@@ -87,6 +87,7 @@ class Writing:
     __slots__ = (
         "_artifact_bytes",
         "_artifacts",
+        "_borders",
         "_born_at",
         "_cleared",
         "_committed_sequence",
@@ -204,6 +205,8 @@ class Writing:
         """What was committed of a task whose artifacts are small; of others the store knows."""
         self._artifact_bytes = 0
         self._folded = 1
+        self._borders: list[int] = []
+        """Where the log may be cut: ends of segments behind ``floor``, oldest first."""
         self._status_json = b""
         self._row_epoch = 0
         self._committed_sequence = 0

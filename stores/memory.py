@@ -19,6 +19,7 @@ from ..protocol.types import TERMINAL
 from ..runtime.call import Scope
 from ..runtime.ports import (
     ALL_TIMERS,
+    BORDERS,
     COMMITTED,
     LOST,
     NEVER,
@@ -298,8 +299,11 @@ class MemoryStore:
         if task is None:
             return None
         header = task.header
-        entries = () if header.state.terminal else task.since(header.run_start)
-        return Loaded(header, tuple(task.after(header.folded)), entries)
+        tail = tuple(task.after(header.folded))
+        if header.state.terminal:
+            return Loaded(header, tail)
+        borders = [s.last for s in task.segments if s.last > header.floor][:BORDERS]
+        return Loaded(header, tail, task.since(header.run_start), borders)
 
     async def snapshot(
         self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio
 
 from ...protocol.types import TaskState
-from ...runtime.ports import Kind, Segment, Snapshot
+from ...runtime.ports import BORDERS, Kind, Segment, Snapshot
 from .given import (
     MINE,
     STRANGERS,
@@ -48,6 +48,26 @@ async def check_load_gives_the_current_run_and_the_unfolded_tail(make: MakeStore
         assert list(loaded.entries) == task.entries[5:]
         assert [entry.body for entry in loaded.tail] == task.bodies(Kind.EVENT)[1:]
         assert list(loaded.tail) == [e for e in task.entries if e.generation > 2]
+
+
+async def check_load_tells_where_a_log_may_be_cut(make: MakeStore) -> None:
+    task = GivenTask()
+    async with opened(make) as store:
+        await committed(store, task.writes(message("a")))
+        for number in range(1, 2 * BORDERS):
+            segment = Segment(2 * number, 2 * number + 1, b"[]")
+            lines = (event("a"), event("b"))
+            await committed(store, task.writes(*lines, segment=segment, folded=2 * number + 1))
+        ends = range(3, 4 * BORDERS, 2)
+        for floor in (0, 3, 4, 5, 2 * BORDERS, 4 * BORDERS - 3, 4 * BORDERS - 1):
+            await committed(store, task.writes(floor=floor))
+            loaded = await store.load(MINE, "task")
+            assert loaded is not None
+            assert list(loaded.borders) == [end for end in ends if end > floor][:BORDERS]
+        await committed(store, task.writes(event("c"), state=TaskState.COMPLETED, floor=0))
+        loaded = await store.load(MINE, "task")
+        assert loaded is not None
+        assert list(loaded.borders) == []
 
 
 async def check_of_a_task_that_is_over_nothing_is_loaded_to_be_run(make: MakeStore) -> None:

@@ -9,6 +9,7 @@ from operator import attrgetter
 
 from ...runtime.call import Scope
 from ...runtime.ports import (
+    BORDERS,
     NEVER,
     Context,
     DueTimer,
@@ -186,8 +187,10 @@ class Reads:
             header = header_of(scope, row)
             number: int = row[0]
             tail = [_event(event) for event in self._events(db, number, header.folded)]
-            over = header.state.terminal
-            return Loaded(header, tail, [] if over else self._entries(db, number, header.run_start))
+            if header.state.terminal:
+                return Loaded(header, tail)
+            entries = self._entries(db, number, header.run_start)
+            return Loaded(header, tail, entries, self._borders(db, number, header))
 
     def as_of(
         self, db: sqlite3.Connection, scope: Scope, task_id: str, generation: int
@@ -388,6 +391,20 @@ class Reads:
     def _find(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Row | None:
         row: Row | None = db.execute(HEADER, (self._deployment, *scope, task_id)).fetchone()
         return row
+
+    @staticmethod
+    def _borders(db: sqlite3.Connection, number: int, header: Header) -> Sequence[int]:
+        if header.folded <= max(header.floor, 1):
+            return ()
+        first = number << SHIFT
+        (begin,) = db.execute(
+            "SELECT max(key) FROM segment WHERE key BETWEEN ? AND ?", (first, first + header.floor)
+        ).fetchone()
+        found = db.execute(
+            "SELECT last FROM segment WHERE key BETWEEN ? AND ? AND last > ? ORDER BY key LIMIT ?",
+            (begin or first, first + _LAST, header.floor, BORDERS),
+        )
+        return [last for (last,) in found]
 
     @staticmethod
     def _events(db: sqlite3.Connection, number: int, after: int, limit: int = -1) -> list[Row]:
