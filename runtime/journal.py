@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from .ports import Append, Outcome, Store
+from .ports import Append, Outcome, Store, StoreError
 from .signals import Signal
 
 log = logging.getLogger("greenroom.journal")
@@ -41,6 +41,8 @@ class Journal:
         self.commits = 0
         self.appends = 0
         self.failures = 0
+        self.refused = False
+        """The store failed at the last attempt to write to it: by a commit, or by the heartbeat."""
         self.observer: Callable[[Sequence[Append], Sequence[Outcome]], None] | None = None
         """Called with each batch that was committed and its outcomes; it must be quick."""
 
@@ -72,23 +74,33 @@ class Journal:
             if not taken:
                 _pass(writers)
                 continue
-            self.commits += 1
-            self.appends += len(taken)
-            batch = [append for _, append in taken]
-            try:
-                outcomes = await self._store.append(batch, now=self._now())
-            except Exception as error:
-                # The outcome is unknown: whoever wrote must forget what it knows and read again.
-                self.failures += 1
-                log.exception("a commit of %d appends failed", len(taken))
-                for writer, _ in taken:
-                    writer.unknown(error)
-            else:
-                for (writer, _), outcome in zip(taken, outcomes, strict=True):
-                    writer.done(outcome)
-                if self.observer is not None:
-                    self.observer(batch, outcomes)
+            await self._commit(taken)
             _pass(writers)
+
+    async def _commit(self, taken: Sequence[tuple[Writer, Append]]) -> None:
+        self.commits += 1
+        self.appends += len(taken)
+        batch = [append for _, append in taken]
+        try:
+            outcomes = await self._store.append(batch, now=self._now())
+        except Exception as error:
+            self.refused = isinstance(error, StoreError)
+            if not self.refused and len(taken) > 1:
+                # One of them cannot be written, and nothing was: the others shall not pay for it.
+                for one in taken:
+                    await self._commit([one])
+                return
+            # The outcome is unknown: whoever wrote must forget what it knows and read again.
+            self.failures += 1
+            log.exception("a commit of %d appends failed", len(taken))
+            for writer, _ in taken:
+                writer.unknown(error)
+        else:
+            self.refused = False
+            for (writer, _), outcome in zip(taken, outcomes, strict=True):
+                writer.done(outcome)
+            if self.observer is not None:
+                self.observer(batch, outcomes)
 
 
 class _Mark:

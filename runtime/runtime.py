@@ -89,7 +89,8 @@ class Runtime:
             agent.check()
         self.default = listed[0]
         self.settings = (settings or RuntimeSettings()).checked()
-        self.ready = False
+        self.running = False
+        """It was started, and was not told to stop."""
         self._clock = clock or SystemClock()
         self.gate = Gate(security or Security(), limits or Limits(), self._clock, self.agents)
         self._store = store
@@ -153,7 +154,7 @@ class Runtime:
                 root.start_soon(background, name="security")
             self.system.tracing = tracing()
             await self.housekeeping.end(CANCEL)  # before a caller can wake what is to end
-            self.ready = True
+            self.running = True
             self._exit = stack.pop_all()
         return self
 
@@ -177,8 +178,13 @@ class Runtime:
     async def drain(self, grace: float = 5.0) -> None:
         """Accept no more and end in order (``draining``); harmless when done twice."""
         self.system.draining = True
-        self.ready = False
+        self.running = False
         await drain(self.system, self._streams, grace)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is worth sending it something: it runs, and its store takes what it writes."""
+        return self.running and not self.system.journal.refused
 
     async def _heartbeats(self) -> None:
         """Say that this node lives; let idle streams send a sign of life."""
@@ -191,7 +197,9 @@ class Runtime:
                 if not await self._beat():
                     self._node_died()
                     await self._beat()
+                self.system.journal.refused = False
             except Exception:
+                self.system.journal.refused = True
                 log.exception("the heartbeat of this node failed; it is tried again")
             if anyio.current_time() >= next_stream:
                 next_stream += settings.heartbeat / 2

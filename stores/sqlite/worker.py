@@ -24,6 +24,9 @@ from .reasons import reason
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
 
+_ASKED_WRONGLY = (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError)
+"""What fails for its values (one is too large, say), however well the database is."""
+
 
 class _Call:
     """A job on its way to a thread, and its answer on the way back."""
@@ -99,7 +102,7 @@ class Workers:
                 if connection is not None:
                     _close(connection)
                     connection = None
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, sqlite3.Error) and not isinstance(error, _ASKED_WRONGLY):
                     call.error = StoreError(f"the database could not be used: {reason(error)}")
                     call.error.__cause__ = error
             call.answer()

@@ -178,3 +178,47 @@ async def test_while_the_file_is_locked_sends_are_refused_and_later_repeated(
             assert (await peer.list()).total_size == 2
         texts = [m.text for m in (await peer.get(asked.id)).history or ()]
         assert texts.count("Ada") == 1
+
+
+class Narrow(SQLiteStore):
+    """A database whose values are small: SQLite's own limit is a gigabyte."""
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        db = super()._connect_writer()
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 100_000)
+        return db
+
+
+async def test_what_cannot_be_written_fails_alone(path: Path) -> None:
+    """The others of its commit are none the worse for it, and the server stays ready."""
+    agent = Agent("Desk")
+    together: list[str] = []
+    met = anyio.Event()
+
+    @agent.handler
+    async def handle(ctx: TaskContext) -> str:
+        await ctx.status("here")
+        if not met.is_set():
+            together.append(ctx.text)
+            if len(together) == 4:
+                met.set()
+            await met.wait()
+        return "x" * (200_000 if ctx.text == "large" else 2)
+
+    async with Runtime(agent, store=Narrow(path)) as runtime:
+        peer = Caller(runtime)
+        found: dict[str, str] = {}
+
+        async def send(text: str) -> None:
+            try:
+                found[text] = result(await peer.send(text))
+            except UnavailableError as error:
+                found[text] = str(error)
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                for text in ("a", "b", "large", "c"):
+                    group.start_soon(send, text)
+        assert found.pop("large").startswith("The store failed")
+        assert found == {"a": "xx", "b": "xx", "c": "xx"}
+        assert runtime.ready

@@ -17,7 +17,9 @@ from greenroom.protocol.errors import A2AError, UnavailableError
 from greenroom.runtime.call import Scope
 from greenroom.runtime.durable import step_info
 from greenroom.runtime.ports import Append, Kind, Outcome, OutcomeUnknownError, StoreError
+from greenroom.transports.asgi import Application
 
+from ..support.asgi import request
 from ..support.crash import copy_of
 from ..support.drive import KeptStore, read, result, running, settle, user
 from ..support.time import virtual_backend
@@ -47,8 +49,19 @@ class Disk(KeptStore):
         """Raised by the next commits, which do not happen."""
         self.lie: list[Exception] = []
         """Raised by the next commits, which happen all the same."""
+        self.full = False
+        """Nothing can be written, by heartbeats neither."""
+
+    async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
+        self.look()
+        return await super().heartbeat(node, now=now, lease=lease)
+
+    def look(self) -> None:
+        if self.full:
+            raise StoreError("the database or disk is full")
 
     async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        self.look()
         if self.refuse:
             raise self.refuse.pop(0)
         outcomes = await super().append(batch, now=now)
@@ -172,6 +185,32 @@ async def test_a_full_disk_refuses_and_goes_on_when_there_is_room_again() -> Non
         assert (await peer.over(task)).status.state is TaskState.INPUT_REQUIRED
         assert result(await peer.send("Ada", task=task)) == "first Ada second"
     assert len({key for name, key in worker.keys if name == "first"}) == 1
+
+
+async def test_a_server_is_not_ready_while_its_store_refuses() -> None:
+    worker, disk = Worker(), Disk()
+    async with running(worker.agent, store=disk) as peer:
+        app = Application(peer.runtime)
+
+        async def status(path: str) -> int:
+            return (await request(app, "GET", path)).status
+
+        assert await status("/ready") == 200
+        for somebody_calls in (True, False):
+            disk.full = True
+            if somebody_calls:
+                with pytest.raises(UnavailableError):
+                    await peer.send("go", now=True)
+            else:
+                await anyio.sleep(10)  # the heartbeat notices too
+            assert await status("/ready") == 503
+            await anyio.sleep(40)  # longer than the lease
+            assert await status("/ready") == 503
+            assert await status("/health") == 200, "starting it anew would not help"
+            disk.full = False
+            await anyio.sleep(10)
+            assert await status("/ready") == 200
+        assert (await peer.send("go")).status.state is TaskState.INPUT_REQUIRED
 
 
 async def test_after_a_power_cut_the_next_process_has_all_that_was_told() -> None:
