@@ -349,10 +349,10 @@ class Store(ContextStore, ResultStore, Protocol):
         """Commit a batch, one outcome per append in the same order.
 
         Each append is all or nothing and independent of the others. When this returns, what is
-        COMMITTED is durable as the store's mode promises. If it raises ``StoreError``, what happened
-        to the batch is unknown: the caller drops its actors and reads again. If it raises anything
-        else, something in the batch cannot be written, and nothing of it was. Safe against cancellation: a
-        transaction that has begun is finished.
+        COMMITTED is durable as the store's mode promises. If it raises ``StoreError``, what
+        happened to the batch is unknown: the caller drops its actors and reads again. If it raises
+        anything else, something in the batch cannot be written, and nothing of it was. Safe against
+        cancellation: a transaction that has begun is finished.
         """
 
     async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
