@@ -146,12 +146,15 @@ class Actor(Committing):
 
     @property
     def at_rest(self) -> bool:
-        """Whether a message would make a handler start, or go on that waits for one."""
+        """Whether a message would make a handler start, or go on that waits for one, or has just
+        been started again and waits for one where it left off."""
         execution = self.execution
         if execution is None:
             return self.state.interrupted or self.open_ask is not None
+        if not execution.started:
+            return True
         listens = self.open_ask is not None or execution.listeners > 0
-        return listens and execution.asleep and not execution.summoned
+        return listens and not execution.at_work
 
     def deliver(
         self,

@@ -99,6 +99,7 @@ class Execution:
         self.summoned = False
         """It sleeps, and what wakes it is here: it counts as at work already."""
         self._counted = False
+        """Between its start and its end. A plain handler's thread may outlast that."""
         self.state = state
         self._durable = bool(entries) and durable(entries)
         self.started = False
@@ -137,7 +138,7 @@ class Execution:
         self.signal.notify()
 
     def _summon(self) -> None:
-        if self.asleep and not self.summoned:
+        if self._counted and self.asleep and not self.summoned:
             self.summoned = True
             self.actor.system.went_on(self.actor.scope)
 
@@ -150,6 +151,11 @@ class Execution:
         return self.reason is not None and self.reason.ends
 
     @property
+    def at_work(self) -> bool:
+        """Whether it counts as at work."""
+        return self._counted and (self.summoned or not self.asleep)
+
+    @property
     def asleep(self) -> bool:
         """Whether it waits for messages and time only."""
         return self.active == 0
@@ -158,7 +164,8 @@ class Execution:
         """A line of the handler waits for the client, for time or for its branches."""
         self.active -= 1
         if not self.active:
-            self.actor.system.paused(self.actor.scope)
+            if self._counted:
+                self.actor.system.paused(self.actor.scope)
             self.actor.moved()
             self.actor.quiet()
             self.actor.system.stir()
@@ -169,7 +176,7 @@ class Execution:
         if self.active == 1:
             if self.summoned:
                 self.summoned = False
-            else:
+            elif self._counted:
                 self.actor.system.went_on(self.actor.scope)
             self.actor.parked = False
             self.actor.moved()

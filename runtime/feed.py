@@ -156,7 +156,7 @@ class Stream:
                 if read is None:
                     return await self._start_over()
                 frames = list(read)
-                if not frames and feed is None:
+                if self._error is not None or (not frames and feed is None):
                     break
             if frames:
                 return self._take(frames)

@@ -251,8 +251,7 @@ class Gate:
     # --- what it keeps open ---------------------------------------------------------------------
 
     def check_running(self, call: Call, running: int) -> None:
-        """Refuse another handler to a principal that has ``running`` at work. Nothing may be
-        awaited between this and the handler's start, from which on it is counted."""
+        """Refuse another handler to a principal that has ``running`` at work."""
         if not self.open and running >= self.limits.tasks:
             raise ResourceExhaustedError(
                 f"You have {running} tasks at work; wait for one of them to end",

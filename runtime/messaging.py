@@ -180,7 +180,7 @@ class Messaging:
         request: SendMessageRequest,
         record: SendRecord | None,
     ) -> Accepted:
-        message, system = request.message, self._system
+        message = request.message
         assert message.task_id is not None
         actor = await self._directory.activate(scope, message.task_id)
         if not actor.state.terminal:
@@ -200,7 +200,7 @@ class Messaging:
         configuration = request.configuration
         expected = configuration.if_generation_match if configuration is not None else None
         if not actor.state.terminal and actor.at_rest:
-            self._gate.check_running(call, system.at_work(scope))
+            self._check_room(call, scope, actor.execution)
         try:
             after, sequence = actor.deliver(message, record, expected, sender)
         except (TaskGenerationMismatchError, UnsupportedOperationError):
@@ -219,11 +219,7 @@ class Messaging:
     ) -> Accepted:
         message = request.message
         system = self._system
-        self._gate.check_running(call, system.at_work(scope))
-        if system.running - system.waiting >= system.settings.handlers:
-            raise ResourceExhaustedError(
-                "This server runs as many handlers as it allows", headers={"Retry-After": "1"}
-            )
+        self._check_room(call, scope)
         actor = self._directory.create(agent, scope, message.context_id or system.new_id())
         if record is not None:
             record = msgspec.structs.replace(record, task_id=actor.id)
@@ -237,6 +233,17 @@ class Messaging:
                 system.births.add(actor)
         execution.start()
         return Accepted(actor, fresh=True)
+
+    def _check_room(self, call: Call, scope: Scope, own: Execution | None = None) -> None:
+        """Refuse to set another handler to work; ``own``, the task's, does not stand in its own
+        way. Nothing may be awaited between this and the handler's start: then it is counted."""
+        system = self._system
+        counted = int(own is not None and own.at_work)
+        self._gate.check_running(call, system.at_work(scope) - counted)
+        if system.running - system.waiting - counted >= system.settings.handlers:
+            raise ResourceExhaustedError(
+                "This server runs as many handlers as it allows", headers={"Retry-After": "1"}
+            )
 
     async def _known(self, scope: Scope, send: SendRecord) -> Accepted | Message:
         if send.message is not None:

@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from ..protocol.errors import A2AError, ResourceExhaustedError, UnavailableError
 from .call import Call
@@ -17,6 +18,8 @@ from .ports import Clock
 
 log = logging.getLogger("greenroom.security")
 
+_TURN = 500
+"""Credentials that are looked at before others have their turn: some milliseconds."""
 _AT_ONCE = 16
 """Credentials that are verified anew at once, beside those of new calls."""
 
@@ -113,8 +116,11 @@ class OpenStreams:
 
             while True:
                 await anyio.sleep(min(1.0, self._every / 2))
-                now = self._clock.now()
+                now, looked = self._clock.now(), 0
                 while self._due and self._due[0][0] <= now:
+                    looked += 1
+                    if looked % _TURN == 0:
+                        await anyio.lowlevel.checkpoint()
                     _, number = heappop(self._due)
                     stream, call = self._calls.get(number, (None, None))
                     if stream is None or call is None:

@@ -37,6 +37,9 @@ class Issuer:
         self._ask("/opaque", {"token": token, "answer": {"active": True, **answer}})
         return token
 
+    def withdraw(self, token: str) -> None:
+        self._ask("/opaque", {"token": token, "answer": {"active": False}})
+
     def rotate(self, algorithm: str = "RS256", keep: bool = False, kid: str | None = None) -> str:
         return str(self._ask("/rotate", {"algorithm": algorithm, "keep": keep, "kid": kid})["kid"])
 

@@ -81,7 +81,7 @@ async def test_new_tasks(binding: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
-@pytest.mark.parametrize("how", ["asks", "asleep", "receives", "returns"])
+@pytest.mark.parametrize("how", ["asks", "asleep", "receives", "rests", "returns"])
 async def test_follow_ups(binding: str, how: str, tmp_path: Path) -> None:
     """Who waits for a client does not count, and counts again from the client's message on."""
     agent = Agent("Curious")
@@ -92,18 +92,19 @@ async def test_follow_ups(binding: str, how: str, tmp_path: Path) -> None:
         if how == "returns":
             if ctx.text == "begin":
                 return InputRequired("What?")
-        elif how == "receives":
+        elif how in ("receives", "rests"):
             await ctx.receive()
         else:
             await ctx.ask("What?", str)
         return await release.wait()
 
-    idle = 0.01 if how == "asleep" else 60.0
+    idle = 0.01 if how in ("asleep", "rests") else 60.0
+    listens = how in ("receives", "rests")
     async with working(Limits(tasks=3), agent, tmp_path, idle=idle) as server:
         runtime = server.app.runtime
         tasks = []
         for number in range(1, MANY + 1):
-            asked = at_once("begin") if how == "receives" else send("begin")
+            asked = at_once("begin") if listens else send("begin")
             answer = await server.call("rest", ops.SEND, asked, ME)
             assert answer.outcome == "ok", answer
             tasks.append(answer.body["task"]["id"])
@@ -111,11 +112,11 @@ async def test_follow_ups(binding: str, how: str, tmp_path: Path) -> None:
                 while how == "receives" and runtime.statistics()["handlers_waiting"] < number:
                     await anyio.lowlevel.checkpoint()
         with anyio.fail_after(10):
-            while how == "asleep" and runtime.system.actors:
+            while idle < 1 and runtime.system.actors:
                 await anyio.lowlevel.checkpoint()
         seen = await outcomes(server, binding, [at_once("go", task) for task in tasks])
         assert seen == {"ok": 3, "RESOURCE_EXHAUSTED": MANY - 3}
-        if how != "receives":
+        if not listens:
             waiting = t.ListTasksRequest(status=t.TaskState.INPUT_REQUIRED)
             left = await server.call("rest", ops.LIST_TASKS, waiting, ME)
             assert len(left.body["tasks"]) == MANY - 3

@@ -33,14 +33,19 @@ async def test_handlers_at_work_are_bounded_and_waiting_ones_do_not_count() -> N
 
     async with running(agent, handlers=2) as peer:
         for _ in range(5):
-            assert (await peer.send("ask")).status.state is TaskState.INPUT_REQUIRED
+            asked = await peer.send("ask")
+            assert asked.status.state is TaskState.INPUT_REQUIRED
         tasks = [await peer.send("work", now=True) for _ in range(2)]
         await settle()
         with pytest.raises(ResourceExhaustedError) as caught:
             await peer.answer("work")
         assert caught.value.headers["Retry-After"]
+        with pytest.raises(ResourceExhaustedError):
+            await peer.answer("an answer", task=asked.id)
+        assert (await peer.get(asked.id)).status.state is TaskState.INPUT_REQUIRED
         for task in tasks:
             assert result(await peer.over(task.id)) == "done"
+        assert result(await peer.send("an answer", task=asked.id)) == "an answer"
         assert result(await peer.send("work")) == "done"
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from greenroom import Agent, InputRequired, Message, Part, Role, TaskContext, TaskState
 from greenroom.runtime.blocking import BlockingContext
+from greenroom.runtime.call import ANONYMOUS, Scope
 from greenroom.runtime.cancel import StepFailed, TaskCancelled
 from greenroom.runtime.durable import Retry
 
@@ -199,6 +200,32 @@ async def test_a_passivated_task_gives_its_thread_back_and_goes_on_later() -> No
         other = await peer.send("ask")
         assert result(await peer.send("1", task=task.id)) == "2"
         assert result(await peer.send("2", task=other.id)) == "3"
+
+
+async def test_a_thread_that_was_left_behind_does_not_count() -> None:
+    """Its call to the context may end only after its handler has: that is for the loop to say."""
+    agent = Agent("Plain")
+    ended = threading.Semaphore(0)
+    many = 10
+
+    @agent.handler
+    def handler(ctx: BlockingContext) -> None:
+        try:
+            ctx.receive()
+        finally:
+            ended.release()
+
+    async with running(agent, idle=0.01) as peer:
+        system = peer.runtime.system
+        for _ in range(many):
+            await peer.send("go", now=True)
+        for _ in range(many):
+            assert await anyio.to_thread.run_sync(ended.acquire, True, 10)
+        with anyio.fail_after(10):
+            while system.actors or system.running:
+                await anyio.lowlevel.checkpoint()
+        mine = Scope("", peer.runtime.default.slug, ANONYMOUS.owner)
+        assert (system.waiting, system.at_work(mine)) == (0, 0)
 
 
 async def test_the_number_of_threads_is_bounded() -> None:
