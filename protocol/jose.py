@@ -141,7 +141,8 @@ def _key(jwk: dict[str, Any]) -> Key | None:
     from jwt.exceptions import PyJWTError
 
     kinds = _fitting(str(jwk.get("kty")), str(jwk.get("crv") or ""))
-    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
+    uses = jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
         return None
     if (only := jwk.get("alg")) is not None:
         kinds &= {str(only)}

@@ -57,7 +57,7 @@ class Bearer:
             self._keys = verifier.renewable
         self._keep = float("inf") if keep is None else keep
         self._seen: Seen[Principal] = Seen(cache)
-        self._refused: Seen[str] | None = Seen(1000) if remember_failures else None
+        self._refused: Seen[Rejected] | None = Seen(1000) if remember_failures else None
         self.background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
         """What is to run as long as the server does."""
 
@@ -72,7 +72,10 @@ class Bearer:
 
     def credential(self, call: Call) -> bytes | None:
         header = call.headers.get("authorization")
-        return None if header is None or _token(header) is None else digest(header)
+        if header is None or _token(header) is None:
+            return None
+        # One that is bound to a certificate may hold beside that one only.
+        return digest(header) + sha256(call.certificate or b"").digest()
 
     def recognises(self, call: Call) -> bool:
         """Whether the token says that it is of this scheme's issuer. Nothing is verified here."""
@@ -98,14 +101,14 @@ class Bearer:
         if found is not None:
             return _confirm(found, call)
         if self._refused is not None and (why := self._refused.get(key, now)) is not None:
-            raise Rejected(why)
+            raise type(why)(str(why))
         try:
             claims = await self.verifier.verify(token, now)
             issuer = self._issuer or claims.get("iss") or self.name
             found = self._claims.principal(claims, scheme=self.name, issuer=str(issuer))
         except Rejected as rejected:
             if self._refused is not None:
-                self._refused.put(key, str(rejected), now + FAILED_FOR)
+                self._refused.put(key, rejected, now + FAILED_FOR)
             raise
         end = float("inf") if found.expires is None else found.expires
         if end <= now:

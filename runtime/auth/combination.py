@@ -10,14 +10,14 @@ from ...protocol.errors import PermissionDeniedError, UnavailableError
 from ...protocol.types import SecurityRequirement, SecurityScheme, StringList
 from ..call import Call, Principal
 from .bearer import Bearer
-from .ports import Rejected, Scheme, refuse
+from .ports import Rejected, Scheme, Unknown, refuse
 from .seen import Seen
 
 Requirement = Mapping[str, Sequence[str]]
 """Names of schemes that must all hold, each with the scopes that its credential must have."""
-_PASSED, _DOWN = 300.0, 5.0
+_PASSED = 5.0
 """Seconds for which a credential that was refused, or could not be judged, is passed over where
-another one let its caller in."""
+another one let its caller in. Short, for it may hold by then: its time comes, its key is found."""
 
 
 class Combination:
@@ -125,7 +125,10 @@ class Combination:
                 raise found
         if lacking is not None:
             raise insufficient(lacking)
-        reasons = {name: str(found) for name, found in tried.items() if isinstance(found, Rejected)}
+        refused = {name: found for name, found in tried.items() if isinstance(found, Rejected)}
+        # Who knows the credential says what is wrong with it; to the others it says nothing.
+        judged = {name: one for name, one in refused.items() if not isinstance(one, Unknown)}
+        reasons = {name: str(one) for name, one in (judged or refused).items()}
         raise refuse(
             f"The credentials were refused: {'; '.join(dict.fromkeys(reasons.values()))}"
             if reasons
@@ -156,8 +159,7 @@ class Combination:
         for name, found in tried.items():
             key = None if isinstance(found, Principal) else self._schemes[name].credential(call)
             if key is not None:
-                keep = _DOWN if isinstance(found, UnavailableError) else _PASSED
-                self._passed.put(_named(self._schemes[name], key), True, now + keep)
+                self._passed.put(_named(self._schemes[name], key), True, now + _PASSED)
 
 
 def _recognises(scheme: Scheme, call: Call) -> bool:

@@ -12,7 +12,8 @@ from .ports import KeySource, Rejected, RenewableKeys, Unknown, check_times, sam
 
 DEFAULT_ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 REQUIRED = ("exp", "iss", "sub")
-_TYPES = ("", "jwt", "at+jwt", "jose")
+DEFAULT_TYPES = ("", "JWT", "at+jwt", "JOSE")
+"""Values of ``typ`` in the header (RFC 9068, RFC 7519); ``""`` is a token that names none."""
 _OTHERS = frozenset({"id", "refresh", "offline", "logout"})
 """What Keycloak says in the claim ``typ`` of tokens that open nothing."""
 
@@ -23,6 +24,7 @@ class JwtVerifier:
     ``algorithms`` are fixed here, never taken from a token; ``issuer`` matches with and without a
     slash at its end; ``audience`` is one name or several, one of which the token must have
     (``None`` takes any audience: only for issuers that serve nobody else). ``leeway`` in seconds.
+    ``types`` are the media types that are taken: ``("at+jwt",)`` for issuers that keep to RFC 9068.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class JwtVerifier:
         algorithms: Collection[str] = DEFAULT_ALGORITHMS,
         leeway: float = 30.0,
         required: Sequence[str] = REQUIRED,
+        types: Collection[str] = DEFAULT_TYPES,
     ) -> None:
         unknown = set(algorithms) - jose.ALGORITHMS
         if unknown or not algorithms:
@@ -49,6 +52,7 @@ class JwtVerifier:
         self._algorithms = frozenset(algorithms)
         self._leeway = leeway
         self._required = tuple(required)
+        self._types = frozenset(map(_plain_type, types))
 
     async def verify(self, token: str, now: float) -> Mapping[str, Any]:
         """See ``TokenVerifier.verify``. ``exp`` of the answer has the leeway added."""
@@ -61,7 +65,7 @@ class JwtVerifier:
         if parsed.algorithm not in self._algorithms:
             raise Rejected("its algorithm is not accepted")
         self._check(claims, now)
-        _check_type(parsed.header, claims)
+        self._check_type(parsed.header, claims)
         await self._prove(parsed, now)
         return {**claims, "iss": self.issuer, "exp": float(claims["exp"]) + self._leeway}
 
@@ -100,20 +104,23 @@ class JwtVerifier:
             raise Rejected("it is for another audience")
         check_times(claims, now, early=self._leeway, late=self._leeway)
 
+    def _check_type(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
+        """Refuse what the same keys sign for other ends (RFC 8725 section 3.11): by the type that
+        the header says or does not say, and by what only ID tokens and security events carry."""
+        named = header.get("typ", "")
+        inner = claims.get("typ")
+        if (
+            not isinstance(named, str)
+            or _plain_type(named) not in self._types
+            or (isinstance(inner, str) and inner.lower() in _OTHERS)
+            or claims.keys() & {"at_hash", "c_hash", "events"}
+        ):
+            raise Rejected("it is no access token")
+
 
 def _texts(value: Any) -> list[str]:
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
-def _check_type(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
-    """Refuse what the same keys sign for other ends (RFC 8725 section 3.11): the type of the header
-    where it says one, and what only ID tokens and security events carry."""
-    named = header.get("typ", "")
-    kind = named.lower().removeprefix("application/") if isinstance(named, str) else "?"
-    inner = claims.get("typ")
-    if (
-        kind not in _TYPES
-        or (isinstance(inner, str) and inner.lower() in _OTHERS)
-        or claims.keys() & {"at_hash", "c_hash", "events"}
-    ):
-        raise Rejected("it is no access token")
+def _plain_type(name: str) -> str:
+    return name.lower().removeprefix("application/")

@@ -92,6 +92,9 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Patterns of names that may call (``spiffe://example.org/agents/*``); none: all."""
     algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
     """Signatures of tokens that are taken; asymmetric ones only."""
+    token_types: tuple[str, ...] = ("none", "JWT", "at+jwt", "JOSE")
+    """What ``typ`` in a token's header may be; ``none`` takes those that name no type. ``at+jwt``
+    alone is for issuers that keep to RFC 9068."""
     leeway: NotNegative = 30.0
     """Seconds that clocks may differ."""
     subject_claim: str = "sub"
@@ -197,7 +200,7 @@ def _schemes(settings: AuthSettings) -> list[Scheme]:
         found.append(
             auth.open_id_connect(
                 s.oidc_issuer, audience=s.oidc_audience, algorithms=s.algorithms, leeway=s.leeway,
-                claims=claims, jwks_url=s.oidc_jwks_url,
+                types=_types(s), claims=claims, jwks_url=s.oidc_jwks_url,
             )
         )  # fmt: skip
     if s.oauth_token_url:
@@ -215,6 +218,10 @@ def _schemes(settings: AuthSettings) -> list[Scheme]:
     return found
 
 
+def _types(s: AuthSettings) -> list[str]:
+    return ["" if one == "none" else one for one in s.token_types]
+
+
 def _oauth2(s: AuthSettings, claims: Claims) -> Scheme:
     from . import auth
 
@@ -230,7 +237,7 @@ def _oauth2(s: AuthSettings, claims: Claims) -> Scheme:
         token_url=s.oauth_token_url, authorization_url=s.oauth_authorization_url,
         scopes=s.oauth_scopes, issuer=s.oauth_issuer, audience=s.oauth_audience or None,
         jwks_url=s.oauth_jwks_url, introspection=introspection, algorithms=s.algorithms,
-        leeway=s.leeway, claims=claims,
+        types=_types(s), leeway=s.leeway, claims=claims,
     )  # fmt: skip
 
 

@@ -36,6 +36,8 @@ class Provider:
         self.slash = False
         self.said: dict[str, str] = {}
         """What the discovery document says instead."""
+        self.odd: list[Any] = []
+        """What the key set has beside keys."""
         self.opaque: dict[str, dict[str, Any]] = {}
         self.base = ""
         self.evil = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -98,7 +100,7 @@ class Provider:
             jwk = kind.to_jwk(private.public_key(), as_dict=True)
             named = {"kid": kid} if kid else {}
             found.append({**jwk, **named, "alg": algorithm, "use": "sig"})
-        return {"keys": found}
+        return {"keys": [*self.odd, *found]}
 
     def get(self, path: str) -> dict[str, Any] | None:
         if path == "/.well-known/openid-configuration":
@@ -143,6 +145,7 @@ class Provider:
             self.down = asked.get("down", self.down)
             self.slash = asked.get("slash", self.slash)
             self.said = asked.get("said", self.said)
+            self.odd = asked.get("odd", self.odd)
             (self.prompt.clear if asked.get("slow") else self.prompt.set)()
             return 200, {}
         return 404, {}

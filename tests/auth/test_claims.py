@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.abc
 import pytest
 
 from greenroom.auth import (
@@ -22,6 +24,8 @@ from greenroom.auth import (
     static_tokens,
 )
 from greenroom.protocol import operations as ops
+from greenroom.protocol.errors import UnavailableError
+from greenroom.securing import AuthSettings, secure
 
 from .certificates import Authority
 from .conftest import Issuer
@@ -166,6 +170,48 @@ async def test_types_of_access_tokens(kind: str, issuer: Issuer) -> None:
     scheme = open_id_connect(issuer.url, audience="agents")
     token = issuer.token(header={"typ": kind}, typ="Bearer")
     assert await scheme.verify(call(token), time.time())
+
+
+async def test_types_that_are_configured(issuer: Issuer) -> None:
+    """An issuer that keeps to RFC 9068 marks its access tokens; one of old may mark none."""
+    given: dict[str, Any] = {"oidc_issuer": issuer.url, "oidc_audience": ("agents",)}
+    only = secure(AuthSettings(**given, token_types=("at+jwt",))).schemes[0]
+    older = secure(AuthSettings(**given, token_types=("none", "acme+jwt"))).schemes[0]
+    now = time.time()
+    for scheme, kind, fits in (
+        (only, "at+jwt", True),
+        (only, "application/AT+JWT", True),
+        (only, "JWT", False),
+        (only, "", False),
+        (older, "", True),
+        (older, "acme+jwt", True),
+        (older, "at+jwt", False),
+    ):
+        token = call(issuer.token(header={"typ": kind}))
+        if fits:
+            assert await scheme.verify(token, now)
+        else:
+            with pytest.raises(Rejected, match="no access token"):
+                await scheme.verify(token, now)
+
+
+async def test_an_introspection_that_does_not_come_to_its_end() -> None:
+    async def begin(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{")
+            await anyio.sleep_forever()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    url = f"http://127.0.0.1:{port}/"
+    asking = Introspection(url, client_id="a", client_secret="b", timeout=0.2)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, begin)
+        with pytest.raises(UnavailableError) as refusal:
+            await asking.verify("x", time.time())
+        assert refusal.value.headers["Retry-After"]
+        group.cancel_scope.cancel()
 
 
 @every_binding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -21,11 +22,14 @@ from greenroom.auth import (
     open_id_connect,
     static_tokens,
 )
+from greenroom.protocol import jose
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
+from greenroom.protocol.errors import UnauthenticatedError
 from greenroom.runtime.auth.combination import Combination
 
 from .conftest import Issuer
+from .provider import CLIENT
 from .serving import BINDINGS, said, send, serving
 
 pytestmark = pytest.mark.anyio
@@ -74,10 +78,43 @@ async def test_what_did_not_hold_is_not_looked_at_each_time(issuer: Issuer) -> N
     assert both.known(asked, now) is None
     found = await both.authenticate(asked, now)
     assert both.known(asked, now) == found
-    assert both.known(asked, now + 301) is None
+    assert both.known(asked, now + 6) is None  # its time may have come
     with pytest.raises(Exception, match="refused"):
         await both.authenticate(call(authorization="Bearer x"), now)
     assert both.known(call(authorization="Bearer x"), now) is None
+
+
+async def test_what_was_refused_beside_one_certificate_may_hold_beside_another() -> None:
+    certificate, now = b"hers", time.time()
+    thumbprint = jose.b64(sha256(certificate).digest())
+
+    class Binding:
+        async def verify(self, token: str, now: float) -> Mapping[str, Any]:
+            return {"sub": "ada", "cnf": {"x5t#S256": thumbprint}}
+
+    key, text = new_key("machine", now=now)
+    both = Combination([enterprise_tokens(Binding(), issuer="platform", keep=1), ApiKeys([key])])
+    asked = call(authorization="Bearer x", **{"x-api-key": text})
+    assert (await both.authenticate(asked, now)).subject == "machine"
+    hers = Call(binding="JSONRPC", headers=asked.headers, certificate=certificate)
+    assert both.known(hers, now + 2) is None
+    assert (await both.authenticate(hers, now + 2)).subject == "ada"
+
+
+async def test_who_knows_a_credential_says_what_is_wrong_with_it(issuer: Issuer) -> None:
+    name, secret = CLIENT
+    asking = Introspection(
+        f"{issuer.url}/introspect", client_id=name, client_secret=secret, issuer="https://mine"
+    )
+    both = Combination([enterprise_tokens(asking, issuer="https://mine"), static_tokens(TOKEN)])
+    others = call(authorization=f"Bearer {issuer.opaque('of-others', iss='https://theirs')}")
+    past = call(authorization=f"Bearer {issuer.opaque('past', iss='https://mine', exp=1)}")
+    for _ in range(2):  # asked, and remembered
+        with pytest.raises(UnauthenticatedError, match="another issuer; it is not known here"):
+            await both.authenticate(others, time.time())
+        with pytest.raises(UnauthenticatedError, match=r"refused: it has expired$") as refusal:
+            await both.authenticate(past, time.time())
+        assert refusal.value.headers["WWW-Authenticate"].count("invalid_token") == 1
 
 
 @every_binding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -145,6 +146,33 @@ async def test_a_discovery_document_that_is_not_believed(name: str, issuer: Issu
             await scheme.verify(call(issuer.token()), time.time())
     finally:
         issuer.set(said={})
+
+
+ODD: list[Any] = [
+    7,
+    {},
+    {"kty": ["RSA"]},
+    {"kty": "EC", "crv": "P-256", "x": 1, "y": 2},
+    {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},
+    {"kty": "OKP", "crv": "Ed25519", "x": "é"},
+    {"kty": "RSA", "n": "AQAB", "e": "AQAB"},
+    {"kty": "RSA", "n": "AQAB", "e": "AQAB", "key_ops": None},
+    {"kty": "RSA", "n": "AQAB", "e": "AQAB", "key_ops": 7},
+    {"kty": "RSA", "n": "AQAB", "e": "AQAB", "key_ops": {"verify": 1}},
+]
+
+
+async def test_a_key_set_with_more_than_keys_in_it(issuer: Issuer) -> None:
+    """What cannot be used is passed over, and the server goes on."""
+    issuer.set(odd=ODD)
+    try:
+        security = Security(open_id_connect(issuer.url, audience="agents"))
+        async with serving(security, with_grpc=False) as server:
+            token = {"Authorization": f"Bearer {issuer.token()}"}
+            for _ in range(2):
+                assert (await server.call("rest", ops.SEND, send("x"), token)).outcome == "ok"
+    finally:
+        issuer.set(odd=[])
 
 
 @pytest.mark.parametrize("url", ["http://login.example", "ftp://login.example", "login.example"])

@@ -113,6 +113,7 @@ async def test_an_issuer_that_is_down(issuer: Issuer) -> None:
     fresh = open_id_connect(issuer.url, audience="agents")
     now = time.time()
     first, second, third = (issuer.token(sub=name, exp=now + 200_000) for name in "abc")
+    renamed = issuer.token(header={"kid": "new"}, exp=now + 200_000)
     assert await scheme.verify(call(first), now)
     issuer.set(down=True)
     try:
@@ -121,6 +122,9 @@ async def test_an_issuer_that_is_down(issuer: Issuer) -> None:
             await scheme.verify(call(third), now + 100_000)
         with pytest.raises(UnavailableError):
             await fresh.verify(call(first), now)
+        for later in (1001, 1020):  # its key may be one that nobody could tell of yet
+            with pytest.raises(UnavailableError):
+                await scheme.verify(call(renamed), now + later)
     finally:
         issuer.set(down=False)
 

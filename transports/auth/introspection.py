@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 import anyio
 
 from ...protocol.errors import UnavailableError
-from ...runtime.auth.ports import Rejected, check_times, same_issuer
+from ...runtime.auth.ports import Rejected, Unknown, check_times, same_issuer
 from .fetching import FetchError, check_address, post_form
 
 log = logging.getLogger("greenroom.security")
@@ -21,7 +21,8 @@ _EARLY = 30.0
 
 
 class Introspection:
-    """``TokenVerifier`` that asks an endpoint, at most ``at_once`` times at once.
+    """``TokenVerifier`` that asks an endpoint, at most ``at_once`` times at once. A token waits
+    ``timeout`` seconds at most, for its turn and for the answer, however slowly that comes.
 
     The client authenticates with its secret in a Basic header (RFC 6749 section 2.3.1) or in the
     form. Where ``audience`` or ``issuer`` is given the answer must name it.
@@ -37,6 +38,7 @@ class Introspection:
         audience: str | Sequence[str] | None = None,
         issuer: str | None = None,
         at_once: int = 16,
+        timeout: float = 15.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._url = check_address(url)
@@ -50,6 +52,7 @@ class Introspection:
         self._audience = {audience} if isinstance(audience, str) else set(audience or ())
         self._issuer = issuer
         self._at_once = at_once
+        self._timeout = timeout
         self._limiter: anyio.Semaphore | None = None
         self._tls = tls
 
@@ -58,15 +61,16 @@ class Introspection:
         if self._limiter is None:
             self._limiter = anyio.Semaphore(self._at_once)
         try:
-            async with self._limiter:
-                found = await post_form(
-                    self._url,
-                    {"token": token, **self._form},
-                    headers=self._headers,
-                    tls=self._tls,
-                )
-        except FetchError as error:
-            log.warning("introspection: %s", error)
+            with anyio.fail_after(self._timeout):
+                async with self._limiter:
+                    found = await post_form(
+                        self._url,
+                        {"token": token, **self._form},
+                        headers=self._headers,
+                        tls=self._tls,
+                    )
+        except (FetchError, TimeoutError) as error:
+            log.warning("introspection: %s", str(error) or f"no answer in {self._timeout:g} s")
             raise UnavailableError(
                 "The token cannot be verified at the moment", headers={"Retry-After": "5"}
             ) from error
@@ -83,4 +87,4 @@ class Introspection:
             if not self._audience & {one for one in listed if isinstance(one, str)}:
                 raise Rejected("it is for another audience")
         if self._issuer is not None and not same_issuer(found.get("iss"), self._issuer):
-            raise Rejected("it is of another issuer")
+            raise Unknown("it is of another issuer")

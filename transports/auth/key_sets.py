@@ -50,6 +50,8 @@ class RemoteKeys:
         self._keys: list[Key] = []
         self._fetched = float("-inf")
         self._tried = float("-inf")
+        self._answered = True
+        """Whether the last fetch brought keys."""
         self._wanted: anyio.Event | None = None
         """Set to have ``run`` fetch; ``None``: it does not run."""
         self._done: anyio.Event | None = None
@@ -75,10 +77,7 @@ class RemoteKeys:
         if age > self._max_age + self._stale:
             await self.renew(now)
             if now - self._fetched > self._max_age + self._stale:
-                raise UnavailableError(
-                    "The keys of the token's issuer cannot be had at the moment",
-                    headers={"Retry-After": "5"},
-                )
+                raise _unavailable()
         elif age > self._max_age:
             if self._wanted is not None:
                 self.watch(now)
@@ -87,6 +86,8 @@ class RemoteKeys:
         found = self._named(kid)
         if not found and await self.renew(now):
             found = self._named(kid)
+        if not found and kid is not None and not self._answered:
+            raise _unavailable()  # it may be a new one, which the issuer cannot tell us of
         return found
 
     async def renew(self, now: float) -> bool:
@@ -119,6 +120,7 @@ class RemoteKeys:
         return self._done
 
     async def _serve(self) -> None:
+        self._answered = False
         try:
             with anyio.move_on_after(_LONGEST) as scope:
                 await self._fetch(self._tried)
@@ -145,7 +147,7 @@ class RemoteKeys:
             return
         # By what they are: an issuer may give a new key the name of the old one, or none.
         gone = {material(key) for key in self._keys} - {material(key) for key in keys}
-        self._keys, self._fetched = keys, now
+        self._keys, self._fetched, self._answered = keys, now, True
         if gone:
             self.on_change()
 
@@ -157,3 +159,9 @@ class RemoteKeys:
         if not same_issuer(found.get("issuer"), self._issuer or ""):
             raise FetchError(f"{url} is of another issuer: {str(found.get('issuer'))[:200]}")
         return check_address(str(found.get("jwks_uri")))
+
+
+def _unavailable() -> UnavailableError:
+    return UnavailableError(
+        "The keys of the token's issuer cannot be had at the moment", headers={"Retry-After": "5"}
+    )

@@ -14,7 +14,7 @@ from ...protocol.types import (
     SecurityScheme,
 )
 from ...runtime.auth.bearer import Bearer
-from ...runtime.auth.jwt import DEFAULT_ALGORITHMS, JwtVerifier
+from ...runtime.auth.jwt import DEFAULT_ALGORITHMS, DEFAULT_TYPES, JwtVerifier
 from ...runtime.auth.ports import Claims, TokenVerifier
 from .introspection import Introspection
 from .key_sets import RemoteKeys
@@ -29,6 +29,7 @@ def open_id_connect(
     audience: str | Sequence[str],
     name: str = "oidc",
     algorithms: Collection[str] = DEFAULT_ALGORITHMS,
+    types: Collection[str] = DEFAULT_TYPES,
     leeway: float = 30.0,
     claims: Claims | None = None,
     jwks_url: str | None = None,
@@ -48,7 +49,7 @@ def open_id_connect(
         issuer=issuer, jwks_url=jwks_url, max_age=max_age, refetch_every=refetch_every, tls=tls
     )
     verifier = JwtVerifier(
-        keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=leeway
+        keys, issuer=issuer, audience=audience, algorithms=algorithms, types=types, leeway=leeway
     )
     scheme = Bearer(
         name, verifier, card=card, claims=claims, authorization_server=issuer, keep=max_age
@@ -71,6 +72,7 @@ def oauth2(
     introspection: Introspection | None = None,
     name: str = "oauth2",
     algorithms: Collection[str] = DEFAULT_ALGORITHMS,
+    types: Collection[str] = DEFAULT_TYPES,
     leeway: float = 30.0,
     claims: Claims | None = None,
     keep: float = KEEP,
@@ -115,7 +117,7 @@ def oauth2(
         issuer=issuer, jwks_url=jwks_url, max_age=max_age, refetch_every=refetch_every, tls=tls
     )
     verifier = JwtVerifier(
-        keys, issuer=issuer, audience=audience, algorithms=algorithms, leeway=leeway
+        keys, issuer=issuer, audience=audience, algorithms=algorithms, types=types, leeway=leeway
     )
     scheme = Bearer(
         name, verifier, card=card, claims=claims, authorization_server=issuer, keep=max_age
