@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from .e2e.process import interpreters
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -34,6 +36,15 @@ class NoSkips:
             terminalreporter.section("skipped tests fail this run (--no-skips)", red=True)
             for nodeid in self.skipped:
                 terminalreporter.line(nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if interpreters.cache_info().currsize:
+        for version in (name for name, path in interpreters().items() if path is None):
+            terminalreporter.line(
+                f"no server was tried on Python {version}: there is neither an environment "
+                f".venv-{version} here nor a python{version} with what a server needs"
+            )
 
 
 def pytest_configure(config: pytest.Config) -> None:

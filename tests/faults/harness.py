@@ -24,6 +24,8 @@ from greenroom.runtime.call import Scope
 from greenroom.runtime.ports import Entry, Kind
 from greenroom.stores.sqlite import SQLiteStore
 
+from ..e2e.process import environment
+
 HERE = Path(__file__).parent
 SCOPE = Scope("", "faulty", "anonymous")
 _BROKEN = (OSError, http.client.HTTPException)
@@ -41,7 +43,7 @@ class Zygote:
     def __enter__(self) -> Zygote:
         self._process = subprocess.Popen(
             [self._python, str(HERE / "zygote.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
         )  # fmt: skip
         return self
 
@@ -94,6 +96,11 @@ class Place:
         self.url = json.loads(line.splitlines()[0])["url"]
 
     @property
+    def log(self) -> str:
+        """What the last server that was started had to say."""
+        return (self._folder / f"server-{self.starts - 1}.log").read_text()
+
+    @property
     def alive(self) -> bool:
         try:
             os.kill(self.pid, 0)
@@ -130,11 +137,31 @@ class Place:
         return anyio.run(read)
 
 
+class Events:
+    """Counts what clients hear of their tasks, for who waits until all is in full swing."""
+
+    def __init__(self) -> None:
+        self._count = threading.Semaphore(0)
+
+    def heard(self) -> None:
+        self._count.release()
+
+    def wait_for(self, more: int) -> None:
+        while self._count.acquire(blocking=False):
+            pass  # what was heard before does not count
+        for _ in range(more):
+            assert self._count.acquire(timeout=30), "nothing goes on"
+
+
 class Client:
     """Starts one task and stays with it to its end, whatever happens to the server."""
 
-    def __init__(self, place: Place, revive: Callable[[], None]) -> None:
+    def __init__(
+        self, place: Place, revive: Callable[[], None], heard: Callable[[], object] = lambda: None
+    ) -> None:
+        """``revive`` is called when the server is gone, ``heard`` for each event."""
         self._place = place
+        self._heard = heard
         self._revive = revive
         self._ids = {text: str(uuid.uuid4()) for text in ("go", "Ada", "42")}
         self._answered: set[str] = set()
@@ -208,6 +235,7 @@ class Client:
             self.events[number] = event
             status = event.get("statusUpdate", {}).get("status", {})
         self.cursor = number
+        self._heard()
         if status.get("state") != "TASK_STATE_INPUT_REQUIRED":
             return ""
         question = str(status["message"]["parts"][0]["text"])

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .harness import Client, Place, Zygote, check, read_effects
+from .harness import Client, Events, Place, Zygote, check, read_effects
+
+
+def seed(default: int = 20) -> int:
+    """Of what is left to chance: ``FAULT_SEED`` if that is set. pytest shows it where it fails."""
+    found = int(os.environ.get("FAULT_SEED", default))
+    print(f"again with FAULT_SEED={found}")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +70,8 @@ def kill_at(place: Place, points: range) -> None:
 def test_killed_at_some_points_of_a_task(place: Place, tmp_path: Path) -> None:
     total = count_points(place, tmp_path)
     assert total > 60
-    # Every eighth, another eighth each day of the week: the long run takes them all.
-    kill_at(place, range(1 + int(time.time() / 86400) % 8, total - 2, 8))
+    # Every eighth; the long run takes them all.
+    kill_at(place, range(1 + seed() % 8, total - 2, 8))
 
 
 @pytest.mark.long
@@ -73,22 +80,22 @@ def test_killed_at_every_point_of_a_task(place: Place, tmp_path: Path) -> None:
 
 
 def kill_under_load(place: Place, kills: int, seed: int, clients: int = 6) -> None:
-    """Clients start task after task while servers die after any time."""
+    """Clients start task after task while servers die after any number of events."""
     chance = random.Random(seed)
+    events = Events()
     done: list[Client] = []
     failures: list[BaseException] = []
     over = threading.Event()
     served = threading.Event()
 
     def revive() -> None:
-        time.sleep(0.005)
         if not served.wait(30):
             raise AssertionError("no server came back")
 
     def work() -> None:
         try:
             while not over.is_set():
-                client = Client(place, revive)
+                client = Client(place, revive, events.heard)
                 client.run()
                 done.append(client)
         except BaseException as error:
@@ -99,15 +106,17 @@ def kill_under_load(place: Place, kills: int, seed: int, clients: int = 6) -> No
     threads = [threading.Thread(target=work) for _ in range(clients)]
     for thread in threads:
         thread.start()
-    for _ in range(kills):
-        time.sleep(chance.uniform(0.0, 0.25))
-        served.clear()
-        place.kill()
-        if failures:
-            break
-        place.start()
-        served.set()
-    over.set()
+    try:
+        for _ in range(kills):
+            events.wait_for(chance.randrange(60))
+            served.clear()
+            place.kill()
+            if failures:
+                break
+            place.start()
+            served.set()
+    finally:
+        over.set()
     for thread in threads:
         thread.join(90)
     assert not failures, failures
@@ -120,9 +129,9 @@ def kill_under_load(place: Place, kills: int, seed: int, clients: int = 6) -> No
 
 
 def test_killed_at_any_moment_under_load(place: Place) -> None:
-    kill_under_load(place, kills=50, seed=20)
+    kill_under_load(place, kills=50, seed=seed())
 
 
 @pytest.mark.long
 def test_killed_500_times_under_load(place: Place) -> None:
-    kill_under_load(place, kills=500, seed=int(time.time()), clients=12)
+    kill_under_load(place, kills=500, seed=seed(random.getrandbits(32)), clients=12)
