@@ -63,7 +63,7 @@ class Gate:
         self._authenticator = security.authenticator
         self._now: Callable[[], float] = clock.now
         self._buckets = Buckets(limits.buckets)
-        self._patience = Patience(limits)
+        self._patience = Patience(limits, self._now)
         self._streams: dict[Key, int] = {}
         self._policy = {
             name: frozenset(scopes) for name, scopes in security.policy.operations.items()
@@ -108,26 +108,25 @@ class Gate:
     async def _prove(self, call: Call, now: float) -> Principal:
         """Verify credentials that were not seen before."""
         assert self._authenticator is not None
-        due = self._patience.due(call.peer, now)
         try:
-            if due:
-                await self._patience.wait(due)
-                now = self._now()
-            return await self._authenticator.authenticate(call, now)
-        except UnauthenticatedError as error:
+            async with self._patience.turn(call.peer):
+                try:
+                    return await self._authenticator.authenticate(call, self._now())
+                except (UnauthenticatedError, PermissionDeniedError) as error:
+                    self._refused(call, error, now)  # before the next of its address has its turn
+                    raise
+        except UnauthenticatedError:
             self.unauthenticated += 1
-            self._refused(call, error, now)
             raise
-        except PermissionDeniedError as error:
+        except PermissionDeniedError:
             self.denied += 1
-            self._refused(call, error, now)
             raise
         except ResourceExhaustedError as error:
             self._write_down(call, error, now)
             raise
 
     def _refused(self, call: Call, error: A2AError, now: float) -> None:
-        count = self._patience.failed(call.peer, now)
+        count = self._patience.failed(call.peer)
         # A flood shall not fill the log: the first few, then every doubling.
         if count <= self.limits.failures or count & (count - 1) == 0:
             log.warning(

@@ -43,13 +43,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     buckets: Count = 50_000
     """Rates remembered; those unused longest are forgotten first."""
     failures: Size = 10
-    """Refused credentials of one address before it is made to wait."""
+    """Refused credentials of one address (of IPv6: of one /64) before it is made to wait, and its
+    credentials are verified one at a time. Those known already never wait."""
     penalty: NotNegative = 2.0
     """The longest wait, in seconds; it doubles with each refusal, from a sixteenth of this."""
     forgiven: NotNegative = 60.0
     """Seconds without a refusal after which an address starts anew."""
     parked: Size = 1000
-    """Requests that wait so at once; more are refused with 429."""
+    """Requests that wait so at once, a tenth of them of one address; more are refused with 429."""
     seen: Count = 10_000
     """Addresses remembered."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from ipaddress import IPv4Address, ip_address
 
 import anyio
@@ -54,22 +55,36 @@ def network_of(address: str) -> str:
     return parsed.packed[:8].hex(":", 2) + "::/64"
 
 
+class _Network:
+    """Credentials of one network that are being verified, or wait for that."""
+
+    __slots__ = ("busy", "line", "members")
+
+    def __init__(self) -> None:
+        self.line = anyio.Lock()
+        self.busy = 0
+        self.members = 0
+
+
 class Patience:
     """Makes addresses (networks, of IPv6) that present bad credentials wait before the next one is
-    looked at.
+    looked at, and then one at a time.
 
     Who shows a credential that is known already never waits, so nobody is locked out by others
-    behind the same address. Waiting costs a parked coroutine, of which there are a bounded number.
+    behind the same address; and who shows one for the first time waits for nobody elsewhere.
+    Waiting costs a parked coroutine, of which there are a bounded number.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
         self._limits = limits
+        self._now = now
         self._failed: dict[str, tuple[int, float]] = {}
+        self._networks: dict[str, _Network] = {}
         self.parked = 0
 
-    def failed(self, address: str, now: float) -> int:
+    def failed(self, address: str) -> int:
         """Count a refusal; return how many there were."""
-        limits = self._limits
+        limits, now = self._limits, self._now()
         address = network_of(address)
         count, last = self._failed.pop(address, (0, now))
         if now - last > limits.forgiven:
@@ -79,27 +94,84 @@ class Patience:
         self._failed[address] = (count + 1, now)
         return count + 1
 
-    def due(self, address: str, now: float) -> float:
+    def due(self, address: str) -> float:
         """Return the seconds that the address has to wait."""
-        entry = self._failed.get(network_of(address)) if self._failed else None
-        if entry is None:
+        return self._due(network_of(address)) if self._failed else 0.0
+
+    def _refusals(self, network: str) -> int:
+        count, last = self._failed.get(network, (0, 0.0))
+        return 0 if self._now() - last > self._limits.forgiven else count
+
+    def _due(self, network: str) -> float:
+        beyond = self._refusals(network) - self._limits.failures
+        if beyond < 0:
             return 0.0
-        limits = self._limits
-        beyond = entry[0] - limits.failures
-        if beyond < 0 or now - entry[1] > limits.forgiven:
-            return 0.0
-        wait: float = limits.penalty / 16 * 2.0 ** min(beyond, 4)
+        wait: float = self._limits.penalty / 16 * 2.0 ** min(beyond, 4)
         return wait
+
+    @asynccontextmanager
+    async def turn(self, address: str) -> AsyncGenerator[None, None]:
+        """Verify a credential of an address inside. Until its refusals, and what is being verified,
+        are as many as it may have of refusals, everybody at once; then one after the other.
+
+        Raises ResourceExhaustedError where too many wait.
+        """
+        name = network_of(address)
+        network = self._networks.get(name)
+        if network is None:
+            network = self._networks[name] = _Network()
+        network.members += 1
+        try:
+            if self._refusals(name) + network.busy < self._limits.failures:
+                network.busy += 1
+                try:
+                    yield
+                finally:
+                    network.busy -= 1
+            else:
+                await self._stand_in_line(name, network)
+                try:
+                    yield
+                finally:
+                    network.line.release()
+        finally:
+            network.members -= 1
+            if not network.members:
+                del self._networks[name]
+
+    async def _stand_in_line(self, name: str, network: _Network) -> None:
+        """Wait what is due, once, then for those before; return with the line held."""
+        waited = False
+        while True:
+            if not waited and (due := self._due(name)):
+                waited = True
+                if network.members > max(1, self._limits.parked // 10):
+                    raise _too_many(due)  # or those of one address could take every place
+                await self.wait(due)
+            with self._parking(1.0):
+                await network.line.acquire()
+            if waited or not self._due(name):
+                return
+            network.line.release()
 
     async def wait(self, seconds: float) -> None:
         """Wait, or raise ResourceExhaustedError where too many do."""
+        with self._parking(seconds):
+            await anyio.sleep(seconds)
+
+    @contextmanager
+    def _parking(self, seconds: float) -> Iterator[None]:
         if self.parked >= self._limits.parked:
-            raise ResourceExhaustedError(
-                "Too many refused requests; come back later",
-                headers={"Retry-After": str(max(1, round(seconds)))},
-            )
+            raise _too_many(seconds)
         self.parked += 1
         try:
-            await anyio.sleep(seconds)
+            yield
         finally:
             self.parked -= 1
+
+
+def _too_many(seconds: float) -> ResourceExhaustedError:
+    return ResourceExhaustedError(
+        "Too many refused requests; come back later",
+        headers={"Retry-After": str(max(1, round(seconds)))},
+    )

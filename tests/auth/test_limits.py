@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import anyio
@@ -11,16 +12,30 @@ import trio
 from trio.testing import MockClock
 
 from greenroom import Agent, MemoryStore, Runtime, TaskContext
-from greenroom.auth import ApiKeys, Call, Limits, Security, new_key, static_tokens
+from greenroom.auth import (
+    ApiKeys,
+    Call,
+    Limits,
+    Principal,
+    Rejected,
+    Security,
+    identify,
+    new_key,
+    static_tokens,
+)
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
-from greenroom.protocol.errors import ResourceExhaustedError
+from greenroom.protocol.errors import A2AError, ResourceExhaustedError
+from greenroom.runtime.gate import Gate
 from greenroom.runtime.rates import Buckets, Patience
+from greenroom.testing import LoopClock
 from greenroom.transports.http_client import HttpError
 from greenroom.transports.settings import HttpSettings
 
+from ..support.time import virtual_backend
 from .serving import BINDINGS, send, serving
 
+__all__ = ["virtual_backend"]
 pytestmark = pytest.mark.anyio
 GOOD, OTHER = "the-token-of-a-good-client", "the-token-of-another-client"
 ME = {"Authorization": f"Bearer {GOOD}"}
@@ -140,32 +155,148 @@ def test_who_is_refused_for_a_rate_is_answered_late() -> None:
     assert trio.run(ask, clock=MockClock(autojump_threshold=0)) >= 0.25
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+
 def test_addresses_that_keep_guessing_wait_longer() -> None:
-    patience = Patience(Limits(failures=2, penalty=1.6, seen=3))
-    assert patience.due("a", 0) == 0
+    clock = Clock()
+    patience = Patience(Limits(failures=2, penalty=1.6, seen=3), clock.now)
+    assert patience.due("a") == 0
     waits = []
     for _ in range(8):
-        patience.failed("a", 0)
-        waits.append(round(patience.due("a", 0), 3))
+        patience.failed("a")
+        waits.append(round(patience.due("a"), 3))
     assert waits == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 1.6, 1.6]
-    assert patience.due("b", 0) == 0
-    assert patience.due("a", 61) == 0
+    assert patience.due("b") == 0
+    clock.time = 61
+    assert patience.due("a") == 0
     for name in "bcde":
-        patience.failed(name, 0)
+        patience.failed(name)
     assert len(patience._failed) <= 3
 
 
 def test_the_addresses_of_one_network_wait_together() -> None:
-    patience = Patience(Limits(failures=2, penalty=1.6))
+    patience = Patience(Limits(failures=2, penalty=1.6), Clock().now)
     for last in range(3):
-        patience.failed(f"2001:db8:1:2::{last}", 0)
-    assert patience.due("2001:db8:1:2:ffff::9", 0) > 0
-    assert patience.due("2001:0DB8:0001:0002::", 0) > 0
-    assert patience.due("2001:db8:1:3::1", 0) == 0
+        patience.failed(f"2001:db8:1:2::{last}")
+    assert patience.due("2001:db8:1:2:ffff::9") > 0
+    assert patience.due("2001:0DB8:0001:0002::") > 0
+    assert patience.due("2001:db8:1:3::1") == 0
     for _ in range(3):
-        patience.failed("::ffff:192.0.2.1", 0)
-    assert patience.due("192.0.2.1", 0) > 0
-    assert patience.due("192.0.2.2", 0) == 0
+        patience.failed("::ffff:192.0.2.1")
+    assert patience.due("192.0.2.1") > 0
+    assert patience.due("192.0.2.2") == 0
+
+
+class Slow:
+    """A scheme that takes a second to tell, of any number of credentials at once."""
+
+    name = "slow"
+    card = static_tokens(GOOD).card
+
+    def __init__(self) -> None:
+        self.busy: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()
+
+    def known(self, call: Call, now: float) -> Principal | None:
+        return None
+
+    def credential(self, call: Call) -> bytes | None:
+        return None
+
+    async def verify(self, call: Call, now: float) -> Principal | None:
+        who = call.peer
+        self.asked[who] += 1
+        self.busy[who] += 1
+        self.most[who] = max(self.most[who], self.busy[who])
+        try:
+            await anyio.sleep(1.0)
+        finally:
+            self.busy[who] -= 1
+        if call.headers.get("good"):
+            return identify(scheme=self.name, issuer="x", subject="me")
+        raise Rejected("it is not")
+
+    def challenge(self, error: str | None) -> str:
+        return "Bearer"
+
+
+def gated(limits: Limits) -> tuple[Gate, Slow]:
+    agent = Agent("A")
+    agent.handler(lambda ctx: "x")
+    scheme = Slow()
+    return Gate(Security(scheme), limits, LoopClock(1000.0), {agent.slug: agent}), scheme
+
+
+def test_guesses_of_one_address_are_verified_one_at_a_time(virtual_backend: Any) -> None:
+    """From the first refusals on; and who comes from elsewhere does not notice."""
+    gate, scheme = gated(Limits(failures=4, penalty=1.6))
+    seen: Counter[str] = Counter()
+
+    async def ask(peer: str, **headers: str) -> None:
+        try:
+            await gate.admit(Call(binding="TEST", peer=peer, headers=headers))
+            seen[f"{peer} ok"] += 1
+        except A2AError as error:
+            seen[f"{peer} {error.reason}"] += 1
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(ask, "192.0.2.1")
+            for number in range(4):
+                group.start_soon(ask, f"2001:db8::{number + 1}")
+            await anyio.sleep(2.5)
+            scheme.most.clear()
+            began = anyio.current_time()
+            await ask("198.51.100.7", good="yes")
+            assert anyio.current_time() - began == pytest.approx(1.0)
+            with anyio.fail_after(3.5):
+                await ask("2001:db8::9", good="yes")  # in line, as one of its network
+        assert scheme.most == {"192.0.2.1": 1, "198.51.100.7": 1, "2001:db8::9": 1}
+
+    name, options = virtual_backend
+    anyio.run(main, backend=name, backend_options=dict(options))
+    assert scheme.asked["192.0.2.1"] == 20
+    assert seen.pop("192.0.2.1 UNAUTHENTICATED") == 20
+    assert {key for key in seen if key.endswith(" ok")} == {"198.51.100.7 ok", "2001:db8::9 ok"}
+
+
+def test_so_many_wait_and_no_more(virtual_backend: Any) -> None:
+    gate, _ = gated(Limits(failures=1, penalty=16.0, parked=20))
+    seen: Counter[str] = Counter()
+    waiting: list[int] = []
+
+    async def ask(peer: str) -> None:
+        try:
+            await gate.admit(Call(binding="TEST", peer=peer))
+        except A2AError as error:
+            seen[error.reason] += 1
+
+    async def main() -> None:
+        for number in range(20):
+            await ask(f"192.0.2.{number}")
+        seen.clear()
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                for _ in range(2 if number else 30):
+                    group.start_soon(ask, f"192.0.2.{number}")
+            await anyio.sleep(0.5)
+            waiting.append(gate.statistics()["refused_waiting"])
+            # Of one address two at the most, and of all of them together twenty.
+            assert seen == {"RESOURCE_EXHAUSTED": 28 + 20}
+
+    name, options = virtual_backend
+    anyio.run(main, backend=name, backend_options=dict(options))
+    assert waiting == [20]
+    assert seen["UNAUTHENTICATED"] == 20
+    assert gate.statistics()["refused_waiting"] == 0
 
 
 async def test_guesses_from_one_network_are_slowed_together() -> None:
@@ -198,15 +329,22 @@ async def test_who_is_known_does_not_wait_for_those_who_guess() -> None:
 
 @pytest.mark.parametrize("what", ["tokens", "keys", "bodies", "streams"])
 async def test_a_flood_leaves_a_good_client_in_peace(what: str) -> None:
-    """It is answered every time, and the flood refused; how soon is for `bench/auth.py`."""
+    """It is answered every time, and so is who comes for the first time, and the flood refused;
+    how soon is for `bench/auth.py`."""
     key, _ = new_key("machine", now=time.time())
-    guarded = Security(static_tokens({"me": GOOD, "you": OTHER}), ApiKeys([key]))
+    count = 25
+    new = {f"newcomer-{number}": f"the-token-of-newcomer-{number}" for number in range(count)}
+    guarded = Security(static_tokens({"me": GOOD, "you": OTHER, **new}), ApiKeys([key]))
     limits = Limits(failures=5, penalty=1.0, rate=50, burst=0.2, streams=5)
-    async with serving(guarded, limits=limits) as server:
+    http = HttpSettings(trusted_proxies=("127.0.0.1",))
+    async with serving(guarded, limits=limits, http=http) as server:
 
-        async def good(count: int) -> None:
-            for _ in range(count):
+        async def good() -> None:
+            for number, token in enumerate(new.values()):
                 answer = await server.call("rest", ops.LIST_TASKS, t.ListTasksRequest(), ME)
+                assert answer.outcome == "ok", answer
+                first = {"Authorization": f"Bearer {token}", "X-Forwarded-For": f"192.0.2.{number}"}
+                answer = await server.call("rest", ops.LIST_TASKS, t.ListTasksRequest(), first)
                 assert answer.outcome == "ok", answer
                 await anyio.sleep(0.025)  # within its own rate
 
@@ -236,7 +374,7 @@ async def test_a_flood_leaves_a_good_client_in_peace(what: str) -> None:
         async with anyio.create_task_group() as group:
             for number in range(20):
                 group.start_soon(flood, number)
-            await good(25)
+            await good()
             group.cancel_scope.cancel()
         refused = "RESOURCE_EXHAUSTED" if what == "streams" else "UNAUTHENTICATED"
         assert refused in outcomes, outcomes
