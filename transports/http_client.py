@@ -36,6 +36,10 @@ class HttpError(Exception):
     """No usable answer: the peer cannot be reached, is silent, or does not speak HTTP."""
 
 
+class NoAnswerError(HttpError):
+    """The server took the connection, and ended it before it answered."""
+
+
 class Response:
     """Status and header fields (names in lower case), and a body to read once."""
 
@@ -96,13 +100,17 @@ class _Connection:
             except anyio.EndOfStream:
                 data = b""
                 if self._state.their_state is h11.SEND_RESPONSE:
-                    raise HttpError("the server closed the connection without an answer") from None
+                    raise NoAnswerError(
+                        "the server closed the connection without an answer"
+                    ) from None
             except TimeoutError:
                 raise HttpError(
                     f"nothing came for {self._limits.silence:.0f} s; the task may still go on"
                 ) from None
             except (OSError, anyio.BrokenResourceError) as error:
-                raise HttpError(f"the connection broke: {_why(error)}") from error
+                early = self._state.their_state is h11.SEND_RESPONSE
+                kind = NoAnswerError if early else HttpError
+                raise kind(f"the connection broke: {_why(error)}") from error
             self._state.receive_data(data)
 
 

@@ -7,6 +7,7 @@ the keys cannot be had.
 from __future__ import annotations
 
 import argparse
+import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any
 import anyio
 import msgspec
 
+from . import connecting
 from .protocol import jose, signing
 from .protocol.cards import card_json, parse_card
 from .protocol.errors import A2AError
@@ -35,6 +37,7 @@ def add(commands: Any) -> None:
     verify = actions.add_parser("verify", help="say whether a signature can be believed")
     for action in (show, sign, verify):
         action.add_argument("card", help="a file, - for standard input, or the agent's address")
+        connecting.add(action, key="--cert-key")
     sign.add_argument("--key", required=True, metavar="FILE", help="private key (PEM)")
     sign.add_argument("--kid", default="", help="name of the key (default: its thumbprint)")
     sign.add_argument("--alg", default="", help="ES256, RS256, PS256 or EdDSA (default: the key's)")
@@ -66,7 +69,7 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         return anyio.run(_run, parsed)
     except (OSError, HttpError) as error:
-        return _complain(str(error), 3)
+        return _complain(str(error) + connecting.advice(error, parsed.card, parsed), 3)
     except signing.SdkFormError as error:
         return _complain(f"{error}; to believe it all the same: --accept-sdk-form", 1)
     except signing.SignatureError as error:
@@ -76,7 +79,8 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 async def _run(parsed: argparse.Namespace) -> int:
-    body = await _card(parsed.card)
+    tls = connecting.context(parsed)
+    body = await _card(parsed.card, tls)
     card = parse_card(body)
     if parsed.action == "sign":
         key = jose.SigningKey(
@@ -96,7 +100,7 @@ async def _run(parsed: argparse.Namespace) -> int:
     )
     if trust is None:
         raise ValueError("nobody is trusted: name --key, --jwks or --trust-host")
-    card, found, beside = await trust.verify(body)
+    card, found, beside = await trust.verify(body, tls=tls)
     form = "" if found.form == "spec" else " (the official SDK's canonical form)"
     sys.stdout.write(f"{card.name}: signed with {found.algorithm} by key {found.kid}{form}\n")
     if beside:
@@ -130,12 +134,13 @@ def _headers(card: AgentCard) -> Iterator[Mapping[str, Any]]:
             yield jose.header_of(one.protected)
 
 
-async def _card(place: str) -> bytes:
+async def _card(place: str, tls: ssl.SSLContext | None) -> bytes:
     if not place.startswith(("http://", "https://")):
         return sys.stdin.buffer.read() if place == "-" else _file(place)
     tried = card_addresses(place)
     for address in tried:
-        async with request("GET", address, headers={"Accept": "application/json"}) as response:
+        headers = {"Accept": "application/json"}
+        async with request("GET", address, headers=headers, tls=tls) as response:
             body = await response.read()
             if response.status == 200:
                 return body

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import card, contexts, explain, keys, tasks
+from . import card, connecting, contexts, explain, keys, tasks
 from .settings import GROUPS, PREFIX, Settings, SettingsError, load, names, options
 
 EPILOG = f"""\
@@ -143,7 +143,7 @@ def _add_send(commands: Any) -> None:
         metavar="SECONDS",
         help="longest silence of the server (default: 300)",
     )
-    send.add_argument("--ca", metavar="FILE", help="certificate authorities to trust (PEM)")
+    connecting.add(send)
     many: dict[str, Any] = {"action": "append", "default": []}
     send.add_argument(
         "--trust-key", metavar="FILE", help="talk only to agents whose card this key signed", **many

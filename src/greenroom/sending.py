@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import ssl
 import sys
 import uuid
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from contextlib import aclosing
 import anyio
 import msgspec
 
+from . import connecting
 from .card import read_trust
 from .protocol import operations as ops
 from .protocol.errors import A2AError
@@ -126,7 +126,10 @@ class Screen:
 
 def send(options: argparse.Namespace) -> int:
     """Run the command; return its exit code (see ``greenroom.cli``)."""
-    trust = ["--ca", options.ca] if options.ca else []
+    trust = []
+    tls = {"--ca": options.ca, "--cert": options.cert, "--key": options.cert_key}
+    for flag, file in tls.items():
+        trust += [flag, file] if file else []
     for option in ("trust_key", "trust_jwks", "trust_host"):
         for given in getattr(options, option):
             trust += ["--" + option.replace("_", "-"), given]
@@ -141,9 +144,7 @@ def send(options: argparse.Namespace) -> int:
         told = f"greenroom: {error}"
         if isinstance(error, A2AError):
             told += f" ({type(error).__name__.removesuffix('Error')})"
-        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-            told += "; if you trust it, name the authority that signed it: --ca FILE"
-        screen.note(told)
+        screen.note(told + connecting.advice(error, options.url, options))
         return REFUSED
     return screen.finish()
 
@@ -156,10 +157,7 @@ async def _send(options: argparse.Namespace, screen: Screen) -> None:
         if not colon:
             raise ValueError(f"--header {field}: write NAME:VALUE")
         headers[key.strip()] = value.strip()
-    try:
-        tls = ssl.create_default_context(cafile=options.ca) if options.ca else None
-    except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"--ca {options.ca}: {error}") from None
+    tls = connecting.context(options)
     try:
         trust = read_trust(options.trust_key, options.trust_jwks, options.trust_host)
     except OSError as error:
