@@ -62,6 +62,11 @@ def test_python_m_is_the_command() -> None:
         ([f"{AGENTS}:agent", f"{AGENTS}:agent"], "two agents have the slug 'e2e'"),
         ([f"{AGENTS}:agent", "--set", "idle"], "write NAME=VALUE"),
         ([f"{AGENTS}:agent", "--set", "runtime.idel=1"], "did you mean runtime.idle?"),
+        ([f"{AGENTS}:agent", "--set", "runtime.idle=none"], "runtime.idle: it cannot be unset"),
+        (
+            [f"{AGENTS}:agent", "--store", "sqlite://x/tasks.db"],
+            "three slashes for a relative path",
+        ),
         ([f"{AGENTS}:agent", "--workers", "2"], "needs a store that processes can share"),
         ([f"{AGENTS}:agent", "--store", "x.db"], "store 'x.db' is not understood"),
         ([f"{AGENTS}:agent", "--certfile", "x"], "TLS needs both certfile and keyfile"),
@@ -78,6 +83,28 @@ def test_serve_says_what_is_wrong(
     error = capsys.readouterr().err
     assert text in error
     assert error.startswith("greenroom: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["serv"], "greenroom: error: "),
+        (["serv"], "; did you mean serve?"),
+        (["tasks", "lst"], "greenroom tasks: error: "),
+        (["tasks", "lst"], "; did you mean list?"),
+        (["tasks", "list", "x.db", "--state", "cancelled"], "; did you mean canceled?"),
+        (["serve", "x.py:agent", "--prot", "3"], "greenroom serve: error: unrecognized"),
+        (["serve", "x.py:agent", "--prot", "3"], "--prot 3; did you mean --port?"),
+        (["send", "http://x", "hello", "--strem=1"], "--strem=1; did you mean --stream?"),
+    ],
+)
+def test_what_is_misspelt_is_told_what_was_meant(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
 
 
 def test_an_import_error_in_the_agents_own_code_keeps_its_traceback(tmp_path: Path) -> None:

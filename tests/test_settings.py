@@ -210,7 +210,8 @@ def test_settings_are_explained_in_the_terminal(capsys: pytest.CaptureFixture[st
     assert "port" not in told
     assert main(["settings"]) == 0
     assert len(capsys.readouterr().out) > len(told)
-    assert main(["settings", "nosuch"]) == 1
+    assert main(["settings", "runtime.idel"]) == 2
+    assert capsys.readouterr().err.endswith("in its name; did you mean runtime.idle?\n")
 
 
 @pytest.mark.parametrize("kind", [RuntimeSettings, HttpSettings, GrpcSettings, Limits])
@@ -253,7 +254,7 @@ def test_stores_are_named_by_url(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "tasks.db", "sqlite://tasks.db", "sqlite:///", "memory://x", "postgresql://host/db",
+    ["", "tasks.db", "sqlite://tasks.db", "sqlite:///", "sqlite:/a.db", "memory://x", "postgresql://host/db",
      "sqlite:///a.db?durability=none", "sqlite:///a.db?mode=ro"],
 )  # fmt: skip
 def test_a_store_that_is_not_understood_says_how_to_write_it(url: str) -> None:

@@ -203,7 +203,7 @@ def open_store(url: str) -> Store:
         from .stores.memory import MemoryStore
 
         return MemoryStore()
-    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+    if url.startswith("sqlite:///") and len(parts.path) > 1:
         from .stores.sqlite import SQLiteStore
 
         durability = _DURABILITY.get(options.pop("durability", "strict"))

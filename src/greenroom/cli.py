@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import card, connecting, contexts, explain, keys, tasks
+from .parsing import Parser
 from .settings import GROUPS, PREFIX, Settings, SettingsError, load, names, options
 
 EPILOG = f"""\
@@ -53,7 +54,7 @@ def _run(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="greenroom", description="Serve agents over A2A, and talk to any A2A agent."
     )
     parser.add_argument("--version", action="version", version=f"greenroom {version('greenroom')}")

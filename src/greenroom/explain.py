@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 from msgspec import Struct
 
+from .parsing import meant
 from .runtime.described import meanings
 from .settings import GROUPS, PREFIX, Settings, names
 
@@ -102,12 +103,16 @@ def add(commands: Any) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Print the settings; return the exit code: 1 if none has that name."""
+    """Print the settings; return the exit code: 2 if none has that name."""
     found = [one for one in explained() if parsed.word in one.name]
     for one in found:
         text = textwrap.fill(one.meaning, 96, initial_indent="    ", subsequent_indent="    ")
         sys.stdout.write(f"{one.name} ({one.default})\n{text}\n")
-    return 0 if found else 1
+    if not found:
+        hint = meant(parsed.word, names().values())
+        sys.stderr.write(f"greenroom: no setting has {parsed.word!r} in its name{hint}\n")
+        return 2
+    return 0
 
 
 def _default(name: str, kind: Any, value: object) -> str:

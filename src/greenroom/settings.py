@@ -130,6 +130,9 @@ _DERIVED = frozenset(
 )  # fmt: skip
 
 
+_UNSET = ("none", "null")
+
+
 class Option(Struct, frozen=True):
     """One top-level setting as the command line shows it."""
 
@@ -200,6 +203,8 @@ def load(
         where = re.search(r"at `\$\.?([\w.]*)", str(error))
         name = where[1] if where else "?"
         text = re.sub(r" - at `.*`", "", str(error))
+        if values.get(name) in _UNSET:
+            text = "it cannot be unset; leave it out to get its default"
         for option in options():
             if option.name == name and option.choices:
                 text += f"; it is one of {', '.join(option.choices)}"
@@ -263,7 +268,7 @@ def _split(name: str, value: object) -> object:
     ``none`` where nothing may be set; but for who may call: a mistake there must not let all in."""
     group, _, leaf = name.rpartition(".")
     kind = get_type_hints(GROUPS[group] if group else Settings)[leaf]
-    if value in ("none", "null") and NoneType in get_args(kind) and group != "auth":
+    if value in _UNSET and NoneType in get_args(kind) and group != "auth":
         return None
     if isinstance(value, str) and getattr(kind, "__origin__", None) in (tuple, list, frozenset):
         return [item.strip() for item in value.split(",") if item.strip()]

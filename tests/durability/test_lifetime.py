@@ -214,6 +214,35 @@ async def test_a_cancel_is_kept_though_the_process_dies_in_the_grace() -> None:
         assert (await long_after(peer, task.id)).status.state is CANCELED
 
 
+@pytest.mark.parametrize("why", ["cancel", "deadline"])
+async def test_a_clean_up_that_its_process_cut_short_is_not_run_again(why: str) -> None:
+    began: list[str] = []
+    agent = Agent("Desk", deadline=10 if why == "deadline" else None, on_interrupt="resume")
+
+    @agent.handler
+    async def handle(ctx: TaskContext) -> None:
+        began.append("handler")
+        try:
+            await ctx.step(anyio.sleep, 60)
+        finally:
+            began.append("clean-up")
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(3)
+
+    store = KeptStore()
+    async with running(agent, store) as peer, anyio.create_task_group() as group:
+        task = await peer.send("go", now=True)
+        await anyio.sleep(9)
+        if why == "cancel":
+            group.start_soon(peer.cancel, task.id)
+        await anyio.sleep(2.5)
+        left = after_a_crash(store)
+        assert began == ["handler", "clean-up"]
+    async with running(agent, left) as peer:
+        assert (await long_after(peer, task.id)).status.state is CANCELED
+    assert began == ["handler", "clean-up"]
+
+
 async def test_clean_up_steps_of_a_cancelled_run_are_not_taken_for_the_runs_own() -> None:
     refunds: list[str] = []
     agent = Agent("Shop")

@@ -1,0 +1,40 @@
+"""A parser of command lines that says what was probably meant."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean …?"``, or nothing if no word that is known is like this one."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """Its commands are parsers of the same kind."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Refuse what is unknown where it stands: the command knows its options best."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            hint = meant(name, self._option_string_actions) if name.startswith("-") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return parsed, unknown
+
+    def error(self, message: str) -> NoReturn:
+        chosen = re.search(r"invalid choice: '([^']*)'", message)
+        if chosen is not None:
+            choices = (str(choice) for action in self._actions for choice in action.choices or ())
+            message += meant(chosen[1], choices)
+        super().error(message)
+
+    def format_help(self) -> str:
+        return super().format_help().replace("``", "`")
