@@ -85,6 +85,7 @@ class SQLiteStore:
         self.durability = durability
         self._exclusive = exclusive and not read_only
         self._read_only = read_only
+        self._reading = "ro"
         self._readers = readers
         self._writes = Writes(deployment)
         self._lock: FileLock | None = None
@@ -131,6 +132,7 @@ class SQLiteStore:
             self._lock = FileLock(f"{path}.lock")
         elif not path.exists():
             raise StoreError(f"{path} does not exist: is the path right?")
+        self._reading = self._mode()
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -168,18 +170,18 @@ class SQLiteStore:
         return db
 
     def _connect_reader(self) -> sqlite3.Connection:
-        if (
-            self._read_only
-            and not self._has_log()
-            and not os.access(Path(self.path).parent, os.W_OK)
-        ):
-            # SQLite cannot make the files that readers of a log share, and nobody has: the file
-            # is all there is. (A server that starts later has to be able to write there.)
-            return self._connect("ro&immutable=1")
-        return self._connect("ro")
+        db = self._connect(self._reading)
+        db.execute("PRAGMA query_only = ON")
+        return db
 
-    def _has_log(self) -> bool:
-        return Path(f"{self.path}-wal").exists()
+    def _mode(self) -> str:
+        """How to open the file so that it can be read, and that nothing is left behind."""
+        if not self._read_only or Path(f"{self.path}-wal").exists():
+            return "ro"
+        if os.access(Path(self.path).parent, os.W_OK):
+            return "rw"  # "ro" would make the files that a log needs, and not remove them
+        # Nobody has a log here, and SQLite cannot make one: the file is all there is.
+        return "ro&immutable=1"
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(

@@ -137,6 +137,9 @@ def test_looking_takes_no_lock_and_changes_nothing(
 ) -> None:
     path = tmp_path / "tasks.db"
     task = anyio.run(ask, path)
+    assert main(["tasks", "list", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(task.id)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tasks.db", "tasks.db.lock"]
     before = path.read_bytes()
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
