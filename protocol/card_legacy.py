@@ -61,12 +61,12 @@ def to_legacy(
         if requirements is not None and shape != "0.2":
             skill["security"] = _security(requirements)
     if (schemes := plain.get("securitySchemes")) is not None:
-        converted = {name: _scheme(scheme) for name, scheme in schemes.items()}
-        found["securitySchemes"] = converted if shape == "0.3" else _of_02(converted)
+        found["securitySchemes"] = {name: _scheme(scheme) for name, scheme in schemes.items()}
     if (requirements := plain.get("securityRequirements")) is not None:
         found["security"] = _security(requirements)
     if shape == "0.2":
         found.pop("signatures", None)
+        _leave_out(found)
     return found
 
 
@@ -104,12 +104,22 @@ def _flows(flows: Plain) -> Plain:
     return found
 
 
-def _of_02(schemes: Plain) -> Plain:
-    """0.2 knows neither mutual TLS nor the metadata URL, and its readers refuse unknown types."""
-    found = {name: scheme for name, scheme in schemes.items() if scheme["type"] != "mutualTLS"}
-    for scheme in found.values():
+def _leave_out(card: Plain) -> None:
+    """Leave out what 0.2 does not know, mutual TLS and the metadata URL, for its readers refuse
+    unknown types, and ``security`` may name only schemes that are there. An alternative that is of
+    mutual TLS alone goes: without a name it would say that nothing is required.
+    """
+    schemes = card.get("securitySchemes", {})
+    for name, scheme in list(schemes.items()):
+        if scheme["type"] == "mutualTLS":
+            del schemes[name]
         scheme.pop("oauth2MetadataUrl", None)
-    return found
+    left = [
+        ({name: scopes for name, scopes in one.items() if name in schemes}, one)
+        for one in card.pop("security", ())
+    ]
+    if kept := [known for known, one in left if known or not one]:
+        card["security"] = kept
 
 
 def from_legacy(plain: Plain) -> Plain:

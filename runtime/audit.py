@@ -6,14 +6,14 @@ from typing import Any, Protocol
 
 from msgspec import Struct, structs
 
-from ..protocol.errors import A2AError, ResourceExhaustedError
+from ..protocol.errors import A2AError, PayloadTooLargeError, ResourceExhaustedError
 from ..protocol.operations import Operation
 from ..protocol.types import SendMessageRequest, SendMessageResponse, Task
 from .call import Call
 from .rates import network_of
 
 AUTHENTICATE = "Authenticate"
-LIMITED = ResourceExhaustedError.reason
+LIMITED = frozenset({ResourceExhaustedError.reason, PayloadTooLargeError.reason})
 WINDOW = 60.0
 """Seconds for which refusals of one caller are told together."""
 CALLERS = 1000
@@ -68,7 +68,7 @@ class Thinned:
     def record(self, entry: AuditEntry) -> None:
         if self._open:
             self._end(entry.time - WINDOW)
-        if entry.outcome != LIMITED and entry.action != AUTHENTICATE:
+        if entry.outcome not in LIMITED and entry.action != AUTHENTICATE:
             self.sink.record(entry)
             return
         who = entry.owner or network_of(entry.address)

@@ -8,7 +8,7 @@ caller's does not exist (section 13.1).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec import structs
@@ -19,7 +19,7 @@ from ..protocol.errors import (
     ResourceExhaustedError,
     UnauthenticatedError,
 )
-from ..protocol.operations import OPERATIONS, SEND, STREAM, Operation
+from ..protocol.operations import SEND, STREAM, Operation
 from ..protocol.types import (
     AgentCard,
     SecurityRequirement,
@@ -33,8 +33,9 @@ from .auth.combination import insufficient
 from .bounds import checked
 from .call import ANONYMOUS, Call, Principal
 from .limits import Limits, measure
+from .mistakes import check
 from .ports import Clock
-from .promises import differences, with_flows
+from .promises import with_flows
 from .rates import Buckets, Patience
 from .security import Security
 
@@ -54,6 +55,7 @@ class Gate:
     ) -> None:
         self.security = security
         self.limits = limits = checked(limits)
+        check(security, limits, agents)
         self.audit = None if security.audit is None else Thinned(security.audit)
         """Where what callers do is written down."""
         self.exposed = True
@@ -74,7 +76,6 @@ class Gate:
         self.unauthenticated = 0
         self.denied = 0
         self.throttled = 0
-        self._check(agents)
 
     # --- the caller -----------------------------------------------------------------------------
 
@@ -91,7 +92,7 @@ class Gate:
         now = self._now()
         principal = authenticator.known(call, now)
         if principal is None:
-            principal = await self._prove(call, now)
+            principal = await self._prove(call)
         limits = self.limits
         if limits.rate:
             key = (principal.tenant, principal.owner)
@@ -100,12 +101,12 @@ class Gate:
                 try:
                     await self._throttle(wait, "this server")
                 except ResourceExhaustedError as error:
-                    self._write_down(call, error, now, principal)
+                    self.note(call, error, principal)
                     raise
         call.principal = principal
         return principal
 
-    async def _prove(self, call: Call, now: float) -> Principal:
+    async def _prove(self, call: Call) -> Principal:
         """Verify credentials that were not seen before."""
         assert self._authenticator is not None
         try:
@@ -113,7 +114,7 @@ class Gate:
                 try:
                     return await self._authenticator.authenticate(call, self._now())
                 except (UnauthenticatedError, PermissionDeniedError) as error:
-                    self._refused(call, error, now)  # before the next of its address has its turn
+                    self._refused(call, error)  # before the next of its address has its turn
                     raise
         except UnauthenticatedError:
             self.unauthenticated += 1
@@ -122,10 +123,10 @@ class Gate:
             self.denied += 1
             raise
         except ResourceExhaustedError as error:
-            self._write_down(call, error, now)
+            self.note(call, error)
             raise
 
-    def _refused(self, call: Call, error: A2AError, now: float) -> None:
+    def _refused(self, call: Call, error: A2AError) -> None:
         count = self._patience.failed(call.peer)
         # A flood shall not fill the log: the first few, then every doubling.
         if count <= self.limits.failures or count & (count - 1) == 0:
@@ -134,17 +135,17 @@ class Gate:
                 call.peer or "a caller", call.binding, error.message, count,
                 extra={"event": "refused", "address": call.peer, "reason": error.reason},
             )  # fmt: skip
-        self._write_down(call, error, now)
+        self.note(call, error)
 
-    def _write_down(
-        self, call: Call, error: A2AError, now: float, principal: Principal | None = None
-    ) -> None:
+    def note(self, call: Call, error: A2AError, principal: Principal | None = None) -> None:
         """Audit what was refused before its operation was known."""
         if self.audit is None:
             return
+        principal = principal or call.principal
         self.audit.record(
             AuditEntry(
-                time=now, action=AUTHENTICATE, outcome=error.reason, agent=call.agent[:LONGEST],
+                time=self._now(), action=AUTHENTICATE, outcome=error.reason,
+                agent=call.agent[:LONGEST],
                 owner=principal.owner if principal else "",
                 tenant=principal.tenant if principal else "",
                 scheme=principal.scheme if principal else "",
@@ -244,7 +245,7 @@ class Gate:
             if not _same(found, principal):
                 raise UnauthenticatedError("The credentials are not what they were")
         except (UnauthenticatedError, PermissionDeniedError) as error:
-            self._write_down(call, error, now, principal)
+            self.note(call, error)
             raise
 
     # --- what it keeps open ---------------------------------------------------------------------
@@ -328,60 +329,6 @@ class Gate:
         declared = agent.skill_requirements(skill)
         return not declared or any(principal.meets(one) for one in declared)
 
-    def _check(self, agents: Mapping[str, Agent]) -> None:
-        """Raise ValueError for a card that would promise what is not enforced."""
-        unknown = set(self.limits.operations) - {operation.name for operation in OPERATIONS}
-        if unknown:
-            raise ValueError(
-                f"limits.operations: there is no operation {sorted(unknown)[0]}; there are "
-                f"{', '.join(operation.name for operation in OPERATIONS)}"
-            )
-        for slug in self._agent_scopes:
-            if slug not in agents:
-                raise ValueError(f"policy: there is no agent {slug!r}; there are {list(agents)}")
-        enforced = self.schemes or {}
-        for agent in agents.values():
-            declared = agent.security_schemes
-            wrong = [] if declared is None else differences(declared, enforced)
-            if wrong:
-                raise ValueError(
-                    f"the card of agent {agent.slug!r} declares security schemes that the server "
-                    f"does not enforce so: {'; '.join(wrong)}. Leave them out, the card follows "
-                    "the server"
-                )
-            for skill, scopes in agent.skill_scopes.items():
-                if scopes and self.open:
-                    raise ValueError(
-                        f"skill {skill!r} of agent {agent.slug!r} needs scopes, but no security "
-                        "scheme says who has them"
-                    )
-            for skill in agent.skill_ids:
-                for name in _named(agent.skill_requirements(skill)):
-                    if name not in enforced:
-                        raise ValueError(
-                            f"skill {skill!r} of agent {agent.slug!r} declares the security "
-                            f"scheme {name!r}, which is not enforced; there are: "
-                            f"{sorted(enforced) or 'none'}"
-                        )
-                self._check_reach(agent, skill)
-
-    def _check_reach(self, agent: Agent, skill: str) -> None:
-        """Raise ValueError for a skill that nobody could use: a caller proves the schemes of one
-        alternative, so what a skill wants together must be wanted together by one of them."""
-        declared = agent.skill_requirements(skill)
-        offered: list[Set[str]] = [set()]
-        if self._authenticator is not None:
-            offered += [one.schemes.keys() for one in self._authenticator.requirements]
-        if declared and not any(
-            one.schemes.keys() <= names for one in declared for names in offered
-        ):
-            wanted = "+".join(declared[0].schemes)
-            raise ValueError(
-                f"skill {skill!r} of agent {agent.slug!r} declares {wanted}, which no caller "
-                f"proves together; add an alternative that requires {wanted}, before those that "
-                "need less"
-            )
-
     def announce(self) -> None:
         """Say in the log who may call."""
         if not self.open:
@@ -419,7 +366,3 @@ def _with(requirement: SecurityRequirement, extra: Iterable[str]) -> SecurityReq
     first = next(iter(schemes))
     schemes[first] = StringList(list=list(dict.fromkeys([*schemes[first].list, *sorted(extra)])))
     return SecurityRequirement(schemes=schemes)
-
-
-def _named(requirements: Sequence[SecurityRequirement]) -> set[str]:
-    return {name for one in requirements for name in one.schemes}

@@ -25,11 +25,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     parts: Count = 256
     """Parts of a message."""
     part_bytes: Count = 8 * 1024 * 1024
-    """Longest part: characters of text, bytes of raw data, bytes of JSON."""
+    """Longest part: characters of text, address, name and media type, bytes of raw data and of
+    JSON."""
     metadata_bytes: Size = 64 * 1024
     """Longest metadata of a message, of its request or of a part, as JSON."""
     references: Size = 64
     """Other tasks that a message refers to."""
+    extensions: Size = 64
+    """Extensions that a message names. They and the tasks are no longer than metadata may be."""
     tasks: Count = 1000
     """Handlers that run at once; more sends are refused."""
     streams: Size = 1000
@@ -67,8 +70,11 @@ def measure(request: SendMessageRequest, limits: Limits) -> None:
     for index, part in enumerate(parts):
         text = part.text if part.text is not None else part.raw
         length = len(text) if text is not None else 0
+        for name in (part.url, part.filename, part.media_type):
+            if name is not None:
+                length += len(name)
         if part.data is not UNSET:
-            length = len(_encode(part.data))
+            length += len(_encode(part.data))
         if length > most:
             raise PayloadTooLargeError(
                 f"message.parts[{index}] is longer than {most} bytes", maxBytes=str(most)
@@ -79,16 +85,27 @@ def measure(request: SendMessageRequest, limits: Limits) -> None:
         _metadata("message.metadata", message.metadata, limits)
     if request.metadata is not None:
         _metadata("metadata", request.metadata, limits)
-    references = message.reference_task_ids
-    if references is not None and len(references) > limits.references:
-        raise InvalidParamsError(
-            f"A message may refer to {limits.references} tasks, not {len(references)}",
-            field="message.referenceTaskIds",
+    references, extensions = message.reference_task_ids, message.extensions
+    if references:
+        _listed(
+            "message.referenceTaskIds", "refer to {} tasks", references, limits.references, limits
         )
+    if extensions:
+        _listed("message.extensions", "name {} extensions", extensions, limits.extensions, limits)
+
+
+def _listed(path: str, may: str, texts: list[str], most: int, limits: Limits) -> None:
+    if len(texts) > most:
+        raise InvalidParamsError(f"A message may {may.format(most)}, not {len(texts)}", field=path)
+    _bounded(path, sum(map(len, texts)), limits)
 
 
 def _metadata(path: str, value: dict[str, Any], limits: Limits) -> None:
-    if len(_encode(value)) > limits.metadata_bytes:
+    _bounded(path, len(_encode(value)), limits)
+
+
+def _bounded(path: str, length: int, limits: Limits) -> None:
+    if length > limits.metadata_bytes:
         raise PayloadTooLargeError(
             f"{path} is longer than {limits.metadata_bytes} bytes",
             maxBytes=str(limits.metadata_bytes),

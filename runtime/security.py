@@ -55,11 +55,14 @@ class Security:
         unknown = set(self.policy.operations) - {operation.name for operation in OPERATIONS}
         if unknown:
             raise ValueError(
-                f"policy: there is no operation {sorted(unknown)[0]}; there are "
+                f"policy (auth.operations): there is no operation {sorted(unknown)[0]}; there are "
                 f"{', '.join(operation.name for operation in OPERATIONS)}"
             )
         if authenticator is None and (self.policy.agents or self.policy.operations):
-            raise ValueError("policy: scopes need a security scheme that says who has them")
+            raise ValueError(
+                "policy (auth.agents, auth.operations): scopes need a security scheme that says "
+                "who has them"
+            )
         self.audit = audit
         self.signing = tuple(signing)
 

@@ -61,7 +61,7 @@ class Application:
         )
         self.places = Places(runtime.agents)
         self._proxies = Proxies(self.settings.trusted_proxies, self.settings.forwarded_headers)
-        self._cors = Cors(self.settings)
+        self._cors = Cors(self.settings, (runtime.gate.schemes or {}).values())
         self._vary = b"" if self.settings.public_url else self._proxies.vary
         self._cards = Cards(
             runtime.card,

@@ -20,6 +20,9 @@ from ..protocol.errors import (
     PayloadTooLargeError,
     RefusedError,
 )
+from ..protocol.version import V10
+from ..runtime.call import Call
+from ..runtime.gate import Gate
 from .exchange import ClientGone, Exchange, Message
 
 
@@ -52,6 +55,24 @@ class _Body:
             elif self.chunks:
                 self.chunks.clear()
         return not message.get("more_body", False)
+
+
+async def admitted(
+    exchange: Exchange, gate: Gate, binding: str, agent: str
+) -> tuple[Call | None, bytes]:
+    """Return who calls, where anybody is asked, and then the body: of who is nobody here it is not
+    worth keeping. Raises what the gate and ``read`` raise.
+    """
+    call: Call | None = None
+    if not gate.open:
+        exchange.private = True
+        call = exchange.call(binding, V10, agent, None)
+        await gate.admit(call)
+    try:
+        return call, await read(exchange)
+    except RefusedError as error:
+        gate.note(call or exchange.call(binding, V10, agent, None), error)
+        raise
 
 
 async def read(exchange: Exchange, *, keep: bool = True) -> bytes:

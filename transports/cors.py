@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from ..protocol.types import SecurityScheme
 from .exchange import Exchange, Headers
 from .settings import HttpSettings
 
 _ALLOWED = (
-    b"accept, authorization, content-type, a2a-version, a2a-extensions, x-a2a-extensions, "
-    b"last-event-id, traceparent, tracestate, x-api-key"
-)
+    "accept", "authorization", "content-type", "a2a-version", "a2a-extensions", "x-a2a-extensions",
+    "last-event-id", "traceparent", "tracestate",
+)  # fmt: skip
 _METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
 _EXPOSED = b"A2A-Version, A2A-Extensions, ETag, Retry-After, WWW-Authenticate"
 
@@ -16,7 +19,11 @@ _EXPOSED = b"A2A-Version, A2A-Extensions, ETag, Retry-After, WWW-Authenticate"
 class Cors:
     """Adds what browsers need, for the configured origins only."""
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, schemes: Iterable[SecurityScheme] = ()) -> None:
+        """``schemes`` are those whose credentials callers are asked for."""
+        keys = (scheme.api_key_security_scheme for scheme in schemes)
+        named = (key.name.lower() for key in keys if key is not None and key.location == "header")
+        self._allowed = ", ".join(dict.fromkeys([*_ALLOWED, *named])).encode("latin-1")
         self.enabled = bool(settings.cors_origins)
         self._any = "*" in settings.cors_origins
         self._origins = frozenset(
@@ -44,7 +51,7 @@ class Cors:
             return []
         return [
             (b"access-control-allow-methods", _METHODS),
-            (b"access-control-allow-headers", _ALLOWED),
+            (b"access-control-allow-headers", self._allowed),
             (b"access-control-max-age", self._max_age),
         ]
 

@@ -48,6 +48,8 @@ _WANTED = frozenset(
 _ANSWERS: dict[str, Headers] = {
     version: [(b"content-type", JSON), (b"a2a-version", version.encode())] for version in SUPPORTED
 }
+# What one caller may read is not for a cache to show to another (section 13.3).
+_PRIVATE: Headers = [(b"cache-control", b"private, no-store"), (b"vary", b"Authorization")]
 _LARGE = 64 * 1024  # what any server takes at once; longer answers can wait for the client
 
 
@@ -102,7 +104,7 @@ class Exchange:
 
     __slots__ = (
         "challenged", "extra", "fields", "forwarded_certificate", "method", "path", "peer",
-        "query", "receive", "received", "scope", "send", "settings",
+        "private", "query", "receive", "received", "scope", "send", "settings",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, settings: HttpSettings) -> None:
@@ -119,6 +121,8 @@ class Exchange:
         """What challenges say beside what the gate does."""
         self.extra: Headers = []
         """Response headers that every answer to this request carries (CORS)."""
+        self.private = False
+        """The answer is for its caller only."""
         fields: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             if name in _WANTED:
@@ -195,6 +199,8 @@ class Exchange:
         """Send a whole answer; ``headers`` lack only the length."""
         deliver = self.send
         all_headers = [*headers, *self.extra]
+        if self.private:
+            all_headers += _PRIVATE
         if status not in (204, 304):  # those have no body whose length could be told
             all_headers.append((b"content-length", b"%d" % len(body)))
         start = {"type": "http.response.start", "status": status, "headers": all_headers}

@@ -13,7 +13,7 @@ from ..protocol.version import V03, V10
 from ..runtime.call import Call
 from ..runtime.runtime import Runtime
 from . import sse
-from .body import check_content_type, discard, read
+from .body import admitted, check_content_type, discard
 from .exchange import ClientGone, Exchange, answer_headers
 from .faults import headers_of, told
 from .metrics import Metrics
@@ -37,10 +37,7 @@ class JsonRpc:
         codec: Codec | None = None
         call: Call | None = None
         try:
-            if not self._gate.open:  # who is nobody here is not worth keeping a body for
-                call = exchange.call(JSONRPC, V10, agent, None)
-                await self._gate.admit(call)
-            body = await read(exchange)
+            call, body = await admitted(exchange, self._gate, JSONRPC, agent)
             check_content_type(exchange, body)
             request = jsonrpc.parse(body)
             id_, notification = request.id, request.notification
@@ -54,6 +51,7 @@ class JsonRpc:
             else:
                 call.version, call.tenant = version, params.tenant
             if operation is EXTENDED_CARD:
+                exchange.private = True
                 call.interfaces = self._interfaces(exchange, agent)
             result = await self._dispatch(call, operation, params)
             if not operation.streaming:

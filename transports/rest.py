@@ -7,10 +7,9 @@ from ..protocol.codec import HTTP_JSON, Codec, codec_for
 from ..protocol.operations import EXTENDED_CARD
 from ..protocol.rest import Match
 from ..protocol.version import SUPPORTED, V03, V10
-from ..runtime.call import Call
 from ..runtime.runtime import Runtime
 from . import sse
-from .body import check_content_type, discard, read
+from .body import admitted, check_content_type, discard
 from .exchange import ClientGone, Exchange, Headers, activated, answer_headers
 from .faults import MethodNotAllowedError, PathNotFoundError, headers_of, told
 from .metrics import Metrics
@@ -24,9 +23,6 @@ _SUCCESS: dict[str, Headers] = {
     ]
     for version in SUPPORTED
 }
-
-# What one caller may read is not for a cache to show to another (section 13.3).
-_PRIVATE: Headers = [(b"cache-control", b"private, no-store"), (b"vary", b"Authorization")]
 
 
 class Rest:
@@ -49,11 +45,7 @@ class Rest:
                 raise _no_match(exchange.method, path)
             operation = found.operation
             name = operation.name
-            call: Call | None = None
-            if not self._gate.open:  # before the body is read
-                call = exchange.call(HTTP_JSON, V10, agent, None)
-                await self._gate.admit(call)
-            body = await read(exchange)
+            call, body = await admitted(exchange, self._gate, HTTP_JSON, agent)
             version = rest.version(found, exchange.asked_version)
             codec = codec_for(version, HTTP_JSON)
             if operation.body:
@@ -64,6 +56,7 @@ class Rest:
             else:
                 call.version, call.tenant = version, request.tenant
             if operation is EXTENDED_CARD:
+                exchange.private = True
                 call.interfaces = self._interfaces(exchange, agent)
             result = await self._dispatch(call, operation, request)
             if operation.streaming:
@@ -88,8 +81,6 @@ class Rest:
             return None
         self._counts[HTTP_JSON, name, "ok"] += 1
         headers = _SUCCESS[version]
-        if not self._gate.open or operation is EXTENDED_CARD:
-            headers = [*headers, *_PRIVATE]
         if call.activated:
             headers = [*headers, activated(version, call)]
         await exchange.reply(200, headers, payload)

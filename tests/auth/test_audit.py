@@ -10,14 +10,17 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from greenroom.auth import AuditEntry, FileAudit, Limits, Security, static_tokens
+from greenroom import Agent, TaskContext, asgi
+from greenroom.auth import AuditEntry, FileAudit, Limits, Policy, Security, static_tokens
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.runtime.audit import CALLERS, WINDOW, Thinned
 from greenroom.transports.settings import HttpSettings
 
+from ..support.asgi import request
 from .serving import BINDINGS, send, serving
 
 pytestmark = pytest.mark.anyio
@@ -155,6 +158,59 @@ async def test_what_proxies_say_of_callers_is_cut() -> None:
         long = {"X-Forwarded-For": "x" * 5000}
         await server.call("jsonrpc", ops.LIST_TASKS, t.ListTasksRequest(), long)
     assert [len(one.address) for one in sink.entries] == [256]
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_what_is_too_much_is_written_down(binding: str, tmp_path: Path) -> None:
+    """Scopes that lack, parts and bodies that are too long, and too many tasks."""
+    file = tmp_path / "audit.jsonl"
+    guarded = security(audit=FileAudit(file), policy=Policy(operations={"CancelTask": ["cancel"]}))
+    limits = Limits(tasks=1, part_bytes=1000)
+    http = HttpSettings(max_body=100_000)
+    agent = Agent("Slow")
+
+    @agent.handler
+    async def wait(ctx: TaskContext) -> None:
+        await anyio.sleep_forever()
+
+    now = t.SendMessageConfiguration(return_immediately=True)
+
+    def task(text: str) -> t.SendMessageRequest:
+        return t.SendMessageRequest(message=send(text).message, configuration=now)
+
+    async with serving(guarded, agent, limits=limits, http=http) as server:
+        large = 200_000 if binding != "grpc" else 5_000_000
+        asked = [
+            (ops.CANCEL, t.CancelTaskRequest(id="x")), (ops.SEND, task("x" * 2000)),
+            (ops.SEND, task("x" * large)), (ops.SEND, task("x")), (ops.SEND, task("x")),
+        ]  # fmt: skip
+        for operation, request in asked:
+            await server.call(binding, operation, request, ME)
+    shown = [(line["action"], line["outcome"], line.get("owner", "")) for line in read(file)]
+    known = "" if binding == "grpc" else "token#me"  # there the message comes before its sender
+    assert shown == [
+        ("CancelTask", "PERMISSION_DENIED", "token#me"),
+        ("SendMessage", "PAYLOAD_TOO_LARGE", "token#me"),
+        ("Authenticate", "PAYLOAD_TOO_LARGE", known),
+        ("SendMessage", "ok", "token#me"),
+        ("SendMessage", "RESOURCE_EXHAUSTED", "token#me"),
+    ]
+    assert all(line["address"] for line in read(file))
+
+
+@pytest.mark.parametrize("path", ["/a2a", "/message:send"])
+async def test_a_body_that_does_not_arrive_is_written_down(path: str) -> None:
+    sink = Sink()
+    agent = Agent("Echo")
+    agent.handler(lambda ctx: "hi")
+    app = asgi(agent, security=security(audit=sink), http=HttpSettings(body_timeout=0.05))
+    headers = [*ME.items(), ("content-type", "application/json")]
+    async with app.lifespan():
+        pieces = [b"{", None]
+        answer = await request(app, "POST", path, headers=headers, pieces=pieces)
+    assert answer.status == 408
+    shown = [(one.action, one.outcome, one.owner) for one in sink.entries]
+    assert shown == [("Authenticate", "BODY_TIMEOUT", "token#me")]
 
 
 # --- the file -------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def security(**more: Any) -> Security:
 
 @pytest.mark.parametrize("binding", BINDINGS)
 async def test_messages_that_are_too_long(binding: str) -> None:
-    limits = Limits(parts=2, part_bytes=100, metadata_bytes=100, references=1)
+    limits = Limits(parts=2, part_bytes=100, metadata_bytes=100, references=1, extensions=1)
     async with serving(security(), limits=limits) as server:
 
         async def ask(**more: Any) -> str:
@@ -64,7 +64,17 @@ async def test_messages_that_are_too_long(binding: str) -> None:
         assert await ask(metadata={"a": "x" * 100}) == "PAYLOAD_TOO_LARGE"
         part = t.Part(text="x", metadata={"a": "x" * 100})
         assert await ask(parts=[part]) == "PAYLOAD_TOO_LARGE"
+        for part in (
+            t.Part(url=f"https://a.example/{'x' * 100}"),
+            t.Part(text="x", filename="x" * 100),
+            t.Part(text="x" * 50, media_type=f"text/{'x' * 50}"),
+        ):
+            assert await ask(parts=[part]) == "PAYLOAD_TOO_LARGE"
         assert await ask(reference_task_ids=["a", "b"]) == "INVALID_PARAMS"
+        assert await ask(reference_task_ids=["a" * 101]) == "PAYLOAD_TOO_LARGE"
+        assert await ask(extensions=["u:a", "u:b"]) == "INVALID_PARAMS"
+        assert await ask(extensions=["u:" + "a" * 100]) == "PAYLOAD_TOO_LARGE"
+        assert await ask(extensions=["u:a"], reference_task_ids=["a"]) == "ok"
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

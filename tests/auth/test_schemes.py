@@ -33,6 +33,7 @@ from greenroom.auth import (
     static_tokens,
 )
 from greenroom.protocol import operations as ops
+from greenroom.protocol import types as t
 from greenroom.runtime.auth.certificates import forwarded_names
 from greenroom.runtime.auth.keys import KeyFile
 from greenroom.transports.settings import HttpSettings
@@ -421,3 +422,18 @@ async def test_schemes_as_alternatives_and_together(issuer: Issuer) -> None:
         assert await ask(X_API_Key=text) == "UNAUTHENTICATED"
         unscoped = f"Bearer {issuer.token(scope='other')}"
         assert await ask(Authorization=unscoped) == "PERMISSION_DENIED"
+
+
+@pytest.mark.parametrize("binding", ["jsonrpc", "rest"])
+async def test_answers_to_a_caller_are_not_for_caches(binding: str) -> None:
+    token = "the-token-of-a-good-client"
+    async with serving(Security(static_tokens(token)), with_grpc=False) as server:
+        mine = {"Authorization": f"Bearer {token}"}
+        asked = [(ops.LIST_TASKS, t.ListTasksRequest()), (ops.GET_TASK, t.GetTaskRequest(id="x"))]
+        for headers in (mine, {}):
+            for operation, request in asked:
+                answer = await server.call(binding, operation, request, headers)
+                assert answer.headers["cache-control"] == "private, no-store", answer
+                assert answer.headers["vary"] == "Authorization"
+        answer = await server.call(binding, ops.STREAM, send("x"), mine)
+        assert answer.headers["cache-control"] == "no-store"

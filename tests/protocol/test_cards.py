@@ -169,6 +169,22 @@ def test_the_pure_card_of_0_2_has_nothing_younger() -> None:
     assert found["securitySchemes"] == {
         name: scheme for name, scheme in LEGACY_SCHEMES.items() if name != "mtls"
     }
+    assert found["security"] == [{"key": []}, {"code": ["read"]}]
+
+
+def test_the_card_of_0_2_names_no_scheme_that_is_not_on_it() -> None:
+    """And what it leaves out does not turn into "nothing is required"."""
+    alone = t.SecurityRequirement(schemes={"mtls": t.StringList()})
+    optional = t.SecurityRequirement(schemes={})
+    others = CARD.security_requirements or []
+    for required, expected in (
+        ([alone], None),
+        ([alone, *others], [{"key": []}, {"code": ["read"]}]),
+        ([alone, optional], [{}]),
+    ):
+        card = structs.replace(CARD, security_requirements=required)
+        assert shape("0.2", card).get("security") == expected
+        assert shape("0.3", card)["security"][0] == {"mtls": []}
 
 
 def test_one_card_for_clients_that_do_not_say_their_version() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from greenroom import Agent, asgi
+from greenroom.auth import ApiKeys, Security, new_key
 from greenroom.transports.asgi import Application
 from greenroom.transports.proxies import Proxies
 from greenroom.transports.settings import HttpSettings
@@ -31,6 +33,23 @@ async def test_without_configuration_there_is_no_cors(app: Application) -> None:
     )
     assert preflight["allow"] == "OPTIONS, POST"
     assert preflight.get("access-control-allow-methods") is None
+
+
+async def test_a_browser_may_send_what_the_schemes_ask_for() -> None:
+    agent = Agent("Desk")
+    agent.handler(lambda ctx: "hi")
+    keys = [new_key("ada", now=0.0)[0]]
+    schemes = [
+        ApiKeys(keys, field="X-Desk-Key"),
+        ApiKeys(keys, name="second", field="key", location="query"),
+    ]
+    app = asgi(agent, security=Security(*schemes), http=SOME)
+    headers = [("origin", "https://app.test"), ("access-control-request-method", "POST")]
+    preflight = await request(app, "OPTIONS", "/a2a", headers=headers)
+    allowed = preflight["access-control-allow-headers"].split(", ")
+    assert "x-desk-key" in allowed
+    assert "authorization" in allowed
+    assert not {"key", "x-api-key"} & {*allowed}
 
 
 @pytest.mark.parametrize("http", [SOME])

@@ -12,9 +12,12 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame, PingFrame
 
-from ...protocol.errors import A2AError
+from ...protocol.errors import A2AError, PayloadTooLargeError
+from ...protocol.version import V03, V10
+from ...runtime.call import Call
 from ...runtime.supervisor import Child
 from .framing import PREFIX
+from .metadata import Metadata
 from .rpc import Rpc
 from .settings import GrpcSettings
 from .status import RpcError, Status
@@ -69,6 +72,20 @@ class Link(Connection):
         self._uncredited = 0
         self._window = max(MIN_WINDOW, self.settings.max_buffered)
         self._flushing = False
+
+    def caller(self, metadata: Metadata, version: str) -> Call:
+        """Return what the runtime is told about who calls."""
+        call = metadata.call(version, self.agent, None)
+        proxies, fields = self.server.proxies, metadata.fields
+        call.peer = proxies.peer(self.peer, fields)
+        call.certificate = self.certificate
+        call.forwarded_certificate = proxies.certificate(self.peer, fields)
+        return call
+
+    def note(self, rpc: Rpc, error: RpcError) -> None:
+        """Audit what was too large to be looked at."""
+        call = self.caller(rpc.metadata, V03 if rpc.legacy else V10)
+        self.server.runtime.gate.note(call, PayloadTooLargeError(error.message))
 
     def start(self, body: Callable[[], Coroutine[Any, Any, None]]) -> Child:
         return self.server.children.start(body, "grpc call")

@@ -122,7 +122,14 @@ class Rpc(Stream):
                     self.message = message
                     self._received = True
         except RpcError as error:
+            if error.status is Status.RESOURCE_EXHAUSTED:
+                self.connection.note(self, error)
             self.fail(error)
+
+    @property
+    def legacy(self) -> bool:
+        """A method of 0.3 is called."""
+        return self.method is not None and self.method.legacy
 
     def _hold(self, size: int) -> None:
         self._held += size
@@ -266,8 +273,7 @@ class Rpc(Stream):
         """End the call with an error; what still runs for it is cancelled. Never waits."""
         if self.done:
             return
-        legacy = self.method is not None and self.method.legacy
-        fields = trailers(error, legacy=legacy)
+        fields = trailers(error, legacy=self.legacy)
         if self.closable:
             try:
                 headers = fields if self._answered else [*_HEADERS, *fields]

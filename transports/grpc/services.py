@@ -118,12 +118,7 @@ class A2AService:
 
     async def _admitted(self, rpc: Rpc, version: str) -> Call:
         """Return who calls, before the message is looked at: a large one takes long to decode."""
-        link = rpc.connection
-        call = rpc.metadata.call(version, link.agent, None)
-        proxies, fields = link.server.proxies, rpc.metadata.fields
-        call.peer = proxies.peer(link.peer, fields)
-        call.certificate = link.certificate
-        call.forwarded_certificate = proxies.certificate(link.peer, fields)
+        call = rpc.connection.caller(rpc.metadata, version)
         gate = self._runtime.gate
         if not gate.open:
             await gate.admit(call)
