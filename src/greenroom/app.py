@@ -117,6 +117,7 @@ async def run(
                 settings.grpc,
                 host=settings.host,
                 port=settings.grpc_port,
+                public_url=settings.public_url,
                 certfile=settings.certfile,
                 keyfile=settings.keyfile,
                 client_ca=settings.client_ca,

@@ -124,8 +124,9 @@ GROUPS: dict[str, type[Struct]] = {
 _DERIVED = frozenset(
     {
         "http.public_url", "http.drain_grace",
-        "grpc.host", "grpc.port", "grpc.certfile", "grpc.keyfile", "grpc.client_ca",
-        "grpc.client_certificate", "grpc.trusted_proxies", "grpc.forwarded_headers",
+        "grpc.host", "grpc.port", "grpc.public_url", "grpc.certfile", "grpc.keyfile",
+        "grpc.client_ca", "grpc.client_certificate", "grpc.trusted_proxies",
+        "grpc.forwarded_headers",
     }
 )  # fmt: skip
 

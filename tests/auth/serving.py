@@ -170,7 +170,8 @@ class Server(Struct):
                 named = [e.reason for e in ERRORS if e.reason and e.reason.encode() in details]
                 status = error.code().name
                 text = repr(error.details()) + repr(details)
-                return Answer(named[0] if named else status, status, None, text=text)
+                told = {name: str(value) for name, value in trailing.items()}
+                return Answer(named[0] if named else status, status, None, told, text)
         body = codec.read(v1.V1_0, operation.response, found) if operation.response else None
         return Answer("ok", "OK", body and msgspec.to_builtins(body), text=repr(found))
 
@@ -215,6 +216,7 @@ async def serving(
 
         shared = GrpcSettings(
             port=0,
+            public_url=(http or HttpSettings()).public_url,
             certfile=listen.certfile,
             keyfile=listen.keyfile,
             client_ca=listen.client_ca,

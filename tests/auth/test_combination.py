@@ -187,6 +187,7 @@ async def test_an_alternative_that_is_down_takes_no_other_with_it(binding: str) 
             assert said(found) == "|apiKey#machine"
         answer = await server.call(binding, ops.SEND, send("x"), bearer("of nobody we know"))
         assert answer.status == ("UNAVAILABLE" if binding == "grpc" else 503)
+        assert int(answer.headers["retry-after"]) > 0
 
 
 class Platform:

@@ -90,6 +90,22 @@ async def test_from_a_refusal_to_a_token(binding: str, path: str, issuer: Issuer
         assert 'scope="desk:use"' in answer.headers["www-authenticate"]
 
 
+async def test_refusals_over_grpc(issuer: Issuer) -> None:
+    http = HttpSettings(public_url="https://agents.example.com/here/")
+    policy = Policy(agents={"desk": ["desk:use"]})
+    security = Security(oauth(issuer), policy=policy)
+    async with serving(security, http=http) as server:
+        for token, status in (("x", "UNAUTHENTICATED"), (issuer.token(), "PERMISSION_DENIED")):
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = await server.call("grpc", ops.SEND, send("hi"), headers)
+            assert answer.status == status
+            challenges = answer.headers["www-authenticate"]
+            assert tell(challenges) == f"https://agents.example.com/here{WELL_KNOWN}"
+    async with serving(security) as server:  # nobody said where HTTP is
+        challenges = (await server.call("grpc", ops.SEND, send("hi"))).headers["www-authenticate"]
+        assert challenges.startswith("Bearer realm=")
+
+
 async def test_each_agent_is_a_resource(issuer: Issuer) -> None:
     security = Security(
         ApiKeys([]),

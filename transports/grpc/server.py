@@ -16,12 +16,13 @@ import sniffio
 from anyio.abc import TaskGroup
 from grpclib.protocol import AbstractHandler
 
-from ...protocol.errors import A2AError
+from ...protocol.errors import A2AError, RefusedError
 from ...protocol.types import AgentInterface
 from ...runtime.bounds import checked
 from ...runtime.runtime import Runtime
 from ...runtime.supervisor import Supervisor, supervisor
 from .. import faults
+from ..auth.resource import WELL_KNOWN, ProtectedResource, pointed
 from ..proxies import Proxies
 from ..server import ServerError
 from . import tls
@@ -77,6 +78,10 @@ class GrpcServer(AbstractHandler):
         self._sockets: list[tuple[socket.socket, str]] = []
         self._listeners: list[asyncio.Server] = []
         self._stamp: tuple[object, ...] = ()
+        self._metadata: str | None = None
+        """The address of what leads to a token, where there is such a thing."""
+        if self.settings.public_url is not None and ProtectedResource(runtime):
+            self._metadata = self.settings.public_url.rstrip("/") + WELL_KNOWN
         self._check_credentials()
 
     # --- lifetime -------------------------------------------------------------------------------
@@ -290,7 +295,16 @@ class GrpcServer(AbstractHandler):
 
     def told(self, error: Exception) -> RpcError | A2AError:
         """Return what the caller may know of an error."""
-        return error if isinstance(error, RpcError) else faults.told(error)
+        if isinstance(error, RpcError):
+            return error
+        found = faults.told(error)
+        if (
+            self._metadata is not None
+            and isinstance(found, RefusedError)
+            and (challenges := found.headers.get("WWW-Authenticate")) is not None
+        ):
+            found.headers["WWW-Authenticate"] = pointed(challenges, self._metadata)
+        return found
 
     async def _look(self) -> None:
         while True:

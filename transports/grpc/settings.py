@@ -23,6 +23,8 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
     """Port of all agents; 0 picks a free one. A request's ``tenant`` may name an agent."""
     address: str | None = None
     """``host:port`` where clients reach it, as written on cards. ``None``: where it listens."""
+    public_url: str | None = None
+    """Where HTTP is served: refusals name the metadata there that lead to a token (RFC 9728)."""
     agent_ports: tuple[str, ...] = ()
     """Further ports, each of one agent (``slug=50052``): clients of 0.3 know no tenant."""
     certfile: str | None = None
