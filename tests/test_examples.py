@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
+import sys
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from greenroom import Agent, Message, Part, Task, TaskState
+from greenroom.cli import main
 from greenroom.loading import load_agent
 from greenroom.testing import LocalClient, served, virtual_time
+
+from .e2e.process import environment
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -87,6 +95,47 @@ async def test_direct_reply_makes_no_task() -> None:
         assert isinstance(answer, Message)
         assert answer.text == "Good day, Ada."
         assert await client.list() == []
+
+
+def test_secured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def made(owner: str, *more: str) -> str:
+        assert main(["keys", "create", owner, "--file", str(tmp_path / "keys.json"), *more]) == 0
+        return f"X-API-Key: {capsys.readouterr().out.strip()}"
+
+    ada, bob = made("ada", "--tenant", "acme", "--scope", "desk:refund"), made("bob")
+    settings = {"PORT": "0", "LOG_FORMAT": "json", "STORE": "memory://"}
+    environ = environment() | {f"GREENROOM_{name}": value for name, value in settings.items()}
+    with subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "secured.py")],
+        cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        try:
+            assert server.stdout is not None
+            url = json.loads(server.stdout.readline())["url"]
+
+            def ask(*words: str) -> tuple[int, str]:
+                return main(["send", url, *words]), "".join(capsys.readouterr())
+
+            def refund(who: str) -> int:
+                message = {"messageId": who, "role": "ROLE_USER", "parts": [{"text": "12 EUR"}]}
+                body = json.dumps({"message": message | {"metadata": {"skill": "refund"}}})
+                headers = {"Content-Type": "application/json", "A2A-Version": "1.0"}
+                name, _, key = who.partition(": ")
+                headers[name] = key
+                connection = HTTPConnection(urlsplit(url).netloc)
+                with closing(connection):
+                    connection.request("POST", "/message:send", body, headers)
+                    answer = connection.getresponse()
+                    assert (b"Refunded: 12 EUR" in answer.read()) == (answer.status == 200)
+                    return answer.status
+
+            code, told = ask("hello")
+            assert (code, "Unauthenticated" in told) == (3, True)
+            assert "Good day, ada of acme." in ask("hello", "--header", ada)[1]
+            assert "Good day, bob of no tenant." in ask("hello", "--header", bob)[1]
+            assert (refund(ada), refund(bob)) == (200, 403)
+        finally:
+            server.terminate()
 
 
 async def test_fastapi_mount() -> None:
