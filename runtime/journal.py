@@ -41,8 +41,8 @@ class Journal:
         self.commits = 0
         self.appends = 0
         self.failures = 0
-        self.refused = False
-        """The store failed at the last attempt to write to it: by a commit, or by the heartbeat."""
+        self.wrote: Callable[[bool], object] = bool
+        """Called with whether the store took a batch, or failed."""
         self.observer: Callable[[Sequence[Append], Sequence[Outcome]], None] | None = None
         """Called with each batch that was committed and its outcomes; it must be quick."""
 
@@ -84,8 +84,9 @@ class Journal:
         try:
             outcomes = await self._store.append(batch, now=self._now())
         except Exception as error:
-            self.refused = isinstance(error, StoreError)
-            if not self.refused and len(taken) > 1:
+            if isinstance(error, StoreError):
+                self.wrote(False)
+            elif len(taken) > 1:
                 # One of them cannot be written, and nothing was: the others shall not pay for it.
                 for one in taken:
                     await self._commit([one])
@@ -96,7 +97,7 @@ class Journal:
             for writer, _ in taken:
                 writer.unknown(error)
         else:
-            self.refused = False
+            self.wrote(True)
             for (writer, _), outcome in zip(taken, outcomes, strict=True):
                 writer.done(outcome)
             if self.observer is not None:

@@ -36,6 +36,7 @@ from .housekeeping import Housekeeping
 from .limits import Limits
 from .messaging import Messaging
 from .ports import Clock, Store
+from .readiness import Readiness
 from .reading import Reading
 from .results import Results
 from .security import Security
@@ -89,8 +90,7 @@ class Runtime:
             agent.check()
         self.default = listed[0]
         self.settings = (settings or RuntimeSettings()).checked()
-        self.running = False
-        """It was started, and was not told to stop."""
+        self.readiness = Readiness()
         self._clock = clock or SystemClock()
         self.gate = Gate(security or Security(), limits or Limits(), self._clock, self.agents)
         self._store = store
@@ -104,6 +104,7 @@ class Runtime:
         self.system = System(self._store, self.settings, self._clock)
         self.directory = Directory(self.system, self.agents)
         self.system.journal.observer = self.contexts.committed
+        self.system.journal.wrote = self.readiness.wrote
         self.housekeeping = Housekeeping(self.system, self.directory, self.contexts)
         self.results = Results(self._store, self.directory, self.contexts)
         settings = self.settings
@@ -154,7 +155,7 @@ class Runtime:
                 root.start_soon(background, name="security")
             self.system.tracing = tracing()
             await self.housekeeping.end(CANCEL)  # before a caller can wake what is to end
-            self.running = True
+            self.readiness.run(True)
             self._exit = stack.pop_all()
         return self
 
@@ -178,13 +179,13 @@ class Runtime:
     async def drain(self, grace: float = 5.0) -> None:
         """Accept no more and end in order (``draining``); harmless when done twice."""
         self.system.draining = True
-        self.running = False
+        self.readiness.run(False)
         await drain(self.system, self._streams, grace)
 
     @property
     def ready(self) -> bool:
-        """Whether it is worth sending it something: it runs, and its store takes what it writes."""
-        return self.running and not self.system.journal.refused
+        """Whether it is worth sending it something (``Readiness``)."""
+        return bool(self.readiness)
 
     async def _heartbeats(self) -> None:
         """Say that this node lives; let idle streams send a sign of life."""
@@ -197,9 +198,9 @@ class Runtime:
                 if not await self._beat():
                     self._node_died()
                     await self._beat()
-                self.system.journal.refused = False
+                self.readiness.wrote(True)
             except Exception:
-                self.system.journal.refused = True
+                self.readiness.wrote(False)
                 log.exception("the heartbeat of this node failed; it is tried again")
             if anyio.current_time() >= next_stream:
                 next_stream += settings.heartbeat / 2

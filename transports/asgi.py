@@ -98,7 +98,7 @@ class Application:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Run the runtime for as long as the block lasts, unless it runs already."""
-        if self.runtime.running:
+        if self.runtime.readiness.running:
             yield
             return
         failure: Exception | None = None

@@ -178,9 +178,9 @@ class SQLiteStore:
         """How to open the file so that it can be read, and that nothing is left behind."""
         if not self._read_only or Path(f"{self.path}-wal").exists():
             return "ro"
-        if os.access(Path(self.path).parent, os.W_OK):
+        if os.access(self.path, os.W_OK) and os.access(Path(self.path).parent, os.W_OK):
             return "rw"  # "ro" would make the files that a log needs, and not remove them
-        # Nobody has a log here, and SQLite cannot make one: the file is all there is.
+        # Nobody has a log here, and we cannot make one and remove it: the file is all there is.
         return "ro&immutable=1"
 
     def _connect(self, mode: str) -> sqlite3.Connection:

@@ -16,6 +16,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from greenroom import Agent, MemoryStore, Message, Part, Role, Runtime, Skill, TaskContext
 from greenroom.auth import Limits, Security
 from greenroom.protocol.types import AgentExtension
+from greenroom.runtime.ports import Store
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
 
@@ -117,8 +118,9 @@ async def _running(
     settings: GrpcSettings,
     security: Security | None,
     limits: Limits | None,
+    store: Store | None,
 ) -> AsyncIterator[GrpcServer]:
-    runtime = Runtime(agents, store=MemoryStore(), security=security, limits=limits)
+    runtime = Runtime(agents, store=store or MemoryStore(), security=security, limits=limits)
     async with runtime, GrpcServer(runtime, settings) as server:
         yield server
 
@@ -129,12 +131,13 @@ def serving(
     *,
     security: Security | None = None,
     limits: Limits | None = None,
+    store: Store | None = None,
     **settings: Any,
 ) -> Iterator[Serving]:
     """Serve on a free port with these settings."""
     made = GrpcSettings(port=0, **settings)
     with start_blocking_portal() as portal:
-        running = _running(agents or make_agents(), made, security, limits)
+        running = _running(agents or make_agents(), made, security, limits, store)
         with portal.wrap_async_context_manager(running) as server:
             yield Serving(portal, server)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from greenroom import MemoryStore, Runtime
 from greenroom.auth import ApiKeys, Security, new_key
+from greenroom.runtime.ports import Append, Outcome, StoreError
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.server import ServerError
 
@@ -130,6 +132,33 @@ def test_health_knows_each_service(channel: grpc.Channel) -> None:
 def test_who_watches_the_health_hears_of_the_end() -> None:
     with serving() as running, running.channel() as channel:
         watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=10)
+        assert next(watch) == b"\x08\x01"
+        running.portal.call(running.server.drain, 1.0)
+        assert list(watch) == [b"\x08\x02"]
+
+
+class Full(MemoryStore):
+    """Its disk may be full."""
+
+    full = False
+
+    async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        if self.full:
+            raise StoreError("the disk is full")
+        return await super().append(batch, now=now)
+
+
+def test_who_watches_the_health_hears_that_the_store_refuses_and_that_it_does_no_more() -> None:
+    store = Full()
+    with serving(store=store) as running, running.channel() as channel:
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=30)
+        assert next(watch) == b"\x08\x01"
+        store.full = True
+        with pytest.raises(grpc.RpcError):
+            stub(channel).SendMessage(said("hello"), timeout=10)
+        assert next(watch) == b"\x08\x02"
+        store.full = False
+        stub(channel).SendMessage(said("hello"), timeout=10)
         assert next(watch) == b"\x08\x01"
         running.portal.call(running.server.drain, 1.0)
         assert list(watch) == [b"\x08\x02"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 
+import anyio
+
 from ._pb.grpc.health.v1 import (
     HealthCheckRequest,
     HealthCheckResponse,
@@ -19,16 +21,19 @@ _Serving = HealthCheckResponseServingStatus
 
 
 class Health:
-    """``ready`` tells the state now; ``stopping`` returns when the server begins to stop."""
+    """``ready`` tells the state now, ``changed`` returns when it may be another, and ``stopping``
+    is set when the server begins to stop, after which ``changed`` returns once more."""
 
     def __init__(
         self,
         services: Collection[str],
         ready: Callable[[], bool],
-        stopping: Callable[[], Awaitable[object]],
+        changed: Callable[[], Awaitable[object]],
+        stopping: anyio.Event,
     ) -> None:
         self._services = frozenset(services) | {""}
         self._ready = ready
+        self._changed = changed
         self._stopping = stopping
 
     def methods(self) -> dict[bytes, Method]:
@@ -60,8 +65,15 @@ class Health:
         rpc.send_header([])
         if service not in self._services:
             await rpc.send([bytes(HealthCheckResponse(status=_Serving.SERVICE_UNKNOWN))])
-            await self._stopping()
+            await self._stopping.wait()
             return
-        await rpc.send([bytes(self._state())])
-        await self._stopping()
-        await rpc.send([bytes(HealthCheckResponse(status=_Serving.NOT_SERVING))])
+        told: HealthCheckResponse | None = None
+        while True:
+            state = self._state()
+            if state != told:
+                told = state
+                await rpc.send([bytes(state)])  # and meanwhile it may have changed again
+            elif self._stopping.is_set():
+                return
+            else:
+                await self._changed()

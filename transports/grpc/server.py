@@ -133,6 +133,7 @@ class GrpcServer(AbstractHandler):
         """
         self.draining = True
         self._stopping.set()
+        self.runtime.readiness.notify()  # those who watch the health
         self._stop_listening()
         for link in list(self.links):
             link.connection.go_away(why=b"stopping")
@@ -283,7 +284,7 @@ class GrpcServer(AbstractHandler):
         self.cards = Cards(runtime, self.settings.address, self.port, self.ports)
         services = [V1, LEGACY, HEALTH, "grpc.reflection.v1.ServerReflection"]
         services.append("grpc.reflection.v1alpha.ServerReflection")
-        health = Health(services, self._ready, self._stopping.wait)
+        health = Health(services, self._ready, runtime.readiness.changed, self._stopping)
         self.methods = {
             **a2a_methods(runtime, self.cards),
             **health.methods(),
