@@ -13,6 +13,7 @@ from binascii import a2b_base64
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache, lru_cache
 from hashlib import sha256
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -66,6 +67,18 @@ class Token(Struct, frozen=True):
     def kid(self) -> str | None:
         found = self.header.get("kid")
         return found if isinstance(found, str) else None
+
+
+def required() -> None:
+    """Import what is imported when first needed: at start, so that no caller finds out that it is
+    not there. Raises JoseError, which says what to install."""
+    try:
+        import_module("jwt")
+        import_module("cryptography")
+    except ImportError:
+        raise JoseError(
+            "PyJWT and cryptography are not installed: pip install 'greenroom[auth]'"
+        ) from None
 
 
 def b64(data: bytes) -> str:
@@ -130,6 +143,7 @@ def _checker(algorithm: str) -> Callable[[bytes, Any, bytes], bool]:
 
 def keys_of(jwks: Any) -> list[Key]:
     """Return the usable signature keys of a JWK Set; others are passed over."""
+    required()
     listed = jwks.get("keys") if isinstance(jwks, Mapping) else None
     if not isinstance(listed, list):
         raise JoseError("not a JWK Set: it has no list of keys")
@@ -234,6 +248,7 @@ class SigningKey:
 
 
 def _load(pem: bytes) -> Any:
+    required()
     from cryptography import x509
     from cryptography.hazmat.primitives import serialization as s
 

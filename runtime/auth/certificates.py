@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
+from ...protocol import jose
 from ...protocol.types import MutualTlsSecurityScheme, SecurityScheme
 from ..call import Call, Principal
 from .bearer import REALM
@@ -153,6 +154,7 @@ class MutualTls:
     ) -> None:
         """``forwarded`` also believes what trusted proxies say of the client's certificate, and of
         what comes through them only that: the proxy's own certificate is nobody's."""
+        jose.required()
         self.name = name
         self.card = SecurityScheme(mtls_security_scheme=MutualTlsSecurityScheme())
         self.forwarded = forwarded

@@ -38,6 +38,7 @@ class JwtVerifier:
         required: Sequence[str] = REQUIRED,
         types: Collection[str] = DEFAULT_TYPES,
     ) -> None:
+        jose.required()
         unknown = set(algorithms) - jose.ALGORITHMS
         if unknown or not algorithms:
             raise ValueError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,14 @@ import pytest
 from greenroom import Agent, Settings
 from greenroom.auth import Call, Security
 from greenroom.cli import main
+from greenroom.protocol.cards import card_json
 from greenroom.runtime.auth.combination import Combination
 from greenroom.runtime.auth.keys import KeyFile
 from greenroom.securing import check_transport, secure
 from greenroom.settings import load
-from tests.e2e.process import Server
+from tests.e2e.process import ROOT, Server, environment
+
+from .test_signing import card
 
 TOML = """
 [greenroom.auth]
@@ -205,3 +210,51 @@ def test_anonymous_mode_says_so_in_the_log(arguments: list[str], level: str) -> 
     assert [line["level"] for line in told] == [level]
     assert "anonymous mode" in told[0]["message"]
     assert "auth.anonymous = false" in told[0]["message"]
+
+
+# --- what is not installed ----------------------------------------------------------------------
+
+UNINSTALLED = """
+import sys
+for name in ("jwt", "cryptography"):
+    sys.modules[name] = None  # as if it were not there
+from greenroom.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+NEEDS_MORE: dict[str, list[str]] = {
+    "oidc": ["auth.oidc_issuer=https://login.example", "auth.oidc_audience=agents"],
+    "oauth2": [
+        "auth.oauth_token_url=https://login.example/token",
+        "auth.oauth_issuer=https://login.example",
+        "auth.oauth_audience=agents",
+    ],
+    "mtls": ["auth.mtls=forwarded", "http.trusted_proxies=10.0.0.7"],
+    "signed cards": [f"auth.signing_keys={__file__}"],
+}
+
+
+def without_extras(*words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", UNINSTALLED, *words],
+        capture_output=True, text=True, check=False, env=environment(), timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("name", NEEDS_MORE)
+def test_the_extra_is_asked_for_at_the_start(name: str) -> None:
+    given = [word for setting in NEEDS_MORE[name] for word in ("--set", setting)]
+    agent = str(ROOT / "examples" / "echo.py:agent")
+    code, told = without_extras("serve", agent, "--store", "memory://", "--port", "0", *given)
+    assert (code, told.count("\n")) == (2, 1), told
+    assert "pip install 'greenroom[auth]'" in told
+
+
+def test_the_extra_is_asked_for_by_commands(tmp_path: Path) -> None:
+    file, key = tmp_path / "card.json", tmp_path / "key.pem"
+    file.write_bytes(card_json(card(), "1.0"))
+    key.write_bytes(b"")
+    for action in ("sign", "verify"):
+        code, told = without_extras("card", action, str(file), "--key", str(key))
+        assert code == 2
+        assert "pip install 'greenroom[auth]'" in told

@@ -131,7 +131,9 @@ SAID = {
     "another issuer": {"issuer": "https://evil.example"},
     "an issuer with two slashes": {"issuer": "{url}//"},
     "no issuer": {"issuer": ""},
-    "keys over plain http": {"jwks_uri": "http://keys.example/jwks"},
+    # By other names the very server that has them, so that only the address speaks against it.
+    "keys over plain http": {"jwks_uri": "http://127.1:{port}/jwks"},
+    "keys from a host of its user": {"jwks_uri": "http://127.0.0.1@127.1:{port}/jwks"},
     "keys in a file": {"jwks_uri": "file:///etc/passwd"},
     "no keys": {"jwks_uri": ""},
 }
@@ -140,7 +142,8 @@ SAID = {
 @pytest.mark.parametrize("name", SAID)
 async def test_a_discovery_document_that_is_not_believed(name: str, issuer: Issuer) -> None:
     scheme = open_id_connect(issuer.url, audience="agents")
-    issuer.set(said={key: value.format(url=issuer.url) for key, value in SAID[name].items()})
+    named = {"url": issuer.url, "port": issuer.url.rpartition(":")[2]}
+    issuer.set(said={key: value.format(**named) for key, value in SAID[name].items()})
     try:
         with pytest.raises(UnavailableError):
             await scheme.verify(call(issuer.token()), time.time())
