@@ -1,8 +1,9 @@
-"""What a number in the settings may be, checked wherever the settings were made."""
+"""What a value in the settings may be, checked wherever the settings were made."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from math import isfinite
 from typing import Annotated, TypeVar
 
@@ -16,6 +17,7 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 S = TypeVar("S", bound=Struct)
+_SCOPE = re.compile(r"[!#-\[\]-~]+")
 
 
 def checked(settings: S) -> S:
@@ -47,3 +49,15 @@ def seconds(value: float, what: str, instead: str = "") -> float:
         f"{what} takes a finite number of seconds, not {value!r}"[:200]
         + (f": {instead}" if instead else "")
     )
+
+
+def check_scopes(scopes: Iterable[str], where: str) -> None:
+    """Raise ValueError for scopes that no token could name (RFC 6749 section 3.3)."""
+    if isinstance(scopes, str):
+        raise ValueError(f"{where}: give a list of scopes, not the text {scopes!r}")
+    for scope in scopes:
+        if not _SCOPE.fullmatch(scope):
+            raise ValueError(
+                f"{where}: {scope!r} is no scope; one is of visible ASCII characters, without "
+                "spaces, quotes and backslashes (RFC 6749 section 3.3)"
+            )

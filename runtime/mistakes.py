@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 from ..protocol.operations import OPERATIONS
 from ..protocol.types import SecurityRequirement
 from .agent import Agent
 from .auth.ports import Authenticator
+from .bounds import check_scopes
 from .limits import Limits
 from .promises import differences
 from .security import Security
-
-_SCOPE = re.compile(r"[!#-\[\]-~]+")
 
 
 def check(security: Security, limits: Limits, agents: Mapping[str, Agent]) -> None:
@@ -33,18 +31,6 @@ def check(security: Security, limits: Limits, agents: Mapping[str, Agent]) -> No
         _check_schemes(authenticator)
     for agent in agents.values():
         _check_agent(agent, authenticator)
-
-
-def check_scopes(scopes: Iterable[str], where: str) -> None:
-    """Raise ValueError for scopes that no token could name (RFC 6749 section 3.3)."""
-    if isinstance(scopes, str):
-        raise ValueError(f"{where}: give a list of scopes, not the text {scopes!r}")
-    for scope in scopes:
-        if not _SCOPE.fullmatch(scope):
-            raise ValueError(
-                f"{where}: {scope!r} is no scope; one is of visible ASCII characters, without "
-                "spaces, quotes and backslashes (RFC 6749 section 3.3)"
-            )
 
 
 def _check_limits(limits: Limits) -> None:

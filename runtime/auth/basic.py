@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import scrypt
 
 import anyio
@@ -33,16 +33,25 @@ def _scrypt(password: str, salt: bytes) -> bytes:
 
 
 class Basic:
-    """``users`` maps a name to its password, or better to what ``hash_password`` returned.
+    """``users`` maps a name to its password, or better to what ``hash_password`` returned, and
+    ``tenants`` and ``scopes`` map names to theirs.
 
     A right password is remembered (as a digest) for five minutes: scrypt is slow on purpose.
     """
 
-    def __init__(self, users: Mapping[str, str], *, name: str = "basic") -> None:
+    def __init__(
+        self,
+        users: Mapping[str, str],
+        *,
+        tenants: Mapping[str, str] | None = None,
+        scopes: Mapping[str, Sequence[str]] | None = None,
+        name: str = "basic",
+    ) -> None:
         self.name = name
         self.card = SecurityScheme(http_auth_security_scheme=HTTPAuthSecurityScheme(scheme="basic"))
         if not users:
             raise ValueError("name at least one user")
+        self._tenants, self._scopes = dict(tenants or {}), dict(scopes or {})
         self._users: dict[str, tuple[bytes, bytes]] = {}
         for user, secret in users.items():
             text = secret if secret.startswith(PREFIX) else hash_password(secret)
@@ -82,7 +91,13 @@ class Basic:
         hashed = await anyio.to_thread.run_sync(_scrypt, password, salt, limiter=self._limiter)
         if not hmac.compare_digest(hashed, expected) or not colon:
             raise Unknown("user and password do not match")
-        found = identify(scheme=self.name, issuer=self.name, subject=user)
+        found = identify(
+            scheme=self.name,
+            issuer=self.name,
+            subject=user,
+            tenant=self._tenants.get(user, ""),
+            scopes=self._scopes.get(user, ()),
+        )
         self._seen.put(digest(header), found, now + _KEEP)
         return found
 

@@ -30,7 +30,10 @@ class StaticToken(Struct, frozen=True, kw_only=True):
     ) -> StaticToken:
         """``token`` is the token itself or ``sha256:<hex>``."""
         if token.startswith(PREFIX):
-            hashed = bytes.fromhex(token.removeprefix(PREFIX))
+            try:
+                hashed = bytes.fromhex(token.removeprefix(PREFIX))
+            except ValueError:
+                hashed = b""
             if len(hashed) != 32:
                 raise ValueError(f"token {name!r}: sha256: is followed by 64 hexadecimal digits")
         else:

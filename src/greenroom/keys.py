@@ -10,9 +10,12 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from .auth_checks import check_name
 from .runtime.auth.basic import hash_password
 from .runtime.auth.keys import ApiKey, KeyFile, new_key
+from .runtime.bounds import check_scopes
 
+_LONGEST = 100 * 365 * 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -40,6 +43,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Carry the command out; return the exit code."""
     if parsed.action == "hash":
         text = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+        if not text:
+            return _complain("no password was given: an empty one is known to everybody")
         return _say(hash_password(text))
     file = KeyFile(parsed.file)
     try:
@@ -56,6 +61,10 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _create(file: KeyFile, parsed: argparse.Namespace) -> int:
+    check_name(parsed.owner, "the owner")
+    if parsed.tenant:
+        check_name(parsed.tenant, "the tenant")
+    check_scopes(parsed.scope, "--scope")
     key, text = new_key(
         parsed.owner,
         now=time.time(),
@@ -69,10 +78,14 @@ def _create(file: KeyFile, parsed: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+)([smhd])", text)
-    if match is None:
-        raise ValueError(f"--expires {text}: write a number and s, m, h or d, such as 90d")
-    return int(match[1]) * _UNITS[match[2]]
+    match = re.fullmatch(r"([0-9]{1,10})([smhd])", text)
+    seconds = int(match[1]) * _UNITS[match[2]] if match is not None else 0
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(
+            f"--expires {text}: write a number and s, m, h or d, such as 90d; without it a key "
+            "does not expire"
+        )
+    return seconds
 
 
 def _line(key: ApiKey) -> str:

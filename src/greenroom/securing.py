@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct, field
 
+from .auth_checks import check, named, static_tokens_of
 from .runtime.bounds import NotNegative
 from .runtime.described import described
 
 if TYPE_CHECKING:
     from .runtime.auth.combination import Requirement
     from .runtime.auth.ports import Claims, Scheme
+    from .runtime.auth.tokens import StaticToken
     from .runtime.security import Security
     from .settings import Settings
 
@@ -37,6 +39,10 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A static bearer token (also ``AUTH_TOKEN``), or ``sha256:<hex>`` of it."""
     tokens: Mapping[str, str] = field(default_factory=dict)
     """Several, by the name of their holder."""
+    token_tenants: Mapping[str, str] = field(default_factory=dict)
+    """The tenants of their holders; that of ``auth.token`` is called ``token``."""
+    token_scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The scopes of their holders."""
     keys_file: str | None = None
     """API keys, made by ``greenroom keys create OWNER``."""
     key_name: str = "X-API-Key"
@@ -44,7 +50,11 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     key_in: Literal["header", "query", "cookie"] = "header"
     """``header``, ``query`` or ``cookie``: where the key is."""
     users: Mapping[str, str] = field(default_factory=dict)
-    """HTTP Basic: passwords, or better what ``greenroom keys hash`` prints, by user name."""
+    """HTTP Basic: what ``greenroom keys hash`` prints for a password, by user name."""
+    user_tenants: Mapping[str, str] = field(default_factory=dict)
+    """Their tenants."""
+    user_scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Their scopes."""
     oidc_issuer: str | None = None
     """OpenID Connect: the issuer's address, as its tokens have it in ``iss``."""
     oidc_audience: tuple[str, ...] = ()
@@ -69,12 +79,16 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Who this server is to that endpoint."""
     oauth_client_secret: str = ""
     """Its password there."""
+    oauth_client_auth: Literal["basic", "post"] = "basic"
+    """How it shows them: ``basic``, in a header, or ``post``, in the form."""
     introspection_url: str | None = None
     """Enterprise tokens: the endpoint that knows them (RFC 7662)."""
     introspection_client_id: str = ""
     """Who this server is to that endpoint."""
     introspection_client_secret: str = ""
     """Its password there."""
+    introspection_client_auth: Literal["basic", "post"] = "basic"
+    """How it shows them: ``basic``, in a header, or ``post``, in the form."""
     introspection_audience: tuple[str, ...] = ()
     """What the platform calls this server: one of them must be in the answer's ``aud``."""
     introspection_issuer: str | None = None
@@ -90,6 +104,10 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Which name in the certificate says who calls."""
     mtls_allow: tuple[str, ...] = ()
     """Patterns of names that may call (``spiffe://example.org/agents/*``); none: all."""
+    mtls_tenants: Mapping[str, str] = field(default_factory=dict)
+    """Tenants by such patterns; the first that fits counts."""
+    mtls_scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Scopes by such patterns, of all that fit."""
     algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
     """Signatures of tokens that are taken; asymmetric ones only."""
     token_types: tuple[str, ...] = ("none", "JWT", "at+jwt", "JOSE")
@@ -137,6 +155,7 @@ def secure(settings: AuthSettings, public_url: str | None = None) -> Security:
     from .runtime.audit_file import FileAudit
     from .runtime.security import Policy, Security
 
+    check(settings)
     schemes = _schemes(settings)
     if settings.anonymous is False and not schemes:
         raise ValueError("auth.anonymous is false, but no security scheme is set up")
@@ -185,37 +204,57 @@ def _schemes(settings: AuthSettings) -> list[Scheme]:
 
     s, found = settings, list[auth.Scheme]()
     claims = auth.Claims(subject=s.subject_claim, tenant=s.tenant_claim, scopes=s.scopes_claim)
-    tokens = dict(s.tokens)
-    if s.token:
-        tokens.setdefault("token", s.token)
-    if tokens:
+    if tokens := list(_tokens(s)):
         found.append(auth.static_tokens(tokens))
     if s.keys_file:
         found.append(auth.ApiKeys(Path(s.keys_file), field=s.key_name, location=s.key_in))
     if s.users:
-        found.append(auth.Basic(s.users))
+        with named("auth.users"):
+            found.append(auth.Basic(s.users, tenants=s.user_tenants, scopes=s.user_scopes))
     if s.oidc_issuer:
         if not s.oidc_audience:
             raise ValueError("auth.oidc_audience: say what the issuer calls this server")
-        found.append(
-            auth.open_id_connect(
-                s.oidc_issuer, audience=s.oidc_audience, algorithms=s.algorithms, leeway=s.leeway,
-                types=_types(s), claims=claims, jwks_url=s.oidc_jwks_url,
-            )
-        )  # fmt: skip
+        with named("auth.oidc_issuer"):
+            found.append(
+                auth.open_id_connect(
+                    s.oidc_issuer, audience=s.oidc_audience, algorithms=s.algorithms,
+                    leeway=s.leeway, types=_types(s), claims=claims, jwks_url=s.oidc_jwks_url,
+                )
+            )  # fmt: skip
     if s.oauth_token_url:
-        found.append(_oauth2(s, claims))
+        if not (s.oauth_introspection_url or (s.oauth_issuer and s.oauth_audience)):
+            raise ValueError(
+                "auth.oauth_token_url: say with auth.oauth_issuer and auth.oauth_audience whose "
+                "tokens are taken, or with auth.oauth_introspection_url who knows them"
+            )
+        with named("auth.oauth_token_url"):
+            found.append(_oauth2(s, claims))
     if s.introspection_url or s.verifier:
-        found.append(_enterprise(s, claims))
+        with named("auth.introspection_url" if s.introspection_url else "auth.verifier"):
+            found.append(_enterprise(s, claims))
     if s.mtls != "off":
         found.append(
             auth.MutualTls(
                 identity=s.mtls_identity,
                 allow=s.mtls_allow or None,
+                tenants=s.mtls_tenants,
+                scopes=s.mtls_scopes,
                 forwarded=s.mtls == "forwarded",
             )
         )
     return found
+
+
+def _tokens(s: AuthSettings) -> Iterator[StaticToken]:
+    from .auth import StaticToken
+
+    known: dict[bytes, str] = {}
+    for holder, text, tenant, scopes in static_tokens_of(s):
+        with named(f"auth.token{'s' if holder in s.tokens else ''}"):
+            token = StaticToken.of(holder, text, tenant=tenant, scopes=scopes)
+        if (other := known.setdefault(token.digest, holder)) != holder:
+            raise ValueError(f"auth.tokens: {other!r} and {holder!r} hold the same token")
+        yield token
 
 
 def _types(s: AuthSettings) -> list[str]:
@@ -230,8 +269,8 @@ def _oauth2(s: AuthSettings, claims: Claims) -> Scheme:
     if s.oauth_introspection_url:
         introspection = auth.Introspection(
             s.oauth_introspection_url, client_id=s.oauth_client_id,
-            client_secret=s.oauth_client_secret, audience=s.oauth_audience or None,
-            issuer=s.oauth_issuer,
+            client_secret=s.oauth_client_secret, method=s.oauth_client_auth,
+            audience=s.oauth_audience or None, issuer=s.oauth_issuer,
         )  # fmt: skip
     return auth.oauth2(
         token_url=s.oauth_token_url, authorization_url=s.oauth_authorization_url,
@@ -252,7 +291,8 @@ def _enterprise(s: AuthSettings, claims: Claims) -> Scheme:
     assert s.introspection_url is not None
     verifier = auth.Introspection(
         s.introspection_url, client_id=s.introspection_client_id,
-        client_secret=s.introspection_client_secret, audience=s.introspection_audience or None,
+        client_secret=s.introspection_client_secret, method=s.introspection_client_auth,
+        audience=s.introspection_audience or None,
         issuer=s.introspection_issuer,
     )  # fmt: skip
     issuer = s.introspection_issuer or s.introspection_url

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, field
 
+from .auth_checks import refuse_empty
 from .runtime.bounds import Port
 from .runtime.limits import Limits
 from .runtime.settings import RuntimeSettings
@@ -190,13 +191,23 @@ def load(
     values: dict[str, Any] = {}
     if config := config or environ.get("GREENROOM_CONFIG"):
         _merge(values, _flatten(_read(Path(config))), f"{config}")
-    if environ.get(AUTH_TOKEN):
-        values["auth.token"] = environ[AUTH_TOKEN]
+    if (token := environ.get(AUTH_TOKEN)) is not None:
+        if not token.strip():
+            raise SettingsError(
+                f"environment variable {AUTH_TOKEN} is empty, and a server without a token is open "
+                "to everybody: give it a value, or unset it"
+            )
+        values["auth.token"] = token
     _merge(values, _from_environment(environ), "the environment")
     _merge(values, overrides or {}, "the command line or call")
     nested: dict[str, Any] = {}
     for name, value in values.items():
         group, _, leaf = name.rpartition(".")
+        if group == "auth":
+            try:
+                refuse_empty(leaf, value)
+            except ValueError as error:
+                raise SettingsError(f"setting {error}") from None
         (nested.setdefault(group, {}) if group else nested)[leaf] = value
     try:
         settings = msgspec.convert(nested, Settings, strict=False)

@@ -120,11 +120,14 @@ class Provider:
         return None
 
     def post(self, path: str, body: bytes, authorization: str) -> tuple[int, dict[str, Any]]:
-        if path == "/introspect":
+        if path in ("/introspect", "/introspect/form"):  # RFC 6749 section 2.3.1 knows two ways
             self.introspections += 1
-            if authorization != basic(*CLIENT):
+            asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+            in_form = (asked.get("client_id"), asked.get("client_secret")) == CLIENT
+            by_basic = authorization == basic(*CLIENT)
+            if (in_form, by_basic) != (path == "/introspect/form", path == "/introspect"):
                 return 401, {"error": "invalid_client"}
-            token = parse_qs(body.decode()).get("token", [""])[0]
+            token = asked.get("token", "")
             return 200, self.opaque.get(token, {"active": False})
         if path in ("/token", "/token/opaque"):
             if authorization != basic(*CALLER):
