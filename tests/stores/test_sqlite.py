@@ -252,6 +252,22 @@ async def test_a_file_with_two_names_is_refused(path: Path, exclusive: bool) -> 
     assert await _count(path) == 1
 
 
+async def test_a_symbolic_link_leads_to_the_lock_of_the_file(path: Path) -> None:
+    first, other = SQLiteStore(path), path.with_name("other.db")
+    await first.open(now=0.0)
+    other.symlink_to(path)
+    with pytest.raises(StoreInUseError):
+        await SQLiteStore(other).open(now=0.0)
+    tool = SQLiteStore(other, read_only=True)
+    await first.append([append("a")], now=0.0)
+    await tool.open(now=0.0)
+    assert await tool.header(SCOPE, "a") == append("a").header
+    with pytest.raises(StoreError, match="opened to be read"):
+        await tool.append([append("b")], now=0.0)
+    await tool.close()
+    await first.close()
+
+
 async def test_a_refused_store_can_be_opened_when_the_reason_is_gone(path: Path) -> None:
     path.write_bytes(b"Dear diary, " * 1000)
     store = SQLiteStore(path)
