@@ -75,17 +75,27 @@ def _beyond(
             yield from _beyond(one, other, (*path, number))
     if not isinstance(raw, dict) or not isinstance(covered, dict):
         return
+    likes: dict[str, list[str]] = {}
+    for name in (*raw, *covered.keys() - raw.keys()):
+        likes.setdefault(_alike(name), []).append(name)
     for name, value in raw.items():
         usual = _SNAKE.sub(lambda match: match[1].upper(), name)
+        others = [one for one in likes[_alike(name)] if one != name]
         if name in covered:
             yield from _beyond(value, covered[name], (*path, name))
-        elif usual != name and usual in raw:
-            where = ".".join(map(str, (*path, name)))
-            raise SignatureError(f"The card has {where} beside {usual}: readers take either")
-        elif usual in covered:
+        elif others == [usual] and usual not in raw:
             yield from _beyond(value, covered[usual], (*path, name))
+        elif others:
+            where = ".".join(map(str, (*path, name)))
+            raise SignatureError(f"The card has {where} beside {others[0]}: readers take either")
         else:
             yield (*path, name), value
+
+
+def _alike(name: str) -> str:
+    """What names have in common that some readers take for one: ``encoding/json`` of Go, for one,
+    does not look at the case."""
+    return name.replace("_", "").casefold()
 
 
 def _at(legacy: Any, path: tuple[str | int, ...]) -> tuple[bool, Any]:

@@ -24,6 +24,7 @@ from greenroom.auth import (
     Claims,
     Introspection,
     MutualTls,
+    Rejected,
     Security,
     enterprise_tokens,
     hash_password,
@@ -344,8 +345,8 @@ def test_the_common_name_is_not_what_stands_in_another_value(subject: str, name:
     assert (found.common_names, found.subject) == ((name,) if name else (), subject)
 
 
-def certificate(authority: Authority, *names: str) -> tuple[bytes, bytes]:
-    """A client's certificate with these common names, and its key (PEM)."""
+def certificate(authority: Authority, *names: str, minutes: float = 60) -> tuple[bytes, bytes]:
+    """A client's certificate with these common names, which ends so soon, and its key (PEM)."""
     issuer = x509.load_pem_x509_certificate(authority.authority.cert_pem.bytes())
     pem = authority.authority.private_key_pem.bytes()
     signer: Any = serialization.load_pem_private_key(pem, None)
@@ -359,7 +360,7 @@ def certificate(authority: Authority, *names: str) -> tuple[bytes, bytes]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_after(now + timedelta(minutes=minutes))
         .sign(signer, hashes.SHA256())
     )
     plain = serialization.NoEncryption()
@@ -393,6 +394,33 @@ async def test_a_certificate_with_several_common_names(
     else:
         assert answer.outcome == "UNAUTHENTICATED"
         assert ("allowed here" if allow == ["eve"] else "more than one cn") in answer.text
+
+
+@every_binding
+async def test_a_certificate_of_the_past_that_a_proxy_hands_on(
+    binding: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    http = HttpSettings(trusted_proxies=("127.0.0.1",))
+    async with serving(Security(MutualTls(identity="cn", forwarded=True)), http=http) as server:
+        for minutes, outcome in ((60, "ok"), (-1, "UNAUTHENTICATED")):
+            pem, _ = certificate(authority, "ada", minutes=minutes)
+            header = {"x-forwarded-client-cert": f'Cert="{quote(pem, safe="")}"'}
+            for _ in range(2):
+                answer = await server.call(binding, ops.SEND, send("whoami"), header)
+                assert answer.outcome == outcome
+
+
+async def test_a_certificate_ends_for_who_is_known_too(tmp_path: Path) -> None:
+    scheme = MutualTls(identity="cn", forwarded=True)
+    pem, _ = certificate(Authority(tmp_path), "ada")
+    told = f'Cert="{quote(pem, safe="")}"'
+    asked, now = Call(binding="JSONRPC", forwarded_certificate=told), time.time()
+    found = await scheme.verify(asked, now)
+    assert scheme.known(asked, now + 3500) == found
+    assert scheme.known(asked, now + 3601) is None
+    with pytest.raises(Rejected, match="expired"):
+        await scheme.verify(asked, now + 3601)
 
 
 def test_several_common_names_that_a_proxy_tells() -> None:

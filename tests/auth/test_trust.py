@@ -87,6 +87,8 @@ def test_members_that_readers_may_take_or_leave() -> None:
         '"supportedInterfaces": [], ',
         '"supported_interfaces": [{"url": "https://evil.example"}], ',
         '"security_requirements": [], ',
+        '"Name": "Evil", ',
+        '"SUPPORTED_INTERFACES": [{"url": "https://evil.example"}], ',
     ):
         with pytest.raises(SignatureError, match=r"twice|beside"):
             beside(b"{" + first.encode() + text[1:].encode())
@@ -94,7 +96,7 @@ def test_members_that_readers_may_take_or_leave() -> None:
     with pytest.raises(SignatureError, match=r"capabilities\.push_notifications beside"):
         beside(inner.encode())
     # In what is the user's own, names are as they are.
-    own = t.AgentExtension(uri="u", params={"a_b": 1, "aB": 2})
+    own = t.AgentExtension(uri="u", params={"a_b": 1, "aB": 2, "AB": 3})
     extended = card(capabilities=t.AgentCapabilities(extensions=[own]))
     assert beside(json.loads(card_json(sign(extended, [KEY]), "1.0"))) == []
 
