@@ -54,6 +54,8 @@ class Basic:
         self._tenants, self._scopes = dict(tenants or {}), dict(scopes or {})
         self._users: dict[str, tuple[bytes, bytes]] = {}
         for user, secret in users.items():
+            if not secret:
+                raise ValueError(f"user {user!r} has no password")
             text = secret if secret.startswith(PREFIX) else hash_password(secret)
             try:
                 salt, hashed = text.removeprefix(PREFIX).split(":")
@@ -85,11 +87,13 @@ class Basic:
             user, colon, password = b64decode(value, validate=True).decode().partition(":")
         except ValueError:
             raise Rejected("not Basic credentials") from None
+        if not colon:
+            raise Rejected("not Basic credentials")
         salt, expected = self._users.get(user, self._nobody)
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(2)  # or wrong passwords take every core
         hashed = await anyio.to_thread.run_sync(_scrypt, password, salt, limiter=self._limiter)
-        if not hmac.compare_digest(hashed, expected) or not colon:
+        if not hmac.compare_digest(hashed, expected):
             raise Unknown("user and password do not match")
         found = identify(
             scheme=self.name,

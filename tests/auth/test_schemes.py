@@ -84,6 +84,17 @@ async def test_basic(binding: str) -> None:
     await check(Security(scheme), binding, header("päss:word"), header("pass"), "|basic#ada")
 
 
+async def test_what_is_no_basic_credential() -> None:
+    """Not even of a user whose password is the text that is missing."""
+    scheme = Basic({"ada": hash_password("")})
+    for text in (b"ada", b"", b"\xff:x"):
+        header = {"authorization": f"Basic {b64encode(text).decode()}"}
+        with pytest.raises(Rejected, match="not Basic credentials"):
+            await scheme.verify(Call(binding="JSONRPC", headers=header), time.time())
+    with pytest.raises(ValueError, match="'ada' has no password"):
+        Basic({"ada": ""})
+
+
 @every_binding
 async def test_api_key_in_a_header(binding: str, tmp_path: Path) -> None:
     file = KeyFile(tmp_path / "keys.json")
