@@ -172,7 +172,7 @@ class BlockingContext:
                 self._run(step.ready)
                 made = generator(*args, **kwargs, **step.keywords)
                 check_made(generator, made, Generator)
-                with closing(made) as produced:
+                with step.running(), closing(made) as produced:
                     for content in produced:
                         self._run(step.write, content)
                 self._do(step.end)

@@ -6,7 +6,8 @@ import inspect
 import logging
 import random as stdlib_random
 import uuid as stdlib_uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -18,7 +19,7 @@ import anyio.to_thread
 import msgspec
 
 from . import bounds, parts
-from .actor import Op
+from .actor import Actor, Op
 from .branch import Asleep, Busy
 from .cancel import StepFailed
 from .ledger import below, failure, record
@@ -67,7 +68,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepInfo(msgspec.Struct, frozen=True):
-    """Of the step that runs: what its side effects should carry."""
+    """Of the step or stream that runs: what its side effects should carry."""
 
     key: str
     """The same at every attempt and replay of this step: an idempotency key."""
@@ -83,8 +84,21 @@ def step_info() -> StepInfo:
     """Return the key, epoch and attempt of the step that runs; raises ``LookupError`` outside."""
     info = _step.get()
     if info is None:
-        raise LookupError("step_info() is for functions that run as a step (ctx.step)")
+        raise LookupError(
+            "step_info() is for functions that run as a step (ctx.step) or stream (ctx.stream)"
+        )
     return info
+
+
+@contextmanager
+def running_step(actor: Actor, op: Op, attempt: int = 1) -> Iterator[None]:
+    """Let what is called within be the step at ``op``."""
+    key = f"{actor.id}:{actor.run}:{op.branch}:{op.ordinal}"
+    token = _step.set(StepInfo(key, actor.epoch, attempt))
+    try:
+        yield
+    finally:
+        _step.reset(token)
 
 
 @lru_cache(maxsize=1024)
@@ -190,22 +204,19 @@ class DurableOperations(Operations):
         kwargs: dict[str, Any],
     ) -> Any:
         actor = self._actor
-        key = f"{actor.id}:{actor.run}:{op.branch}:{op.ordinal}"
         attempt = 1
         while True:
-            token = _step.set(StepInfo(key, actor.epoch, attempt))
             try:
-                if options.timeout is None:
-                    return await self._once(function, args, kwargs)
-                with anyio.fail_after(options.timeout):
-                    return await self._once(function, args, kwargs)
+                with running_step(actor, op, attempt):
+                    if options.timeout is None:
+                        return await self._once(function, args, kwargs)
+                    with anyio.fail_after(options.timeout):
+                        return await self._once(function, args, kwargs)
             except Exception as error:
                 retry = options.retry
                 if retry is None or attempt >= retry.attempts or not isinstance(error, retry.on):
                     raise
                 wait = retry.wait(attempt)
-            finally:
-                _step.reset(token)
             attempt += 1
             await anyio.sleep(wait)
             # Meanwhile the task may have gone to another node, which does this step itself.

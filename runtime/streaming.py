@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +19,7 @@ from ..protocol.types import (
 from . import parts
 from .actor import Op
 from .branch import Busy
-from .durable import check_function
+from .durable import check_function, running_step
 from .fold import SEAL
 from .ledger import below, record
 from .ports import Entry, Kind
@@ -179,7 +179,7 @@ def _artifact_event(
 class StreamStep:
     """A step whose chunks are events of the artifact ``name``; ``done`` if replay has all of it.
 
-    ``begin``, then within ``busy``: ``ready``, ``write`` for each chunk, ``end``.
+    ``begin``; within ``busy`` ``ready``; within ``running`` ``write`` for each chunk; ``end``.
     """
 
     def __init__(self, context: TaskContext, name: str, on_restart: str) -> None:
@@ -226,6 +226,10 @@ class StreamStep:
         self._context._execution.begins_durable()
         await self._context._actor.flushed()
         await self._context._actor.system.until_alive()
+
+    def running(self) -> AbstractContextManager[None]:
+        """Within it the generator may ask for its ``step_info``."""
+        return running_step(self._context._actor, self._op)
 
     async def write(self, content: parts.Content) -> None:
         chunk = parts.parts_of(content)
@@ -304,9 +308,10 @@ async def stream(
             await step.ready()
             made = generator(*args, **kwargs, **step.keywords)
             check_made(generator, made, AsyncGenerator)
-            async with aclosing(made) as produced:
-                async for content in produced:
-                    await step.write(content)
+            with step.running():
+                async with aclosing(made) as produced:
+                    async for content in produced:
+                        await step.write(content)
             step.end()
     return step.artifact
 

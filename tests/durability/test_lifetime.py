@@ -91,6 +91,28 @@ async def test_a_line_at_work_beside_an_open_question_goes_on_after_a_stop() -> 
         assert (await peer.send("Ada", task=task.id)).status.state is COMPLETED
 
 
+@pytest.mark.parametrize("into_it", [5, 15, 25])
+async def test_a_sleep_ends_in_time_whenever_its_process_stopped(into_it: float) -> None:
+    """While it was at work, while it was about to leave memory, and after it did."""
+    woke: list[float] = []
+    agent = Agent("Clock")
+
+    @agent.handler
+    async def handle(ctx: TaskContext) -> str:
+        await ctx.sleep(1000)
+        woke.append(anyio.current_time() - began)
+        return "done"
+
+    store = KeptStore()
+    began = anyio.current_time()
+    async with running(agent, store, idle=10.0) as peer:
+        task = await peer.send("go", now=True)
+        await anyio.sleep(into_it)
+    async with running(agent, after_its_end(store), idle=10.0) as peer:
+        assert (await peer.over(task.id)).status.state is COMPLETED
+    assert woke == [pytest.approx(1000, abs=10)]
+
+
 async def test_a_question_alone_is_nobodys_work_after_a_stop() -> None:
     starts: list[str] = []
     agent = Agent("Desk")
