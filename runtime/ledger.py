@@ -147,8 +147,9 @@ class Ledger:
         return bool(self._entries)
 
     @staticmethod
-    def start(entries: Sequence[Entry]) -> Start:
-        """What a run began with, and the messages of it that no operation has read."""
+    def start(entries: Sequence[Entry], *, afresh: bool = False) -> Start:
+        """What a run began with, and the messages of it that no operation has read; ``afresh``
+        those, too, that were received and not the answer to a question, which is asked again."""
         began: Start | None = None
         call = _Call()
         read: set[int] = set()
@@ -163,7 +164,7 @@ class Ledger:
                         later.append((entry.sequence, message))
             elif entry.kind is Kind.RECORD:
                 # Only few records matter here; the others are not decoded.
-                if entry.body.startswith(_READERS):
+                if entry.body.startswith(_ANSWER if afresh else _READERS):
                     read.add(int(value_of(_decode(entry.body))))
                 elif began is None and entry.body.startswith(_RUN):
                     began = msgspec.json.decode(_decode(entry.body).value, type=Start)

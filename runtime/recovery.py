@@ -51,7 +51,7 @@ def recover(actor: Actor, loaded: Loaded) -> None:
     actor.entries = loaded.entries
     actor.open_ask = Ledger.open_ask(loaded.entries)
     if policy == "rerun":
-        began = Ledger.start(loaded.entries)
+        began = Ledger.start(loaded.entries, afresh=True)
         actor.inbox.extend(began.unread)
         sender = began.sender()
         actor.begin_run(began.message, "rerun")

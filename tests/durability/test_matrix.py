@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,9 +17,10 @@ from greenroom.protocol.types import Role
 from greenroom.runtime.call import Scope
 from greenroom.runtime.cancel import StepFailed
 from greenroom.runtime.durable import Retry
+from greenroom.runtime.ports import Append, Outcome
 
 from ..support.crash import RecordingStore, ShufflingLoop, copy_of
-from ..support.drive import Caller, running, said
+from ..support.drive import Caller, KeptStore, running, said, user
 from .script import heard
 from .test_prefixes import AWAKE, PASSIVATED, check
 
@@ -238,6 +239,33 @@ async def clean_ups(ctx: TaskContext) -> str:
     return str(told)
 
 
+async def cut_off_midway(ctx: TaskContext) -> str:
+    """A branch is cut off and cleans up long after; how far it had come is what it tells."""
+    came: list[int] = []
+
+    async def fails() -> None:
+        await ctx.sleep(10)
+        raise LookupError("no")
+
+    async def child() -> None:
+        try:
+            for number in range(3):
+                await anyio.lowlevel.checkpoint()
+                came.append(await ctx.step(work, number))
+            await ctx.sleep(1000)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(5)
+                await ctx.artifact("came", str(came))
+
+    with suppress(LookupError):
+        async with ctx.group() as group:
+            group.start(fails)
+            group.start(child)
+            await ctx.step(work)
+    return str(await ctx.step(work))
+
+
 async def clean_up_of_branches_in_time(ctx: TaskContext) -> str:
     told = []
     try:
@@ -389,9 +417,60 @@ async def crash_everywhere(
         check(after)
 
 
+class ReachedStore(KeptStore):
+    """Lets what its user does go on for so many commits."""
+
+    def __init__(self, commits: int) -> None:
+        super().__init__()
+        self.left = commits
+        self._scope = anyio.CancelScope()
+
+    def until_reached(self) -> anyio.CancelScope:
+        return self._scope
+
+    async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        outcomes = await super().append(batch, now=now)
+        self.left -= 1
+        if self.left <= 0:
+            self._scope.cancel()
+        return outcomes
+
+
+async def stop_everywhere(handler: Handler, idle: float, grace: float) -> None:
+    """Play it without a stop, and with one in good order after each commit."""
+
+    def agent() -> Agent:
+        made = Agent("Matrix", version="1", on_interrupt="resume")
+        made.handler(handler)
+        return made
+
+    recorded = RecordingStore()
+    async with running(agent(), store=recorded, idle=idle) as peer:
+        task = (await peer.send("go", now=True)).id
+        await play(peer, task)
+        expected = await peer.get(task)
+    for number in range(1, len(recorded.copies) + 1):
+        store = ReachedStore(number)
+        async with running(agent(), store=store, idle=idle) as peer:
+            task = (await peer.send("go", now=True)).id
+            with store.until_reached():
+                await play(peer, task)
+            await peer.runtime.drain(grace)
+        before = list(await store.journal(SCOPE, task))
+        async with running(agent(), store=store, idle=idle) as peer:
+            with anyio.move_on_after(100_000):
+                await play(peer, task)
+            found = await peer.get(task)
+            assert outcome(found) == outcome(expected), f"after commit {number}"
+        after = list(await store.journal(SCOPE, task))
+        assert after[: len(before)] == before
+        check(after)
+
+
 HANDLERS: list[Handler] = [
     block_ahead, step_first, empty_group, ask_beside_step, status_beside_ask, race_of_an_ask,
-    begun_late, nested, group_in_time, clean_ups, clean_up_of_branches_in_time, failing_clean_up,
+    begun_late, nested, group_in_time, clean_ups, cut_off_midway,
+    clean_up_of_branches_in_time, failing_clean_up,
     chunks, restarting, retrying, turns, asking,
 ]  # fmt: skip
 
@@ -400,6 +479,12 @@ HANDLERS: list[Handler] = [
 @pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.__name__)
 async def test_a_crash_after_any_commit_changes_nothing(handler: Handler, idle: float) -> None:
     await crash_everywhere(handler, idle)
+
+
+@pytest.mark.parametrize("idle", [AWAKE, PASSIVATED])
+@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.__name__)
+async def test_nor_does_a_stop_in_good_order(handler: Handler, idle: float) -> None:
+    await stop_everywhere(handler, idle, grace=0.0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -414,6 +499,26 @@ def test_nor_does_it_in_another_order(handler: Handler, seed: int) -> None:
 
 async def test_a_rerun_forgets_what_it_did_and_ends_the_same() -> None:
     await crash_everywhere(asking, AWAKE, on_interrupt="rerun", with_history=False)
+
+
+async def collecting(ctx: TaskContext) -> str:
+    found = [await ctx.receive()]
+    await ctx.step(work)
+    found.append(await ctx.receive())
+    return " ".join(message.parts[0].text or "" for message in found)
+
+
+async def tell(peer: Caller, task: str) -> None:
+    """Say what was not said yet, and wait for the end."""
+    said = {message.message_id for message in (await peer.get(task)).history or ()}
+    for number in ("one", "two"):
+        if number not in said:
+            await peer.send(user(number, id=number, task_id=task), now=True)
+    await peer.over(task)
+
+
+async def test_a_rerun_is_told_again_what_the_client_told() -> None:
+    await crash_everywhere(collecting, AWAKE, tell, on_interrupt="rerun", with_history=False)
 
 
 # --- the end that somebody else wants -------------------------------------------------------------
