@@ -214,6 +214,37 @@ async def test_an_introspection_that_does_not_come_to_its_end() -> None:
         group.cancel_scope.cancel()
 
 
+async def test_whoever_leaves_an_introspection_leaves_its_place() -> None:
+    asked = anyio.Event()
+    body = b'{"active": true, "sub": "ada"}'
+
+    async def answer(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            received = await stream.receive()
+            while b"token=" not in received:
+                received += await stream.receive()
+            if b"token=slow" in received:
+                asked.set()
+                await anyio.sleep_forever()
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    asking = Introspection(f"http://127.0.0.1:{port}/", client_id="a", client_secret="b", at_once=1)
+    scheme = enterprise_tokens(asking, issuer="platform")
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, answer)
+        async with anyio.create_task_group() as callers:
+            callers.start_soon(scheme.verify, call("slow"), time.time())
+            await asked.wait()
+            callers.cancel_scope.cancel()
+        with anyio.fail_after(10):
+            found = await scheme.verify(call("quick"), time.time())
+        group.cancel_scope.cancel()
+    assert found is not None
+    assert found.subject == "ada"
+
+
 @every_binding
 @pytest.mark.parametrize("opaque", [True, False])
 async def test_a_token_that_is_bound_to_a_certificate(

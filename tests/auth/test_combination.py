@@ -17,6 +17,7 @@ from greenroom.auth import (
     Policy,
     Rejected,
     Security,
+    StaticToken,
     enterprise_tokens,
     new_key,
     open_id_connect,
@@ -158,6 +159,26 @@ async def test_all_schemes_of_an_alternative_count(binding: str) -> None:
             assert alone.outcome == "UNAUTHENTICATED"
 
 
+@every_binding
+async def test_scopes_are_those_of_the_scheme_that_needs_them(binding: str) -> None:
+    """The second of two needs its own, whatever the first has, also when both are known."""
+    now = time.time()
+    good, good_text = new_key("good", now=now, scopes=["desk:use"])
+    poor, poor_text = new_key("poor", now=now)
+    token = StaticToken.of("ada", TOKEN, scopes=["desk:use"])
+    security = Security(
+        static_tokens([token]),
+        ApiKeys([good, poor]),
+        require=[{"token": [], "apiKey": ["desk:use"]}],
+    )
+    async with serving(security) as server:
+        for _ in range(2):
+            for text, outcome in ((good_text, "ok"), (poor_text, "PERMISSION_DENIED")):
+                headers = {**bearer(TOKEN), "X-API-Key": text}
+                answer = await server.call(binding, ops.SEND, send("x"), headers)
+                assert answer.outcome == outcome
+
+
 async def test_an_alternative_ends_with_its_first_credential() -> None:
     now = time.time()
     key, text = new_key("machine", now=now, lifetime=100)
@@ -188,6 +209,31 @@ async def test_an_alternative_that_is_down_takes_no_other_with_it(binding: str) 
         answer = await server.call(binding, ops.SEND, send("x"), bearer("of nobody we know"))
         assert answer.status == ("UNAVAILABLE" if binding == "grpc" else 503)
         assert int(answer.headers["retry-after"]) > 0
+
+
+@every_binding
+async def test_an_issuer_that_is_down_takes_no_other_with_it(binding: str, issuer: Issuer) -> None:
+    """Whoever has its token may have a good one; whoever has another is refused as ever."""
+    key, text = new_key("machine", now=time.time())
+    away = "http://127.0.0.1:1"
+    token = issuer.token(iss=away)
+    security = Security(
+        open_id_connect(away, audience="agents"), static_tokens({"ada": TOKEN}), ApiKeys([key])
+    )
+    async with serving(security) as server:
+        for headers, outcome in (
+            ({"X-API-Key": text}, "ok"),
+            ({**bearer(token), "X-API-Key": text}, "ok"),
+            (bearer(TOKEN), "ok"),
+            (bearer(token), "UNAVAILABLE"),
+            ({**bearer(token), "X-API-Key": "of nobody"}, "UNAVAILABLE"),
+            (bearer("of nobody we know"), "UNAUTHENTICATED"),
+            (bearer(issuer.token()), "UNAUTHENTICATED"),
+        ):
+            for _ in range(2):
+                answer = await server.call(binding, ops.SEND, send("x"), headers)
+                assert answer.outcome == outcome, (headers, answer)
+                assert ("retry-after" in answer.headers) == (outcome == "UNAVAILABLE")
 
 
 class Platform:
