@@ -27,7 +27,11 @@ from greenroom.transports.http_client import request
 from greenroom.transports.server import ServerSettings, run
 from greenroom.transports.settings import HttpSettings
 
+from . import older
+
 BINDINGS = ("jsonrpc", "rest", "grpc")
+OLD_BINDINGS = ("jsonrpc-0.3", "rest-0.3", "grpc-0.3")
+"""Those of 0.3: other methods, paths below ``/v1``, the service ``a2a.v1``."""
 _REASON = {error.code: error.reason for error in ERRORS if error.reason}
 
 
@@ -88,6 +92,8 @@ class Server(Struct):
         agent: str = "/a2a",
     ) -> Answer:
         """Carry out an operation; of a stream the first event is the answer."""
+        if binding in OLD_BINDINGS:
+            return await self._old(binding, operation, asked, headers or {})
         given = {"A2A-Version": "1.0", **(headers or {})}
         if binding == "grpc":
             return await self._grpc(operation, asked, given)
@@ -113,6 +119,20 @@ class Server(Struct):
         joined = query or ("?" + pairs if pairs else "")
         return await self._http(method, path + joined, given, b"", operation)
 
+    async def _old(
+        self, binding: str, operation: ops.Operation, asked: Any, headers: Mapping[str, str]
+    ) -> Answer:
+        given = {"A2A-Version": "0.3", "Content-Type": "application/json", **headers}
+        if binding == "grpc-0.3":
+            path, body = older.grpc(operation, asked)
+            return await self._invoke(operation, path, body, headers)
+        if binding == "jsonrpc-0.3":
+            return await self._http(
+                "POST", "/a2a", given, older.jsonrpc(operation, asked), operation
+            )
+        method, path, body = older.rest(operation, asked)
+        return await self._http(method, path, given, body, operation)
+
     async def _http(
         self,
         method: str,
@@ -137,7 +157,7 @@ class Server(Struct):
                 found = json.loads(text) if text else {}
         if isinstance(found, dict) and "jsonrpc" in found:
             error = found.get("error")
-            outcome = "ok" if error is None else _REASON.get(error["code"], str(error["code"]))
+            outcome = "ok" if error is None else _reason_of_code(error)
             found = found.get("result", error)
         elif response.status >= 400:
             outcome = _reason(found)
@@ -148,16 +168,25 @@ class Server(Struct):
     async def _grpc(
         self, operation: ops.Operation, asked: Any, headers: Mapping[str, str]
     ) -> Answer:
+        path = f"/lf.a2a.v1.A2AService/{operation.name}"
+        answer = await self._invoke(operation, path, codec.write(v1.V1_0, asked), headers)
+        if answer.outcome == "ok" and not operation.streaming and operation.response:
+            body = codec.read(v1.V1_0, operation.response, answer.body)
+            answer.body = body and msgspec.to_builtins(body)
+        return answer
+
+    async def _invoke(
+        self, operation: ops.Operation, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> Answer:
         metadata = tuple((name.lower(), value) for name, value in headers.items())
         address = f"127.0.0.1:{self.grpc_port}"
-        path = f"/lf.a2a.v1.A2AService/{operation.name}"
         if self.credentials is None:
             opened = grpc.aio.insecure_channel(address)
         else:
             opened = grpc.aio.secure_channel(address, self.credentials)
         async with opened as channel:
             make: Any = channel.unary_stream if operation.streaming else channel.unary_unary
-            call = make(path)(codec.write(v1.V1_0, asked), metadata=metadata)
+            call = make(path)(body, metadata=metadata)
             try:
                 if operation.streaming:
                     found = await call.read()
@@ -172,8 +201,7 @@ class Server(Struct):
                 text = repr(error.details()) + repr(details)
                 told = {name: str(value) for name, value in trailing.items()}
                 return Answer(named[0] if named else status, status, None, told, text)
-        body = codec.read(v1.V1_0, operation.response, found) if operation.response else None
-        return Answer("ok", "OK", body and msgspec.to_builtins(body), text=repr(found))
+        return Answer("ok", "OK", found, text=repr(found))
 
 
 def _camel(name: str) -> str:
@@ -181,7 +209,16 @@ def _camel(name: str) -> str:
     return head + "".join(one.title() for one in rest)
 
 
+def _reason_of_code(error: Any) -> str:
+    for detail in error.get("data") or ():  # in 0.3 codes are not all the same
+        if "reason" in detail:
+            return str(detail["reason"])
+    return _REASON.get(error["code"], str(error["code"]))
+
+
 def _reason(found: Any) -> str:
+    if "code" in found:  # of 0.3
+        return _reason_of_code(found)
     for detail in found.get("error", {}).get("details", []):
         if "reason" in detail:
             return str(detail["reason"])

@@ -7,14 +7,17 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import grpc.aio
+import msgspec
 import pytest
+from msgspec import structs
 
 from greenroom.auth import Claims, Policy, Security, open_id_connect
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
+from greenroom.transports.http_client import request
 
 from ..auth.conftest import Issuer, anyio_backend, issuer
-from ..auth.serving import BINDINGS, Answer, Server, send, serving
+from ..auth.serving import BINDINGS, OLD_BINDINGS, Answer, Server, send, serving
 
 __all__ = ["anyio_backend", "issuer"]
 pytestmark = pytest.mark.anyio
@@ -35,7 +38,9 @@ NOBODIES: dict[str, dict[str, Any]] = {
 Make = Callable[[str, str], Any]
 """A request about (task, context)."""
 
-ABOUT_A_TASK: list[tuple[str, ops.Operation, Make]] = [
+Asked = tuple[str, ops.Operation, Make]
+
+ABOUT_A_TASK: list[Asked] = [
     ("follow-up", ops.SEND, lambda task, context: send("mine now", task_id=task)),
     ("follow-up in its context", ops.SEND,
      lambda task, context: send("mine now", task_id=task, context_id=context)),
@@ -52,7 +57,7 @@ ABOUT_A_TASK: list[tuple[str, ops.Operation, Make]] = [
     ("delete push", ops.DELETE_PUSH,
      lambda task, context: t.DeleteTaskPushNotificationConfigRequest(task_id=task, id="x")),
 ]  # fmt: skip
-BESIDE_IT: list[tuple[str, ops.Operation, Make]] = [
+BESIDE_IT: list[Asked] = [
     ("send", ops.SEND, lambda task, context: send("hello")),
     ("send in its context", ops.SEND, lambda task, context: send("hello", context_id=context)),
     ("send that refers to it", ops.SEND,
@@ -64,6 +69,7 @@ BESIDE_IT: list[tuple[str, ops.Operation, Make]] = [
     ("extended card", ops.EXTENDED_CARD, lambda task, context: t.GetExtendedAgentCardRequest()),
 ]  # fmt: skip
 ALL = [*ABOUT_A_TASK, *BESIDE_IT]
+EVERYWHERE = [*BINDINGS, *OLD_BINDINGS]
 SECRET = "secret of the owner: top"
 
 
@@ -94,19 +100,25 @@ async def owned(server: Server, issuer: Issuer) -> tuple[str, str, str]:
     return waiting.body["task"]["id"], done.body["task"]["id"], context
 
 
+def over(binding: str, asked: list[Asked]) -> list[Asked]:
+    """What a binding has words for: 0.3 lists tasks over REST alone."""
+    lists = binding not in ("jsonrpc-0.3", "grpc-0.3")
+    return [one for one in asked if lists or one[1] is not ops.LIST_TASKS]
+
+
 def clean(answer: Answer) -> None:
     assert SECRET not in answer.text
     assert "acme" not in answer.text
 
 
-@pytest.mark.parametrize("binding", BINDINGS)
+@pytest.mark.parametrize("binding", EVERYWHERE)
 @pytest.mark.parametrize("who", STRANGERS)
 async def test_strangers(server: Server, issuer: Issuer, who: str, binding: str) -> None:
     """What is somebody else's looks exactly like what is not there."""
     waiting, done, context = await owned(server, issuer)
     theirs = bearer(issuer, **STRANGERS[who])
     absent = "00000000-0000-4000-8000-000000000000"
-    for name, operation, make in ABOUT_A_TASK:
+    for name, operation, make in over(binding, ABOUT_A_TASK):
         for task in (waiting, done):
             answer = await server.call(binding, operation, make(task, context), theirs)
             nothing = await server.call(binding, operation, make(absent, context), theirs)
@@ -114,7 +126,7 @@ async def test_strangers(server: Server, issuer: Issuer, who: str, binding: str)
             assert (answer.outcome, answer.status) == (nothing.outcome, nothing.status), name
             assert answer.text.replace(task, "") == nothing.text.replace(absent, ""), name
             clean(answer)
-    for name, operation, make in BESIDE_IT:
+    for name, operation, make in over(binding, BESIDE_IT):
         answer = await server.call(binding, operation, make(waiting, context), theirs)
         clean(answer)
         if operation is ops.LIST_TASKS:
@@ -127,12 +139,12 @@ async def test_strangers(server: Server, issuer: Issuer, who: str, binding: str)
     assert "mine now" not in kept.text
 
 
-@pytest.mark.parametrize("binding", BINDINGS)
+@pytest.mark.parametrize("binding", EVERYWHERE)
 @pytest.mark.parametrize("who", [*NOBODIES, "anonymous"])
 async def test_nobodies(server: Server, issuer: Issuer, who: str, binding: str) -> None:
     waiting, done, context = await owned(server, issuer)
     headers = {} if who == "anonymous" else bearer(issuer, **NOBODIES[who])
-    for name, operation, make in ALL:
+    for name, operation, make in over(binding, ALL):
         for task in (waiting, done):
             answer = await server.call(binding, operation, make(task, context), headers)
             assert answer.outcome == "UNAUTHENTICATED", name
@@ -154,11 +166,11 @@ async def test_what_a_nobody_sends_is_not_decoded(server: Server, issuer: Issuer
     assert seen == ["UNAUTHENTICATED", "INVALID_ARGUMENT"]
 
 
-@pytest.mark.parametrize("binding", BINDINGS)
+@pytest.mark.parametrize("binding", EVERYWHERE)
 async def test_the_wrong_scope(server: Server, issuer: Issuer, binding: str) -> None:
     waiting, done, context = await owned(server, issuer)
     headers = bearer(issuer, scope="other")
-    for name, operation, make in ALL:
+    for name, operation, make in over(binding, ALL):
         for task in (waiting, done):
             answer = await server.call(binding, operation, make(task, context), headers)
             assert answer.outcome == "PERMISSION_DENIED", name
@@ -166,11 +178,11 @@ async def test_the_wrong_scope(server: Server, issuer: Issuer, binding: str) -> 
             clean(answer)
 
 
-@pytest.mark.parametrize("binding", BINDINGS)
+@pytest.mark.parametrize("binding", EVERYWHERE)
 async def test_the_owner(server: Server, issuer: Issuer, binding: str) -> None:
     """The same requests, so that the tests above cannot pass for another reason."""
     mine = bearer(issuer)
-    for name, operation, make in ALL:
+    for name, operation, make in over(binding, ALL):
         waiting, _, context = await owned(server, issuer)
         answer = await server.call(binding, operation, make(waiting, context), mine)
         if operation.push or operation is ops.EXTENDED_CARD:
@@ -201,10 +213,48 @@ async def test_the_tenant_on_the_wire_owns_nothing(
 ) -> None:
     waiting, _, _ = await owned(server, issuer)
     theirs = bearer(issuer, **STRANGERS["other tenant"])
-    if binding == "rest":
-        answer = await server.call(binding, ops.GET_TASK, t.GetTaskRequest(id=waiting), theirs)
-        assert answer.outcome == "TASK_NOT_FOUND"
-        return
     asked = t.GetTaskRequest(id=waiting, tenant="acme")
-    answer = await server.call(binding, ops.GET_TASK, asked, theirs)
-    assert answer.outcome == "PERMISSION_DENIED"
+    assert (await server.call(binding, ops.GET_TASK, asked, bearer(issuer))).outcome == "ok"
+    for operation, one in (
+        (ops.GET_TASK, asked),
+        (ops.CANCEL, t.CancelTaskRequest(id=waiting, tenant="acme")),
+        (ops.SEND, structs.replace(send("mine now", task_id=waiting), tenant="acme")),
+        (ops.SEND, structs.replace(send("mine now"), tenant="acme")),
+        (ops.SUBSCRIBE, t.SubscribeToTaskRequest(id=waiting, tenant="acme")),
+        (ops.LIST_TASKS, t.ListTasksRequest(tenant="acme")),
+    ):
+        answer = await server.call(binding, operation, one, theirs)
+        assert answer.outcome == "PERMISSION_DENIED", operation.name
+        clean(answer)
+    own = await server.call(binding, ops.GET_TASK, structs.replace(asked, tenant="evil"), theirs)
+    assert own.outcome == "TASK_NOT_FOUND"
+
+
+async def test_the_tenant_of_a_path_owns_nothing(server: Server, issuer: Issuer) -> None:
+    """REST has it in the path, too, which counts before what the query or the body says."""
+    waiting, _, _ = await owned(server, issuer)
+    theirs = {**bearer(issuer, **STRANGERS["other tenant"]), "A2A-Version": "1.0"}
+    mine = {**bearer(issuer), "A2A-Version": "1.0"}
+
+    async def ask(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> int:
+        fields = {**headers, "Content-Type": "application/json"}
+        async with request(method, server.url + path, headers=fields, body=body) as answer:
+            text = await answer.read()
+            assert headers is mine or SECRET.encode() not in text
+            return answer.status
+
+    message = msgspec.json.encode(structs.replace(send("mine now"), tenant="acme"))
+    assert await ask("GET", f"/acme/tasks/{waiting}", mine) == 200
+    assert await ask("GET", f"/evil/tasks/{waiting}", mine) == 403
+    assert await ask("GET", f"/acme/tasks/{waiting}", theirs) == 403
+    assert await ask("POST", f"/acme/tasks/{waiting}:cancel", theirs, b"{}") == 403
+    assert await ask("POST", f"/acme/tasks/{waiting}:subscribe", theirs) == 403
+    assert await ask("POST", "/acme/message:send", theirs, message) == 403
+    assert await ask("GET", "/acme/tasks", theirs) == 403
+    assert await ask("GET", f"/evil/tasks/{waiting}", theirs) == 404
+    assert await ask("GET", f"/evil/tasks/{waiting}?tenant=acme", theirs) == 404
+    assert await ask("POST", "/evil/message:send", theirs, message) == 400  # which of the two?
+    assert await ask("POST", "/evil/message:send", theirs, msgspec.json.encode(send("x"))) == 200
+    for headers, count in ((theirs, 1), (mine, 2)):
+        listed = await server.call("rest", ops.LIST_TASKS, t.ListTasksRequest(), headers)
+        assert len(listed.body["tasks"]) == count
