@@ -105,7 +105,7 @@ async def _wake(path: str) -> dict[str, float]:
     async with Runtime(agent, store=store) as runtime:
         up = time.perf_counter() - started
         scope = (await store.scopes())[0]
-        from greenroom.runtime.ports import TaskQuery
+        from greenroom.runtime.rows import TaskQuery
 
         page = await store.tasks(TaskQuery(scope=scope, limit=WOKEN * 20))
         chosen = random.Random(1).sample([header.id for header in page.headers], WOKEN)

@@ -37,12 +37,7 @@ from .call import Sender
 from .cancel import TOLD, Reason
 from .committing import Committing, Wait
 from .fold import BLOCKED, artifacts_of, task_from, task_of
-from .ports import (
-    Kind,
-    Loaded,
-    SendRecord,
-    Timer,
-)
+from .rows import Kind, Loaded, SendRecord, Timer
 from .speech import say
 from .system import System
 from .writing import ROOT, STOPPING, Duplicate, LeaseLost, Op

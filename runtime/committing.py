@@ -18,14 +18,7 @@ from ..protocol.types import (
     Message,
 )
 from .fold import join
-from .ports import (
-    Append,
-    Header,
-    Outcome,
-    Segment,
-    SendRecord,
-    Verdict,
-)
+from .rows import Append, Header, Outcome, Segment, SendRecord, Verdict
 from .writing import Duplicate, LeaseLost, Writing
 
 log = logging.getLogger("greenroom.actor")

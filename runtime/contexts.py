@@ -19,18 +19,8 @@ from typing import Literal
 from msgspec import Struct
 
 from .call import Scope
-from .ports import (
-    Append,
-    Clock,
-    Context,
-    Gone,
-    Header,
-    Outcome,
-    Store,
-    TaskPage,
-    TaskQuery,
-    Verdict,
-)
+from .ports import Clock, Store
+from .rows import Append, Context, Gone, Header, Outcome, TaskPage, TaskQuery, Verdict
 from .settings import RuntimeSettings
 
 log = logging.getLogger("greenroom.contexts")

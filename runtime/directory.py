@@ -9,8 +9,8 @@ from .actor import Actor
 from .agent import Agent
 from .call import Scope
 from .ledger import Ledger
-from .ports import Loaded
 from .recovery import recover
+from .rows import Loaded
 from .system import System
 
 

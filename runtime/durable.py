@@ -24,7 +24,7 @@ from .branch import Asleep, Busy
 from .cancel import StepFailed
 from .ledger import below, failure, record
 from .operations import Operations
-from .ports import Timer
+from .rows import Timer
 
 log = logging.getLogger("greenroom.durable")
 

@@ -20,7 +20,7 @@ from .call import Sender
 from .cancel import Reason, TaskCancelled
 from .ledger import DURABLE, NOTHING_RECORDED, Ledger, durable
 from .outcome import cancelled, cause_of, finish, unwound
-from .ports import Entry
+from .rows import Entry
 from .signals import Signal
 from .supervisor import Child
 from .telemetry import current_actor, handler_span

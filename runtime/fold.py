@@ -21,7 +21,7 @@ from ..protocol.types import (
     TaskState,
     TaskStatus,
 )
-from .ports import Header, Snapshot
+from .rows import Header, Snapshot
 
 _status = msgspec.json.Decoder(TaskStatus)
 _message = msgspec.json.Decoder(Message)

@@ -15,7 +15,7 @@ import anyio
 from .actor import CANCEL, DEADLINE, ENDING, UNBLOCK, Actor
 from .contexts import Contexts
 from .directory import Directory
-from .ports import NEVER, DueTimer, TaskRef
+from .rows import NEVER, DueTimer, TaskRef
 from .system import System
 
 log = logging.getLogger("greenroom.housekeeping")

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from .ports import Append, Outcome, Store, StoreError
+from .ports import Store, StoreError
+from .rows import Append, Outcome
 from .signals import Signal
 
 log = logging.getLogger("greenroom.journal")

@@ -17,7 +17,7 @@ from .actor import Op
 from .branch import Position
 from .call import Principal, Sender
 from .cancel import Reason
-from .ports import Entry, Kind
+from .rows import Entry, Kind
 from .states import IllegalTransition
 
 

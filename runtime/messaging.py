@@ -36,8 +36,8 @@ from .execution import Execution
 from .feed import Stream
 from .gate import Gate
 from .parts import accepts, media_types
-from .ports import Header, SendRecord
 from .reading import open_stream, shown_history, with_generation
+from .rows import Header, SendRecord
 from .sends import send_key
 from .signals import Signal
 from .system import System

@@ -14,7 +14,7 @@ from .actor import Op
 from .branch import Branch, current_branch
 from .cancel import TaskCancelled
 from .ledger import refusal
-from .ports import Kind
+from .rows import Kind
 
 if TYPE_CHECKING:
     from .execution import Execution

@@ -31,7 +31,7 @@ from .call import Call, Scope
 from .directory import Directory
 from .feed import Stream
 from .fold import rewind, task_of
-from .ports import Snapshot, TaskQuery
+from .rows import Snapshot, TaskQuery
 from .system import System
 
 PAGE_EVENTS = 256

@@ -10,7 +10,7 @@ from ..protocol.types import TaskState
 from .actor import Actor
 from .cancel import TOLD
 from .ledger import Ledger, call_record, durable
-from .ports import Entry, Kind, Loaded
+from .rows import Entry, Kind, Loaded
 from .speech import say
 
 log = logging.getLogger("greenroom.recovery")

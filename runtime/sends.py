@@ -13,7 +13,7 @@ import msgspec
 from ..protocol.types import Message
 from .call import Principal, Scope
 from .parts import check_numbers
-from .ports import Append, Outcome, Verdict
+from .rows import Append, Outcome, Verdict
 
 if TYPE_CHECKING:
     from .actor import Actor

@@ -22,7 +22,7 @@ from .branch import Busy
 from .durable import check_function, running_step
 from .fold import SEAL
 from .ledger import below, record
-from .ports import Entry, Kind
+from .rows import Entry, Kind
 
 if TYPE_CHECKING:
     from .context import TaskContext

@@ -12,7 +12,7 @@ from . import bounds
 from .branch import cancelling
 from .cuts import Cut
 from .ledger import below, record
-from .ports import Timer
+from .rows import Timer
 
 if TYPE_CHECKING:
     from .context import TaskContext

@@ -28,14 +28,7 @@ from .cancel import Reason
 from .feed import Feed
 from .fold import Artifacts
 from .parts import check_numbers
-from .ports import (
-    ALL_TIMERS,
-    Entry,
-    Header,
-    Kind,
-    SendRecord,
-    Timer,
-)
+from .rows import ALL_TIMERS, Entry, Header, Kind, SendRecord, Timer
 from .system import System
 
 if TYPE_CHECKING:

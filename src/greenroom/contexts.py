@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .runtime.call import Scope
-from .runtime.ports import Context, Store, TaskQuery
+from .runtime.ports import Store
+from .runtime.rows import Context, TaskQuery
 from .tasks import count, moment, on_store, say, some, task_line
 
 

@@ -23,7 +23,8 @@ import msgspec
 from .protocol.types import Message, Part, StreamResponse, TaskState, TaskStatus
 from .runtime.actor import CANCEL
 from .runtime.ledger import Record
-from .runtime.ports import Entry, Header, Kind, Store, StoreError, TaskQuery, TaskRef, Timer
+from .runtime.ports import Store, StoreError
+from .runtime.rows import Entry, Header, Kind, TaskQuery, TaskRef, Timer
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PAGE = 100

@@ -7,17 +7,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from ...protocol.types import TaskState
-from ...runtime.ports import (
-    COMMITTED,
-    LOST,
-    Append,
-    Kind,
-    Outcome,
-    Segment,
-    StoreClosedError,
-    TaskQuery,
-    Verdict,
-)
+from ...runtime.ports import StoreClosedError
+from ...runtime.rows import COMMITTED, LOST, Append, Kind, Outcome, Segment, TaskQuery, Verdict
 from .given import (
     MINE,
     NOW,

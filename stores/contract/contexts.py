@@ -7,7 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ...protocol.types import TaskState
-from ...runtime.ports import Append, Context, Gone, Pruned, Segment, TaskQuery
+from ...runtime.rows import Append, Context, Gone, Pruned, Segment, TaskQuery
 from .given import (
     MINE,
     NOW,

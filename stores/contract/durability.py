@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...protocol.types import TaskState
-from ...runtime.ports import Outcome, Segment, TaskQuery, Timer, Verdict
+from ...runtime.rows import Outcome, Segment, TaskQuery, Timer, Verdict
 from .given import (
     MINE,
     NOW,

@@ -10,7 +10,8 @@ import msgspec
 
 from ...protocol.types import TaskState
 from ...runtime.call import Scope
-from ...runtime.ports import (
+from ...runtime.ports import Store
+from ...runtime.rows import (
     Append,
     Entry,
     Header,
@@ -18,7 +19,6 @@ from ...runtime.ports import (
     Outcome,
     Segment,
     SendRecord,
-    Store,
     Timer,
     Verdict,
 )

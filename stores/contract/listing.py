@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...protocol.types import TaskState
-from ...runtime.ports import Header, Store, TaskQuery
+from ...runtime.ports import Store
+from ...runtime.rows import Header, TaskQuery
 from .given import (
     MINE,
     NOW,

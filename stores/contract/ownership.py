@@ -6,7 +6,8 @@ import anyio
 import msgspec
 
 from ...protocol.types import TaskState
-from ...runtime.ports import Header, Store, TaskRef
+from ...runtime.ports import Store
+from ...runtime.rows import Header, TaskRef
 from .given import (
     MINE,
     NOW,

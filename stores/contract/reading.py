@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import anyio
 
 from ...protocol.types import TaskState
-from ...runtime.ports import BORDERS, Kind, Segment, Snapshot
+from ...runtime.rows import BORDERS, Kind, Segment, Snapshot
 from .given import (
     MINE,
     STRANGERS,

@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 from ...protocol.types import TERMINAL, TaskState
-from ...runtime.ports import (
-    ALL_TIMERS,
-    LOST,
-    Append,
-    DueTimer,
-    Segment,
-    TaskQuery,
-    TaskRef,
-    Timer,
-)
+from ...runtime.rows import ALL_TIMERS, LOST, Append, DueTimer, Segment, TaskQuery, TaskRef, Timer
 from .given import (
     MINE,
     NOW,

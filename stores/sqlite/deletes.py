@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from ...runtime.call import Scope
-from ...runtime.ports import Context, Gone, Header, Pruned
-from .reads import (
+from ...runtime.rows import Context, Gone, Header, Pruned
+from .queries import (
     FOLDED,
     HEADER,
     ONE_CONTEXT,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from ...runtime.call import Scope
-from ...runtime.ports import (
+from ...runtime.ports import StoreClosedError, StoreError, StoreFormatError
+from ...runtime.rows import (
     NEVER,
     Append,
     Context,
@@ -23,9 +24,6 @@ from ...runtime.ports import (
     Pruned,
     SendRecord,
     Snapshot,
-    StoreClosedError,
-    StoreError,
-    StoreFormatError,
     TaskPage,
     TaskQuery,
     TaskRef,

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from ...runtime.call import Scope
-from ...runtime.ports import (
+from ...runtime.rows import (
     ALL_TIMERS,
     COMMITTED,
     LOST,
@@ -25,7 +25,7 @@ from ...runtime.ports import (
     Verdict,
 )
 from .deletes import Deletes
-from .reads import HEADER, SCOPE, header_of
+from .queries import HEADER, SCOPE, header_of
 from .rows import Row, read, write
 from .schema import OVER, SHIFT, STATE_NUMBERS
 from .transactions import transaction

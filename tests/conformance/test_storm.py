@@ -17,7 +17,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from greenroom.runtime.ports import Append, Outcome
+from greenroom.runtime.rows import Append, Outcome
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from greenroom import Agent, TaskContext, TaskState
-from greenroom.runtime.ports import DueTimer
+from greenroom.runtime.rows import DueTimer
 from greenroom.runtime.runtime import Runtime
 from greenroom.runtime.settings import RuntimeSettings
 

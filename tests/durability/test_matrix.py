@@ -17,7 +17,7 @@ from greenroom.protocol.types import Role
 from greenroom.runtime.call import Scope
 from greenroom.runtime.cancel import StepFailed
 from greenroom.runtime.durable import Retry
-from greenroom.runtime.ports import Append, Outcome
+from greenroom.runtime.rows import Append, Outcome
 
 from ..support.crash import RecordingStore, ShufflingLoop, copy_of
 from ..support.drive import Caller, KeptStore, running, said, user

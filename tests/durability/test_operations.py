@@ -20,7 +20,7 @@ from greenroom.protocol.types import Artifact, Message, Part, Role
 from greenroom.runtime.call import Scope
 from greenroom.runtime.cancel import StepFailed
 from greenroom.runtime.durable import Retry, step_info
-from greenroom.runtime.ports import Kind, SendRecord, TaskRef, Timer
+from greenroom.runtime.rows import Kind, SendRecord, TaskRef, Timer
 from greenroom.runtime.runtime import Runtime
 from greenroom.testing import LoopClock
 

@@ -17,7 +17,7 @@ from greenroom import Agent, SQLiteStore, Task, TaskContext, TaskState
 from greenroom.cli import main
 from greenroom.runtime.call import Principal
 from greenroom.runtime.runtime import Runtime
-from greenroom.stores.sqlite.reads import FIND
+from greenroom.stores.sqlite.queries import FIND
 
 from ..support.drive import Caller
 

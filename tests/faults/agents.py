@@ -19,7 +19,7 @@ import anyio
 from greenroom import Agent, TaskContext
 from greenroom.runtime.durable import step_info
 from greenroom.runtime.operations import Operations
-from greenroom.runtime.ports import Append, Outcome
+from greenroom.runtime.rows import Append, Outcome
 from greenroom.stores.sqlite import SQLiteStore
 
 agent = Agent("Faulty", "Does a little of everything.", on_interrupt="resume")

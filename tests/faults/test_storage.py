@@ -16,7 +16,8 @@ from greenroom import Agent, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, UnavailableError
 from greenroom.runtime.call import Scope
 from greenroom.runtime.durable import step_info
-from greenroom.runtime.ports import Append, Kind, Outcome, OutcomeUnknownError, StoreError
+from greenroom.runtime.ports import OutcomeUnknownError, StoreError
+from greenroom.runtime.rows import Append, Kind, Outcome
 from greenroom.transports.asgi import Application
 
 from ..support.asgi import request

@@ -18,7 +18,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from greenroom import MemoryStore, Runtime
 from greenroom.auth import ApiKeys, Security, new_key
-from greenroom.runtime.ports import Append, Outcome, StoreError
+from greenroom.runtime.ports import StoreError
+from greenroom.runtime.rows import Append, Outcome
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.server import ServerError
 

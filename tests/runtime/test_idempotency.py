@@ -18,7 +18,7 @@ from greenroom.protocol.errors import (
 )
 from greenroom.protocol.types import Task
 from greenroom.runtime.call import Principal
-from greenroom.runtime.ports import Append, Outcome, SendRecord
+from greenroom.runtime.rows import Append, Outcome, SendRecord
 from greenroom.stores.memory import MemoryStore
 
 from ..support.drive import (

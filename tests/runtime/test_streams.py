@@ -18,7 +18,7 @@ from greenroom.protocol.errors import (
 )
 from greenroom.protocol.frame import Frame
 from greenroom.runtime.call import Scope
-from greenroom.runtime.ports import EventPage, Loaded, Snapshot
+from greenroom.runtime.rows import EventPage, Loaded, Snapshot
 
 from ..support.drive import (
     KeptStore,

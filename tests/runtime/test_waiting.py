@@ -10,7 +10,7 @@ import pytest
 
 from greenroom import Agent, InputRequired, Message, Part, Role, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, UnavailableError
-from greenroom.runtime.ports import Append, Outcome
+from greenroom.runtime.rows import Append, Outcome
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 

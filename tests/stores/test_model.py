@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from greenroom.protocol.types import TaskState
 from greenroom.runtime.call import Scope
-from greenroom.runtime.ports import (
+from greenroom.runtime.ports import Store
+from greenroom.runtime.rows import (
     NEVER,
     Append,
     Entry,
@@ -26,7 +27,6 @@ from greenroom.runtime.ports import (
     Kind,
     Segment,
     SendRecord,
-    Store,
     TaskQuery,
     Timer,
 )

@@ -21,16 +21,13 @@ from msgspec import structs
 
 from greenroom.protocol.types import TaskState
 from greenroom.runtime.ports import (
-    Outcome,
     OutcomeUnknownError,
     StoreClosedError,
     StoreError,
     StoreFormatError,
     StoreInUseError,
-    TaskQuery,
-    TaskRef,
-    Verdict,
 )
+from greenroom.runtime.rows import Outcome, TaskQuery, TaskRef, Verdict
 from greenroom.stores.sqlite import SQLiteStore
 from greenroom.stores.sqlite.schema import MIGRATIONS
 

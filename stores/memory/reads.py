@@ -1,0 +1,203 @@
+"""Reading from the tables."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from operator import attrgetter
+
+from ...runtime.call import Scope
+from ...runtime.rows import (
+    BORDERS,
+    Context,
+    DueTimer,
+    Entry,
+    EventPage,
+    Header,
+    Loaded,
+    SendRecord,
+    Snapshot,
+    TaskPage,
+    TaskQuery,
+    TaskRef,
+    Timer,
+)
+from .rows import Task
+from .tables import Tables
+
+_by_sequence = attrgetter("sequence")
+
+
+class Reads(Tables):
+    """The reading half of the store."""
+
+    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+        self._check()
+        owned = self._scopes.get(scope)
+        return None if owned is None else owned.sends.get(key)
+
+    async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
+        self._check()
+        owned = self._scopes.get(scope)
+        found = {} if owned is None else owned.sends
+        return [send for key, send in found.items() if key.startswith(begin)]
+
+    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
+        task = self._find(scope, task_id)
+        if task is None or not 1 <= generation <= task.header.generation:
+            return None
+        segments = [segment for segment in task.segments if segment.last <= generation]
+        border = segments[-1].last if segments else 1
+        if border < task.header.floor:
+            return None
+        events = [e.body for e in task.after(border) if e.generation <= generation]
+        return Snapshot(task.header, [segment.body for segment in segments], events)
+
+    async def header(self, scope: Scope, task_id: str) -> Header | None:
+        task = self._find(scope, task_id)
+        return None if task is None else task.header
+
+    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+        task = self._find(scope, task_id)
+        if task is None:
+            return None
+        header = task.header
+        tail = tuple(task.after(header.folded))
+        if header.state.terminal:
+            return Loaded(header, tail)
+        borders = [s.last for s in task.segments if s.last > header.floor][:BORDERS]
+        return Loaded(header, tail, task.since(header.run_start), borders)
+
+    async def snapshot(
+        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
+    ) -> Snapshot | None:
+        task = self._find(scope, task_id)
+        return None if task is None else self._snapshot(task, history, artifacts)
+
+    async def snapshots(
+        self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
+    ) -> Sequence[Snapshot]:
+        found = (self._find(scope, task_id) for task_id in task_ids)
+        return [self._snapshot(task, history, artifacts) for task in found if task is not None]
+
+    @staticmethod
+    def _snapshot(task: Task, history: int | None, artifacts: bool) -> Snapshot:
+        messages: Sequence[Entry] = task.messages
+        if history is not None:
+            messages = messages[max(0, len(messages) - history) :]
+        return Snapshot(
+            task.header,
+            [segment.body for segment in task.segments] if artifacts else (),
+            [event.body for event in task.after(task.header.folded)] if artifacts else (),
+            [message.body for message in messages],
+        )
+
+    async def events(
+        self, scope: Scope, task_id: str, *, after: int, limit: int
+    ) -> EventPage | None:
+        task = self._find(scope, task_id)
+        if task is None:
+            return None
+        events = task.after(after)
+        return EventPage(task.header, [(e.generation, e.body) for e in events[:limit]])
+
+    async def messages(
+        self,
+        scope: Scope,
+        task_id: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> Sequence[tuple[int, bytes]]:
+        task = self._find(scope, task_id)
+        if task is None:
+            return ()
+        found = task.messages
+        end = len(found) if before is None else bisect_left(found, before, key=_by_sequence)
+        if after is not None:
+            first = bisect_right(found, after, key=_by_sequence)
+            return [(m.sequence, m.body) for m in found[first : min(end, first + limit)]]
+        return [(m.sequence, m.body) for m in reversed(found[max(0, end - limit) : end])]
+
+    async def tasks(self, query: TaskQuery) -> TaskPage:
+        self._check()
+        owned = self._scopes.get(query.scope)
+        return TaskPage() if owned is None else owned.find(query)
+
+    async def contexts(
+        self, scope: Scope, *, limit: int, after: tuple[float, str] | None = None
+    ) -> Sequence[Context]:
+        self._check()
+        owned = self._scopes.get(scope)
+        found = [] if owned is None else owned.contexts()
+        found.sort(key=lambda context: (context.active_at, context.id), reverse=True)
+        return [c for c in found if after is None or (c.active_at, c.id) < after][:limit]
+
+    async def context(self, scope: Scope, context_id: str) -> Context | None:
+        self._check()
+        owned = self._scopes.get(scope)
+        return None if owned is None else owned.context(context_id)
+
+    async def quiet_contexts(
+        self, *, after: float, until: float
+    ) -> Sequence[tuple[Scope, Context]]:
+        self._check()
+        return [
+            (scope, context)
+            for scope, owned in self._scopes.items()
+            for context in owned.contexts()
+            if after < context.active_at <= until
+        ]
+
+    async def orphans(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[TaskRef]:
+        self._check()
+        found: list[TaskRef] = []
+        for node, refs in self._working.items():
+            if not self._alive(node, now):
+                found += (
+                    ref
+                    for ref in refs
+                    if not self._state_over(ref) and (agents is None or ref.scope.agent in agents)
+                )
+        return found[:limit]
+
+    async def due(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""
+    ) -> Sequence[DueTimer]:
+        self._check()
+        found: list[DueTimer] = []
+        for due_at, scope, task_id, called in self._timers:
+            if due_at > now or len(found) == limit:
+                break
+            if (agents is None or scope.agent in agents) and name in ("", called):
+                found.append(DueTimer(TaskRef(scope, task_id), Timer(called, due_at)))
+        return found
+
+    async def scopes(self) -> Sequence[Scope]:
+        self._check()
+        return list(self._scopes)
+
+    async def find(self, beginning: str, *, limit: int) -> Sequence[Header]:
+        self._check()
+        found = [
+            task.header
+            for owned in self._scopes.values()
+            for task_id, task in owned.tasks.items()
+            if task_id.startswith(beginning)
+        ]
+        found.sort(key=lambda header: (header.id, header.scope))
+        return found[:limit]
+
+    async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
+        task = self._find(scope, task_id)
+        return () if task is None else task.since(0)
+
+    async def next_due(self) -> float | None:
+        self._check()
+        return self._timers[0][0] if self._timers else None
+
+
+__all__ = ["Reads"]

@@ -1,0 +1,139 @@
+"""What the store in memory keeps of one task, and of one owner."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
+from math import inf, nextafter
+from operator import attrgetter
+
+from ...protocol.types import TERMINAL
+from ...runtime.rows import (
+    Context,
+    Entry,
+    Header,
+    Kind,
+    Segment,
+    SendRecord,
+    TaskPage,
+    TaskQuery,
+)
+
+_generation = attrgetter("generation")
+_sequence = attrgetter("sequence")
+_NONE: list[Entry] = []
+"""Shared by the tasks that have no records; never changed."""
+
+
+class Task:
+    """The rows of one task. Entries lie by kind, in order, so that every read is a slice."""
+
+    __slots__ = ("events", "header", "messages", "records", "segments", "timers")
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.events: list[Entry] = []
+        self.messages: list[Entry] = []
+        self.records = _NONE
+        self.segments: tuple[Segment, ...] = ()
+        self.timers: dict[str, float] | None = None
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            kind = entry.kind
+            if kind is Kind.EVENT:
+                self.events.append(entry)
+            elif kind is Kind.MESSAGE:
+                self.messages.append(entry)
+            elif self.records is _NONE:
+                self.records = [entry]
+            else:
+                self.records.append(entry)
+
+    def after(self, generation: int) -> list[Entry]:
+        """Events after a generation."""
+        events = self.events
+        if not events or events[0].generation > generation:
+            return events
+        return events[bisect_right(events, generation, key=_generation) :]
+
+    def since(self, sequence: int) -> list[Entry]:
+        """Entries of every kind from a sequence on."""
+        found: list[Entry] = []
+        for entries in (self.messages, self.events, self.records):
+            found += entries[bisect_left(entries, sequence, key=_sequence) :]
+        found.sort(key=_sequence)
+        return found
+
+
+class Owned:
+    """What one scope owns."""
+
+    __slots__ = ("marks", "order", "sends", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.marks: dict[str, tuple[float, bool]] = {}
+        """Of contexts: when they were touched, and whether they are pinned."""
+        self.order: list[tuple[float, str]] = []
+        """(updated_at, id) of every task, ascending: ListTasks reads it from the end."""
+        self.sends: dict[bytes, SendRecord] = {}
+
+    def place(self, updated_at: float, task_id: str) -> None:
+        key = (updated_at, task_id)
+        if not self.order or key > self.order[-1]:
+            self.order.append(key)
+        else:
+            insort(self.order, key)
+
+    def displace(self, updated_at: float, task_id: str) -> None:
+        del self.order[bisect_left(self.order, (updated_at, task_id))]
+
+    def contexts(self) -> list[Context]:
+        found: dict[str, Context] = {}
+        for task in self.tasks.values():
+            h = task.header
+            live = int(h.state not in TERMINAL)
+            touched_at, pinned = self.marks.get(h.context_id, (-inf, False))
+            active_at = max(h.updated_at, touched_at)
+            new = Context(h.context_id, h.created_at, active_at, 1, live, pinned)
+            old = found.get(new.id)
+            found[new.id] = new if old is None else Context(
+                new.id,
+                min(old.created_at, new.created_at),
+                max(old.active_at, new.active_at),
+                old.tasks + 1,
+                old.live + live,
+                pinned,
+            )  # fmt: skip
+        return list(found.values())
+
+    def context(self, context_id: str) -> Context | None:
+        return next((found for found in self.contexts() if found.id == context_id), None)
+
+    def find(self, query: TaskQuery) -> TaskPage:
+        order, tasks = self.order, self.tasks
+        first = 0
+        if query.updated_after is not None:
+            first = bisect_left(order, (nextafter(query.updated_after, inf), ""))
+        last = len(order) if query.after is None else bisect_left(order, query.after)
+        wanted = query.limit + 1
+        if query.context_id is None and query.state is None:
+            keys = order[max(first, last - wanted) : max(first, last)]
+            found = [tasks[task_id].header for _, task_id in reversed(keys)]
+            total = len(order) - first
+        else:
+            found, total = [], 0
+            for index in range(len(order) - 1, first - 1, -1):
+                header = tasks[order[index][1]].header
+                if query.context_id is not None and header.context_id != query.context_id:
+                    continue
+                if query.state is not None and header.state is not query.state:
+                    continue
+                total += 1
+                if index < last and len(found) < wanted:
+                    found.append(header)
+        return TaskPage(found[: query.limit], total, len(found) > query.limit)
+
+
+__all__ = ["Owned", "Task"]
