@@ -63,6 +63,8 @@ class JwtVerifier:
             raise Unknown(str(error)) from None
         # The issuer is compared before its keys are looked for: keys are per issuer.
         claims = self._read(parsed.payload)
+        if not same_issuer(claims.get("iss"), self.issuer):
+            raise Unknown("it is of another issuer")
         if parsed.algorithm not in self._algorithms:
             raise Rejected("its algorithm is not accepted")
         self._check(claims, now)
@@ -94,8 +96,6 @@ class JwtVerifier:
         return claims
 
     def _check(self, claims: dict[str, Any], now: float) -> None:
-        if not same_issuer(claims.get("iss"), self.issuer):
-            raise Unknown("it is of another issuer")
         for name in ("exp", *self._required):
             if claims.get(name) in (None, ""):
                 raise Rejected(f"it has no {name}")

@@ -33,6 +33,11 @@ FORGED: dict[str, dict[str, Any]] = {
     "wrong aud": {"aud": "others"},
     "no aud": {"aud": None},
     "aud in a list of others": {"aud": ["others", 7]},
+    "aud in an empty list": {"aud": []},
+    "aud in a list in a list": {"aud": [["agents"]]},
+    "aud as a name": {"aud": {"agents": 1}},
+    "aud is a number": {"aud": 7},
+    "nbf is true": {"nbf": True},
     "wrong iss": {"iss": "https://evil.example"},
     "no sub": {"sub": None},
     "alg none": {"forge": "none"},
@@ -52,6 +57,17 @@ async def test_forged(name: str, issuer: Issuer) -> None:
     with pytest.raises(Rejected):
         await scheme.verify(call(token), time.time())
     assert scheme.known(call(token), time.time()) is None
+
+
+@pytest.mark.parametrize("forge", [None, "none", "confusion", "key"])
+async def test_what_is_of_another_issuer_is_not_looked_at(
+    forge: str | None, issuer: Issuer
+) -> None:
+    scheme = open_id_connect(issuer.url, audience="agents")
+    before = issuer.counts["fetches"]
+    with pytest.raises(Rejected, match="another issuer"):
+        await scheme.verify(call(issuer.token(iss="https://x", forge=forge)), time.time())
+    assert issuer.counts["fetches"] == before
 
 
 @pytest.mark.parametrize(
