@@ -280,7 +280,7 @@ def test_guesses_of_one_address_are_verified_one_at_a_time(virtual_backend: Any)
 
 
 def test_so_many_wait_and_no_more(virtual_backend: Any) -> None:
-    gate, _ = gated(Limits(failures=1, penalty=16.0, parked=20))
+    gate, scheme = gated(Limits(failures=1, penalty=16.0, parked=20))
     seen: Counter[str] = Counter()
     waiting: list[int] = []
 
@@ -293,20 +293,25 @@ def test_so_many_wait_and_no_more(virtual_backend: Any) -> None:
     async def main() -> None:
         for number in range(20):
             await ask(f"192.0.2.{number}")
+        scheme.asked.clear()
         seen.clear()
         async with anyio.create_task_group() as group:
-            for number in range(20):
-                for _ in range(2 if number else 30):
+            for _ in range(30):
+                group.start_soon(ask, "192.0.2.0")
+            await anyio.sleep(0.1)
+            for number in range(1, 20):
+                for _ in range(2):
                     group.start_soon(ask, f"192.0.2.{number}")
-            await anyio.sleep(0.5)
+            await anyio.sleep(0.1)
             waiting.append(gate.statistics()["refused_waiting"])
-            # Of one address two at the most, and of all of them together twenty.
             assert seen == {"RESOURCE_EXHAUSTED": 28 + 20}
 
     name, options = virtual_backend
     anyio.run(main, backend=name, backend_options=dict(options))
     assert waiting == [20]
     assert seen["UNAUTHENTICATED"] == 20
+    # Two of one address at the most, however many came from there, and twenty of all of them.
+    assert max(scheme.asked.values()) == 2
     assert gate.statistics()["refused_waiting"] == 0
 
 
