@@ -14,6 +14,7 @@ from .branch import Asleep, Busy
 from .ledger import below, record
 from .operations import Operations
 from .parts import Content, InvalidAnswer
+from .rows import Kind
 from .speech import say
 
 T = TypeVar("T")
@@ -60,8 +61,6 @@ class Asking(Operations):
         if type is not Message and type is not str:
             content_parts.check_type(type)
         actor = self._actor
-        if actor.open_ask is not None and not self._ledger:
-            raise RuntimeError(_ONE_QUESTION)
         branch = self._branch()
         op = await self._begin()
         self._ledger.check_new(op, "a question", False)
@@ -75,14 +74,18 @@ class Asking(Operations):
                 if entry is None:
                     self._check()
                     if actor.open_ask is not None:
+                        actor.record(asked, record("refused"))
                         raise RuntimeError(_ONE_QUESTION)
                     actor.set_status(state, say(actor, content), asked)
+                elif entry.kind is Kind.RECORD:
+                    raise RuntimeError(_ONE_QUESTION)
                 found = self._ledger.record(answered, "answer")
                 if found is not None:
                     message = await self._message_at(msgspec.json.decode(found.value))
                 else:
                     since = actor.sequence if entry is None else entry.sequence
                     repeated = len(self._ledger.below(asked))
+                    branch.goes_on_anew()
                     question = _Question(asked, answered, state, content, repeated)
                     message = await self._wait_answer(question, since)
                 if type is Message:

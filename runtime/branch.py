@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextvars import ContextVar
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -21,9 +22,17 @@ class Stopper(Protocol):
     def struck(self) -> bool:
         """Whether it has."""
 
+    @property
+    def strikes_at(self) -> float:
+        """When it will by itself, in the time of the event loop."""
+
 
 class Block(Stopper, Protocol):
     """A part of a branch that may be cut off while the branch goes on behind it."""
+
+    @property
+    def ordinal(self) -> int:
+        """The operation that it is."""
 
     def look(self, *, parked: bool) -> None:
         """The branch has come further, or, ``parked``, will not come further by itself."""
@@ -58,8 +67,8 @@ class Branch:
     """
 
     __slots__ = (
-        "_arrival", "_cleanup", "_known", "above", "blocks", "busy", "context", "covered", "ended",
-        "limit", "name", "ordinal",
+        "_arrival", "_cleanup", "_known", "above", "anew", "blocks", "busy", "context", "covered",
+        "ended", "limit", "name", "ordinal",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +86,8 @@ class Branch:
         """The operation that began last …"""
         self.ended = 0
         """… and the one that ended last."""
+        self.anew = False
+        """The one that began last is done, in part, for the first time."""
         self.busy = False
         self.limit: int | None = None
         """On replay: the operation after which this branch was cut off. It goes no further."""
@@ -89,6 +100,7 @@ class Branch:
     def begin(self, *, waits: bool) -> int:
         """Number the next operation."""
         self.ordinal += 1
+        self.anew = False
         if not waits:
             self.ended = self.ordinal
         if self.watched:
@@ -102,6 +114,18 @@ class Branch:
     @property
     def position(self) -> Position:
         return Position(self.ordinal, self.ended == self.ordinal)
+
+    def beyond(self, position: Position) -> bool:
+        """Whether it has come further than ``position``, which is as far as is recorded."""
+        if position.over and not self.anew:
+            return self.ended >= position.ordinal
+        return self.ordinal >= position.ordinal
+
+    def goes_on_anew(self) -> None:
+        """What is done now of the operation that began last was not done before."""
+        self.anew = True
+        if self.watched:
+            self.look()
 
     def go_on_from(self, position: Position) -> None:
         """What was cut off was cut off again: number on as it was done then."""
@@ -137,9 +161,18 @@ class Branch:
         return self.limit is None and not self.covered
 
     async def wait_for_the_cut(self) -> None:
-        """Stay here: what cut the branch off is on its way."""
+        """Stay here: what cut the branch off is on its way. Where it is held off (a shield) it was
+        so before, and the branch went on."""
+        assert self.context is not None, "a handler does not end before its branches"
+        cuts = self.context._execution.cuts
         self.look(parked=True)
-        await anyio.sleep_forever()
+        while not self.stopped():
+            due = min(item.strikes_at for item in (*self.above, *self.blocks))
+            with anyio.move_on_after(due - anyio.current_time()):
+                await cuts.wait()
+        if anyio.current_effective_deadline() == -inf:
+            await anyio.sleep_forever()
+        self.limit = self._known = None
 
     def look(self, *, parked: bool = False) -> None:
         """Tell those who wait for it how far the branch is."""
@@ -173,7 +206,7 @@ class Branch:
                 return
         if self.context is not None and self.stopped():
             at = self._known or self.position
-            self._cleanup = Branch(self.context, f"{self.name}/{at.ordinal}{'-+'[at.over]}")
+            self._cleanup = CleanUp(self.context, f"{self.name}/{at.ordinal}{'-+'[at.over]}")
 
     def leave_block(self, block: Block, outer: int | None, cut_at: Position | None) -> None:
         """The branch is behind a block; ``cut_at``: that was cut off there."""
@@ -183,6 +216,25 @@ class Branch:
             self._cleanup = None
             self.go_on_from(cut_at)
             self.look()
+
+
+class CleanUp(Branch):
+    """What a whole branch does after it was cut off. Its name says where that was; its first
+    operation is the record of it, so that whoever replays it has the same name for it."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self, context: Operations, name: str) -> None:
+        super().__init__(context, name)
+        self.ordinal = self.ended = 1
+        self._told = False
+
+    def begin(self, *, waits: bool) -> int:
+        if not self._told:
+            self._told = True
+            assert self.context is not None, "a handler does not end before its branches"
+            self.context._cleans_up(self.name)
+        return super().begin(waits=waits)
 
 
 current_branch: ContextVar[Branch | None] = ContextVar("greenroom_branch", default=None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import anyio
@@ -71,6 +72,7 @@ class _Fan:
         self.decided: int | None = None if found is None else msgspec.json.decode(found.value)
         """Who failed first, or won."""
         self.struck = False
+        self.strikes_at = inf
 
     @classmethod
     async def begin(
@@ -84,8 +86,11 @@ class _Fan:
             _close(awaitables)
             raise
 
-    def decide(self, index: int, error: BaseException | None = None) -> None:
-        """Keep who failed first, or won, unless it only failed as all were being stopped."""
+    def decide(
+        self, index: int, scope: anyio.CancelScope, error: BaseException | None = None
+    ) -> None:
+        """Keep who failed first, or won, unless it only failed as all were being stopped; cut the
+        others off."""
         if self.struck:
             return
         if error is not None and self.parent.stopped() and cancelling(error):
@@ -93,6 +98,8 @@ class _Fan:
             return
         self.struck = True
         self.decided = index
+        scope.cancel()
+        self._context._execution.cuts.notify()
         if self._context._may_write:
             self._context._actor.record(self.op, record(self._kind, value=b"%d" % index))
 
@@ -147,7 +154,7 @@ async def gather(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -
         results: list[Any] = [None] * len(awaitables)
         children = fan.children(len(awaitables))
 
-        async def run(index: int) -> None:
+        async def run(index: int, scope: anyio.CancelScope) -> None:
             try:
                 results[index] = await in_branch(children[index], awaitables[index], join)
             except Exception as error:
@@ -155,14 +162,14 @@ async def gather(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -
                     raise context._ledger.mismatch(
                         fan.op, "a gather that did not fail", "one that does"
                     ) from error
-                fan.decide(index, error)
+                fan.decide(index, scope, error)
                 raise Failed(index, error) from error
 
         try:
             with Asleep(context._execution, len(awaitables)) as join:
                 async with anyio.create_task_group() as group:
                     for index in range(len(awaitables)):
-                        group.start_soon(run, index)
+                        group.start_soon(run, index, group.cancel_scope)
         except BaseExceptionGroup as errors:
             raise_first(context._ledger, errors, fan.decided)
         if not fan.replayed:
@@ -219,12 +226,11 @@ async def race(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -> 
             try:
                 values[index] = await in_branch(children[index], awaitables[index], join)
             except Exception as error:
-                fan.decide(index, error)
+                fan.decide(index, scope, error)
                 if fan.decided in (None, index):
                     raise Failed(index, error) from error
                 return  # it had lost
-            fan.decide(index)
-            scope.cancel()
+            fan.decide(index, scope)
 
         try:
             with Asleep(context._execution, 1) as join:

@@ -6,6 +6,7 @@ in a branch of its own, below the operation that the block is.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,6 +31,16 @@ class Cut:
     def struck(self) -> bool:
         """Whether it is cut off, or about to be."""
         raise NotImplementedError
+
+    @property
+    def strikes_at(self) -> float:
+        """When it will be by itself, in the time of the event loop."""
+        return inf
+
+    @property
+    def ordinal(self) -> int:
+        """The operation that it is."""
+        return self._op.ordinal
 
     def look(self, *, parked: bool) -> None:
         """The branch has come further."""

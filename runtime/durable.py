@@ -15,12 +15,13 @@ from hashlib import blake2b
 from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
 from . import bounds, parts
 from .actor import Actor, Op
-from .branch import Asleep, Busy
+from .branch import Asleep, Branch, Busy
 from .cancel import StepFailed
 from .ledger import below, failure, record
 from .operations import Operations
@@ -91,9 +92,15 @@ def step_info() -> StepInfo:
 
 
 @contextmanager
-def running_step(actor: Actor, op: Op, attempt: int = 1) -> Iterator[None]:
-    """Let what is called within be the step at ``op``."""
+def running_step(actor: Actor, branch: Branch, op: Op, attempt: int = 1) -> Iterator[None]:
+    """Let what is called within be the step at ``op`` of ``branch``.
+
+    A block that is cut off may leave no trace of a step that was under way in it, and what follows
+    the block has its number then: so the key says within which block it is.
+    """
     key = f"{actor.id}:{actor.run}:{op.branch}:{op.ordinal}"
+    if branch.blocks:
+        key += f"@{branch.blocks[-1].ordinal}"
     token = _step.set(StepInfo(key, actor.epoch, attempt))
     try:
         yield
@@ -165,13 +172,14 @@ class DurableOperations(Operations):
             self._execution.begins_durable()
             await self._actor.flushed()
             await self._actor.system.until_alive()
-            body = await self._result(function, options, op, name, arguments, args, kwargs)
+            body = await self._result(function, options, branch, op, name, arguments, args, kwargs)
             return parts.decode(body, annotation)
 
     async def _result(
         self,
         function: Callable[..., Any],
         options: StepOptions,
+        branch: Branch,
         op: Op,
         name: str,
         arguments: str,
@@ -181,7 +189,7 @@ class DurableOperations(Operations):
         """Run the function and record what came of it."""
         actor = self._actor
         try:
-            value = await self._attempts(function, options, op, args, kwargs)
+            value = await self._attempts(function, options, branch, op, args, kwargs)
         except Exception as error:
             self._check()  # what is stopped is no failure
             told = (type(error).__name__, str(error))
@@ -199,6 +207,7 @@ class DurableOperations(Operations):
         self,
         function: Callable[..., Any],
         options: StepOptions,
+        branch: Branch,
         op: Op,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -207,7 +216,7 @@ class DurableOperations(Operations):
         attempt = 1
         while True:
             try:
-                with running_step(actor, op, attempt):
+                with running_step(actor, branch, op, attempt):
                     if options.timeout is None:
                         return await self._once(function, args, kwargs)
                     with anyio.fail_after(options.timeout):
@@ -285,6 +294,7 @@ class DurableOperations(Operations):
             if found is not None:
                 behind = self._ledger.last(branch.name) > op.ordinal or not branch.new_ground
                 if left <= 0 or behind:  # whatever the clock says now, it was over
+                    await anyio.lowlevel.checkpoint_if_cancelled()  # … or cut off at once
                     return
                 actor.set_timer(Timer(timer, due))  # if the clock went back it is gone
             alarms = self._execution.alarms

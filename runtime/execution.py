@@ -58,6 +58,7 @@ class Execution:
         "actor",
         "alarms",
         "call",
+        "cuts",
         "detached",
         "handler",
         "ledger",
@@ -96,6 +97,8 @@ class Execution:
         """Lines of the handler (its branches) that are at work: at 0 the actor may rest."""
         self.listeners = 0
         """Those of them that wait for whatever message comes."""
+        self.cuts = Signal()
+        """Something cut branches off."""
         self.summoned = False
         """It sleeps, and what wakes it is here: it counts as at work already."""
         self._counted = False
@@ -213,6 +216,7 @@ class Execution:
     def abandon(self, why: str) -> None:
         """Stop it without waiting; nothing that it still does is written."""
         self.detached = True
+        self.signal.notify()
         if self.reason is None:
             self.reason = Reason.LEASE_LOST
         for call in self._calls:
@@ -250,6 +254,7 @@ class Execution:
             return
         log.warning("the handler of task %s ignored its cancellation", self.actor.id)
         self.detached = True
+        self.signal.notify()
         if self._child is not None:
             self._child.cancel()
         cancelled(self)

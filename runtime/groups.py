@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
@@ -68,6 +69,10 @@ class _Failure:
     @property
     def struck(self) -> bool:
         return self.of is not None
+
+    @property
+    def strikes_at(self) -> float:
+        return inf
 
 
 class Group(Cut):
@@ -167,14 +172,19 @@ class Group(Cut):
             await self._arrival.wait()
             for branch in self._branches:
                 await branch.arrived()
-            failure.of = index
+            self._strike(index)
         elif failure.of is None:
             if parent.stopped(self) and cancelling(error):
                 if index == _BLOCK:
                     parent.cut_off()
                 return
-            failure.of = index
+            self._strike(index)
             self._record_end()
+
+    def _strike(self, index: int) -> None:
+        self._failure.of = index
+        self._tasks.cancel_scope.cancel()
+        self._context._execution.cuts.notify()
 
     def _record_end(self) -> None:
         if self._context._may_write:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .actor import Op
 from .branch import Branch, current_branch
 from .cancel import TaskCancelled
-from .ledger import refusal
+from .ledger import record, refusal
 from .rows import Kind
 
 if TYPE_CHECKING:
@@ -40,10 +40,8 @@ class Operations:
 
     def _place(self) -> Op:
         """The place of an operation that does not wait."""
-        branch = self._enter()
-        if branch.cut:
-            op = Op(branch.name, branch.ordinal + 1)
-            raise self._ledger.mismatch(op, "cut off by a time-out or a failure", "begun")
+        branch = self._enter_anew()
+        # Where the branch was cut off it may come here: it is not stopped before it waits.
         return Op(branch.name, branch.begin(waits=False))
 
     async def _begin(self, *, waits: bool = True) -> Op:
@@ -51,10 +49,16 @@ class Operations:
 
         One that ``waits`` is over when its ``Busy`` is left.
         """
-        branch = self._enter()
+        branch = self._enter_anew()
         if branch.cut:
             await branch.wait_for_the_cut()
         return Op(branch.name, branch.begin(waits=waits))
+
+    def _cleans_up(self, branch: str) -> None:
+        """A branch begins to clean up: record where it was cut off, which is in the name."""
+        place = Op(branch, 1)
+        if self._ledger.record(place, "cut") is None and self._may_write:
+            self._actor.record(place, record("cut"))
 
     def _enter(self) -> Branch:
         self._check()
@@ -64,6 +68,16 @@ class Operations:
                 "two coroutines use one branch of the task's context at once; "
                 "start them with ctx.gather, ctx.group or ctx.race"
             )
+        return branch
+
+    def _enter_anew(self) -> Branch:
+        branch = self._enter()
+        if self._ledger.last(branch.name) <= branch.ordinal:
+            self._check_length()
+        return branch
+
+    def _check_length(self) -> None:
+        """Raise if this run may write no more. Not while it is replayed, which writes nothing."""
         actor = self._actor
         if actor.sequence - actor.run_start >= actor.system.settings.run_records:
             raise RuntimeError(
@@ -71,7 +85,6 @@ class Operations:
                 f"more than a run may have (run_records): call `await ctx.restart(state)` now and "
                 f"then, which begins a new run with that state"
             )
-        return branch
 
     def _replays(self, op: Op, what: str) -> bool:
         """Whether the emission at ``op`` happened before. Raises what it raised then."""

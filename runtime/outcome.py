@@ -111,8 +111,10 @@ def unwound(execution: Execution, cause: BaseException) -> None:
             pass
         case TaskCancelled():
             cancelled(execution)
-        case Restart():
+        case Restart() if execution.reason is None:
             actor.restarted(execution, cause.state)
+        case Restart():  # no run begins that is to stop at once
+            cancelled(execution)
         case ReplayMismatch():
             actor.block(f"{cause}{_where(cause)}")
         case Rejected():

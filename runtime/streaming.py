@@ -117,6 +117,7 @@ class ArtifactWriter:
             return
         if branch.cut:
             await branch.wait_for_the_cut()
+        context._check_length()
         if self._replayed < len(self._committed):
             # What the model says now is not what it said then: start the artifact over.
             self._replace([*self._committed[: self._replayed], *chunk])
@@ -202,7 +203,8 @@ class StreamStep:
     async def begin(self) -> None:
         """Take the place of the operation, and what is recorded of it."""
         context = self._context
-        self.busy = Busy(context._branch())
+        self._branch = context._branch()
+        self.busy = Busy(self._branch)
         self._op = op = await context._begin()
         self._inner = below(op)
         self.done = context._ledger.record(op, "stream", self._name) is not None
@@ -229,7 +231,7 @@ class StreamStep:
 
     def running(self) -> AbstractContextManager[None]:
         """Within it the generator may ask for its ``step_info``."""
-        return running_step(self._context._actor, self._op)
+        return running_step(self._context._actor, self._branch, self._op)
 
     async def write(self, content: parts.Content) -> None:
         chunk = parts.parts_of(content)

@@ -16,7 +16,7 @@ from greenroom.runtime.rows import DueTimer
 from greenroom.runtime.runtime import Runtime
 from greenroom.runtime.settings import RuntimeSettings
 
-from ..support.crash import copy_of
+from ..support.crash import RecordingStore, copy_of
 from ..support.drive import START, Caller, KeptStore, result, said
 
 pytestmark = pytest.mark.anyio
@@ -111,6 +111,127 @@ async def test_a_sleep_ends_in_time_whenever_its_process_stopped(into_it: float)
     async with running(agent, after_its_end(store), idle=10.0) as peer:
         assert (await peer.over(task.id)).status.state is COMPLETED
     assert woke == [pytest.approx(1000, abs=10)]
+
+
+async def test_what_was_over_is_not_cut_off_though_the_time_ran_out_since() -> None:
+    """It was over, and what came of it was used, before the process died."""
+    agent = Agent("Desk", on_interrupt="resume")
+
+    async def work(what: str, takes: float = 0.001) -> str:
+        await anyio.sleep(takes)
+        return what
+
+    @agent.handler
+    async def handle(ctx: TaskContext) -> str:
+        paid = None
+        try:
+            async with ctx.timeout(10):
+                paid = await ctx.gather(ctx.step(work, "charge"), ctx.step(work, "book"))
+                await ctx.step(work, "ship", 5)
+        except TimeoutError:
+            return f"late, refund {paid}"
+        return "in time"
+
+    store = RecordingStore()
+    async with running(agent, store) as peer:
+        task = await peer.send("go")
+        assert result(task) == "in time"
+    told = set()
+    for copy in store.copies:
+        (scope,) = await copy.scopes()
+        entries = await copy.journal(scope, task.id)
+        if any(b'"gather"' in entry.body for entry in entries):
+            clock = Wall()
+            clock.ahead = 100
+            async with running(agent, after_a_crash(copy), clock) as peer:
+                told.add(result(await peer.over(task.id)))
+    assert told == {"late, refund ['charge', 'book']", "in time"}
+
+
+async def test_a_full_run_that_dies_restarts_with_what_it_had_done() -> None:
+    done: list[int] = []
+    agent = Agent("Counter", on_interrupt="resume")
+
+    async def one(number: int) -> None:
+        done.append(number)
+
+    @agent.handler
+    async def handle(ctx: TaskContext) -> str:
+        number: int = ctx.restart_state or 0
+        try:
+            while number < 12:
+                await ctx.step(one, number)
+                number += 1
+        except RuntimeError:
+            await anyio.sleep(1)  # the process may die here, too
+            await ctx.restart(number)
+        return str(number)
+
+    store = RecordingStore()
+    async with running(agent, store, run_records=8) as peer:
+        task = await peer.send("go")
+        assert result(task) == "12"
+    assert done == list(range(12))
+    for copy in store.copies:
+        left = after_a_crash(copy)
+        (scope,) = await left.scopes()
+        steps = sum(b'"kind":"step"' in e.body for e in await left.journal(scope, task.id))
+        done.clear()
+        async with running(agent, left, run_records=8) as peer:
+            assert result(await peer.over(task.id)) == "12"
+        assert done == list(range(steps, 12))
+
+
+@pytest.mark.parametrize("how", ["shielded step", "finally"])
+@pytest.mark.parametrize("who", ["client", "deadline"])
+async def test_a_restart_does_not_undo_a_cancel(how: str, who: str) -> None:
+    runs: list[int] = []
+    agent = Agent("Loop", deadline=5 if who == "deadline" else None)
+
+    async def work() -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(2)
+
+    @agent.handler
+    async def handle(ctx: TaskContext) -> None:
+        runs.append(1)
+        if how == "finally":
+            try:
+                await ctx.sleep(1000)
+            finally:
+                await ctx.restart()
+        await ctx.step(work)
+        await ctx.restart()
+
+    async with running(agent, KeptStore()) as peer:
+        task = await peer.send("go", now=True)
+        if who == "client":
+            await anyio.sleep(1)
+            assert (await peer.cancel(task.id)).status.state is CANCELED
+        assert (await peer.over(task.id)).status.state is CANCELED
+        begun = len(runs)
+        await anyio.sleep(100)
+        assert len(runs) == begun
+
+
+async def test_a_clean_up_that_listens_does_not_outlive_its_task() -> None:
+    agent = Agent("Desk")
+
+    @agent.handler
+    async def handle(ctx: TaskContext) -> None:
+        try:
+            await ctx.sleep(1000)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await ctx.receive()
+
+    async with running(agent, KeptStore(), cancel_grace=5.0) as peer:
+        task = await peer.send("go", now=True)
+        await anyio.sleep(1)
+        assert (await peer.cancel(task.id)).status.state is CANCELED
+        await anyio.sleep(10)
+        found = peer.runtime.statistics()
+        assert (found["handlers_running"], found["handlers_waiting"]) == (0, 0)
 
 
 async def test_a_question_alone_is_nobodys_work_after_a_stop() -> None:

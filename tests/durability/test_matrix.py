@@ -184,7 +184,9 @@ async def losing(ctx: TaskContext) -> None:
             await ctx.step(work, "a last step")
 
 
-async def undoing(ctx: TaskContext, name: str, what: Callable[[], Awaitable[Any]]) -> Any:
+async def undoing(
+    ctx: TaskContext, name: str, what: Callable[[], Awaitable[Any]], takes: float = 0.001
+) -> Any:
     """What a cautious handler does: it undoes what it could not finish."""
     try:
         return await what()
@@ -192,7 +194,7 @@ async def undoing(ctx: TaskContext, name: str, what: Callable[[], Awaitable[Any]
         await ctx.status(f"{name} undone")
         with anyio.CancelScope(shield=True):
             ctx.now()
-            await ctx.step(work, f"undo {name}")
+            await ctx.step(work, f"undo {name}", takes)
             async with ctx.artifact(f"undone {name}") as artifact:
                 await artifact.write("un")
                 await artifact.write("done")
@@ -264,6 +266,110 @@ async def cut_off_midway(ctx: TaskContext) -> str:
             group.start(child)
             await ctx.step(work)
     return str(await ctx.step(work))
+
+
+async def outer_first(ctx: TaskContext) -> str:
+    """The time around a time-out is over while that still cleans up."""
+    told: list[str] = []
+    try:
+        async with ctx.timeout(8):
+            try:
+                async with ctx.timeout(5):
+                    await undoing(ctx, "inner", partial(ctx.step, slow), takes=100)
+            except TimeoutError:
+                told.append("inner")
+                await ctx.status("the inner one is late")
+    except TimeoutError:
+        told.append("outer")
+    await ctx.step(work)
+    return str(told)
+
+
+async def both_at_once(ctx: TaskContext) -> str:
+    told: list[str] = []
+    try:
+        async with ctx.timeout(50):
+            try:
+                async with ctx.timeout(50):
+                    await ctx.step(work, "long", 300)
+            except TimeoutError:
+                told.append(str(ctx.now()))
+    except TimeoutError:
+        told.append("outer")
+    await ctx.step(work)
+    return str(told)
+
+
+async def shielded(ctx: TaskContext) -> str:
+    """A branch is cut off where it must not be disturbed, and goes on to the end of that."""
+
+    async def release() -> None:
+        with anyio.CancelScope(shield=True):
+            await ctx.step(work, "release", 2)
+
+    async def fails() -> None:
+        raise LookupError("no")
+
+    try:
+        async with ctx.group() as group:
+            group.start(release)
+            group.start(fails)
+    except LookupError as error:
+        return str(error)
+    return "?"
+
+
+async def fact_at_the_cut(ctx: TaskContext) -> str:
+    """A branch whose group has failed comes to its first turn."""
+
+    async def child() -> None:
+        ctx.now()
+        await ctx.step(work, "child")
+
+    with suppress(LookupError):
+        async with ctx.group() as group:
+            group.start(child)
+            raise LookupError("no")
+    return str(await ctx.step(work, "after"))
+
+
+async def sleeping_clean_up(ctx: TaskContext) -> str:
+    told: list[str] = []
+    with suppress(TimeoutError):
+        async with ctx.timeout(2):
+            try:
+                await ctx.step(slow)
+            finally:
+                await ctx.sleep(1)  # nobody shields it: it is cut off at once
+                told.append("slept")
+                await ctx.status("undone")
+    await ctx.step(work, "after", 3)
+    return str(told)
+
+
+async def later(ctx: TaskContext) -> str:
+    await ctx.sleep(1)
+    return await ctx.ask("second")
+
+
+async def two_questions(ctx: TaskContext) -> str:
+    try:
+        return str(await ctx.gather(ctx.ask("first"), later(ctx)))
+    except RuntimeError as error:
+        return f"{error} {await ctx.step(work, 'after')}"
+
+
+async def question_refused_inside(ctx: TaskContext) -> str:
+    async def curious() -> list[Any]:
+        told = []
+        try:
+            told.append(await later(ctx))
+        except RuntimeError:
+            told.append(await ctx.step(work, "instead"))
+        told.append(await ctx.step(work, "after"))
+        return told
+
+    return str(await ctx.race(ctx.ask("first"), curious()))
 
 
 async def clean_up_of_branches_in_time(ctx: TaskContext) -> str:
@@ -469,7 +575,8 @@ async def stop_everywhere(handler: Handler, idle: float, grace: float) -> None:
 
 HANDLERS: list[Handler] = [
     block_ahead, step_first, empty_group, ask_beside_step, status_beside_ask, race_of_an_ask,
-    begun_late, nested, group_in_time, clean_ups, cut_off_midway,
+    begun_late, nested, group_in_time, clean_ups, cut_off_midway, outer_first, both_at_once,
+    shielded, fact_at_the_cut, sleeping_clean_up, two_questions, question_refused_inside,
     clean_up_of_branches_in_time, failing_clean_up,
     chunks, restarting, retrying, turns, asking,
 ]  # fmt: skip
