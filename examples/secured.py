@@ -16,7 +16,6 @@ agent = Agent("Desk", "Knows who calls.")
 @agent.handler
 async def greet(ctx: TaskContext) -> str:
     caller = ctx.principal
-    assert caller is not None  # it is None only in a task that goes on after a restart
     return f"Good day, {caller.subject} of {caller.tenant or 'no tenant'}."
 
 

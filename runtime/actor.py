@@ -191,6 +191,8 @@ class Actor(Committing):
         accepted_after = self.generation
         if waiting:
             self._keep_status_message()
+        elif self.status.message is not None and not self.blocked:
+            self.set_status(self.state)  # what was said before comes before it in the history
         sequence = self._add_message(message)
         if send is not None:
             self._sends.append(send)
@@ -266,16 +268,18 @@ class Actor(Committing):
         else:
             self.set_status(TaskState.CANCELED, say(self, TOLD[reason]))
 
-    def block(self, why: str) -> None:
-        """Replay cannot go on: visible, not terminal, tried again with a new version."""
+    def block(self, why: str, source: str = "") -> None:
+        """Replay cannot go on: visible, not terminal, tried again with a new version. ``source``,
+        the line of the handler, is for the log alone."""
+        shown = f"{why}: {source}" if source else why
         if self.agent.on_mismatch == "fail":
-            log.error("task %s cannot be replayed: %s", self.id, why)
+            log.error("task %s cannot be replayed: %s", self.id, shown)
             self.set_status(
                 TaskState.FAILED,
                 say(self, "The agent has changed since this task began and cannot go on with it."),
             )
             return
-        log.error("task %s is blocked: %s", self.id, why)
+        log.error("task %s is blocked: %s", self.id, shown)
         self.blocked = f"{self.agent.version}\n{self.system.node}\n{why}"
         self.set_status(
             TaskState.WORKING,

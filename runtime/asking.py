@@ -73,6 +73,10 @@ class Asking(Operations):
                 entry = self._ledger.event(asked, "a question")
                 if entry is None:
                     self._check()
+                    if attempt and self._ledger.last(branch.name) > op.ordinal:
+                        raise self._ledger.mismatch(
+                            op, "a question that was answered", "one that the answer does not fit"
+                        )
                     if actor.open_ask is not None:
                         actor.record(asked, record("refused"))
                         raise RuntimeError(_ONE_QUESTION)
@@ -114,7 +118,7 @@ class Asking(Operations):
             with Asleep(execution):
                 while (message := execution.take_answer(answered)) is None:
                     self._check()
-                    await execution.signal.wait()
+                    await execution.stirred()
         finally:
             self._question = None
             if actor.open_ask == answered:
@@ -149,12 +153,13 @@ class Asking(Operations):
                 return message
             if not actor.inbox:
                 execution = self._execution
+                execution.begins_durable()  # what waits for its client can wait for it again
                 execution.listeners += 1
                 try:
                     with Asleep(execution):
                         while not actor.inbox:
                             self._check()
-                            await execution.signal.wait()
+                            await execution.stirred()
                 finally:
                     execution.listeners -= 1
             sequence, message = actor.inbox.popleft()

@@ -106,7 +106,7 @@ class BlockingContext:
         return self._context.deps
 
     @property
-    def principal(self) -> Principal | None:
+    def principal(self) -> Principal:
         return self._context.principal
 
     @property

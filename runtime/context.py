@@ -18,7 +18,7 @@ from . import parts as content_parts
 from .actor import Op
 from .asking import Asking
 from .branches import gather, race
-from .call import Principal
+from .call import ANONYMOUS, Principal
 from .cancel import Reason, Restart, Stop, TaskCancelled
 from .durable import DurableOperations
 from .groups import Group, group
@@ -40,10 +40,11 @@ class TaskContext(Asking, DurableOperations):
     use ``gather``, ``group`` or ``race``, whose branches replay the same whatever their timing.
     """
 
-    def check_complete(self) -> None:
-        """Raise ``ReplayMismatch`` if the handler ended before all that it did earlier. Not for
-        handlers."""
-        self._ledger.check_complete(self._root.ordinal)
+    def check_complete(self, error: Exception | None = None) -> None:
+        """Raise ``ReplayMismatch`` if the handler ended, by ``error`` if any, before all that it
+        did earlier. Not for handlers."""
+        now = "the end of the handler" if error is None else f"an error ({type(error).__name__})"
+        self._ledger.check_complete(self._root.ordinal, now)
 
     # --- what was asked -------------------------------------------------------------------------
 
@@ -99,10 +100,16 @@ class TaskContext(Asking, DurableOperations):
         return self._actor.system.deps.get(self._actor.agent.slug)
 
     @property
-    def principal(self) -> Principal | None:
-        """Who sent the message; ``None`` after the task was resumed by another process."""
+    def principal(self) -> Principal:
+        """Who sent the message. Once the task was at rest, or in another process, that is its
+        owner and tenant: nothing else of a principal is kept."""
         call = self._execution.call
-        return call.principal if call is not None else None
+        if call is not None and call.principal is not None:
+            return call.principal
+        scope = self._actor.scope
+        if scope.owner == ANONYMOUS.owner and not scope.tenant:
+            return ANONYMOUS
+        return Principal(owner=scope.owner, tenant=scope.tenant)
 
     @property
     def extensions(self) -> Sequence[str]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from ..protocol.types import (
@@ -18,7 +19,7 @@ from ..protocol.types import (
 from .actor import ROOT, Op
 from .call import Sender
 from .cancel import Reason, TaskCancelled
-from .ledger import DURABLE, NOTHING_RECORDED, Ledger, durable
+from .ledger import DURABLE, NOTHING_RECORDED, Ledger, ReplayMismatch, durable
 from .outcome import cancelled, cause_of, finish, unwound
 from .rows import Entry
 from .signals import Signal
@@ -133,6 +134,12 @@ class Execution:
         if self.listeners:
             self._summon()
         self.signal.notify()
+
+    async def stirred(self) -> None:
+        """Wait until something may have come for the handler, or its end."""
+        await self.signal.wait()
+        if self.detached:
+            await anyio.lowlevel.checkpoint()  # a cancellation that is not held off comes first
 
     def answered(self, op: Op, message: Message) -> None:
         """The answer came that is recorded at ``op``."""
@@ -260,6 +267,17 @@ class Execution:
         cancelled(self)
         self.actor.execution = None
 
+    def _stumbled(self, cause: BaseException) -> ReplayMismatch | None:
+        """A handler that fails before it has come as far as it came before is another one."""
+        if self.reason is not None or self._ctx is None or not isinstance(cause, Exception):
+            return None
+        try:
+            self._ctx.check_complete(cause)
+        except ReplayMismatch as mismatch:
+            log.warning("task %s: the handler failed on replay", self.actor.id, exc_info=cause)
+            return mismatch.with_traceback(cause.__traceback__)
+        return None
+
     # --- the child ------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -294,7 +312,7 @@ class Execution:
             if isinstance(cause, GeneratorExit):
                 raise
             if not self.detached:
-                unwound(self, cause)
+                unwound(self, self._stumbled(cause) or cause)
             if isinstance(cause, anyio.get_cancelled_exc_class()):
                 raise
         finally:

@@ -224,11 +224,12 @@ class Ledger:
         self.stumbled = ReplayMismatch(op, recorded, asked)
         return self.stumbled
 
-    def check_complete(self, ordinal: int) -> None:
-        """Raise ``ReplayMismatch`` if the root branch went further than ``ordinal``."""
+    def check_complete(self, ordinal: int, now: str) -> None:
+        """Raise ``ReplayMismatch`` if the root branch went further than ``ordinal``, where there
+        is ``now`` something else."""
         if self.last("") > ordinal:
             missing = Op("", ordinal + 1)
-            raise self.mismatch(missing, self._describe(missing), "the end of the handler")
+            raise self.mismatch(missing, self._describe(missing), now)
 
     def is_record(self, op: Op, kind: str, name: str) -> bool:
         entry = self._entries.get((op.branch, op.ordinal))

@@ -116,7 +116,8 @@ def unwound(execution: Execution, cause: BaseException) -> None:
         case Restart():  # no run begins that is to stop at once
             cancelled(execution)
         case ReplayMismatch():
-            actor.block(f"{cause}{_where(cause)}")
+            where, source = _where(cause)
+            actor.block(f"{cause}{where}", source)
         case Rejected():
             _end(actor, TaskState.REJECTED, say(actor, str(cause)))
         case _ if isinstance(cause, anyio.get_cancelled_exc_class()):
@@ -208,8 +209,8 @@ def _being_cancelled() -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _where(mismatch: BaseException) -> str:
-    """The line of the user's code that a mismatch came from."""
+def _where(mismatch: BaseException) -> tuple[str, str]:
+    """The line of the user's code that a mismatch came from, by its number, and what it says."""
     frames = [
         frame
         for frame in traceback.extract_tb(mismatch.__traceback__)
@@ -222,5 +223,5 @@ def _where(mismatch: BaseException) -> str:
         if frame not in installed and not frame.filename.startswith(_STDLIB)
     ]
     for frame in reversed(own or installed):  # the agent itself may have been installed
-        return f" ({os.path.basename(frame.filename)}, line {frame.lineno}: {frame.line})"
-    return ""
+        return f" ({os.path.basename(frame.filename)}, line {frame.lineno})", frame.line or ""
+    return "", ""

@@ -46,7 +46,6 @@ def desk() -> Agent:
             return f"secret of the owner: {answer}"
         if ctx.text.startswith("whoami"):
             principal = ctx.principal
-            assert principal is not None
             return f"{principal.tenant}|{principal.owner}"
         return f"secret of the owner: {ctx.text}"
 

@@ -339,6 +339,28 @@ async def test_what_is_unread_at_completion_stays_in_the_history() -> None:
         assert texts(done) == ["go", "hello?"]
 
 
+async def test_the_history_is_in_the_order_in_which_it_was_said() -> None:
+    agent = Agent("Talkative")
+    heard: list[list[str | None]] = []
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> None:
+        await ctx.status("hello, say things")
+        for _ in range(2):
+            message = await ctx.receive()
+            heard.append([one.text async for one in ctx.history()])
+            await ctx.status(f"heard {message.text}")
+
+    async with running(agent) as peer:
+        task = await peer.until((await peer.send("go", now=True)).id, lambda task: bool(said(task)))
+        await peer.send("one", task=task.id, now=True)
+        await peer.until(task.id, lambda task: said(task) == "heard one")
+        done = await peer.send("two", task=task.id)
+        told = ["go", "hello, say things", "one", "heard one", "two", "heard two"]
+        assert texts(done) == told
+        assert heard == [told[:3], told[:5]]
+
+
 async def test_the_mailbox_is_bounded() -> None:
     agent = Agent("Busy")
 
