@@ -20,7 +20,7 @@ from hypercorn.config import Config
 from msgspec import Struct
 
 from . import connections
-from .stopping import Stopping
+from .stopping import Stopping, leave
 
 log = logging.getLogger("greenroom.server")
 
@@ -82,10 +82,12 @@ async def run(
     *,
     announce: Callable[[str], None] = lambda url: None,
     beside: Beside | None = None,
+    alone: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order; call ``announce`` with the bound URL.
 
-    Raises ServerError when it cannot listen or read its certificate.
+    ``alone``: the process is this server's, and ends with it: it does not return. Raises
+    ServerError when it cannot listen or read its certificate.
     """
     config = _configure(settings)
     listener = _listen(settings)
@@ -106,7 +108,9 @@ async def run(
                     draining.start_soon(beside.drain, grace)
                 await app.runtime.drain(grace)
             closed.set()
-    log.info("stopped", extra={"event": "stopped"})
+        log.info("stopped", extra={"event": "stopped"})
+        if alone:
+            leave()
 
 
 def tune_garbage_collection() -> None:

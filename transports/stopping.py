@@ -8,15 +8,17 @@ deadline, for nothing on the loop could.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import sniffio
@@ -83,6 +85,21 @@ class Stopping:
         )
         logging.shutdown()
         os._exit(1)
+
+
+def leave(code: int = 0) -> NoReturn:
+    """End the process now that all is closed, without waiting for the threads of plain functions.
+
+    Nobody can stop those, and Python would wait for them. What was registered with ``atexit`` is
+    called first, on a thread of its own: it may run an event loop, and there is one on this one.
+    """
+    last = threading.Thread(target=atexit._run_exitfuncs, name="greenroom-exit", daemon=True)
+    last.start()
+    last.join()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _from_signal_handlers() -> Callable[..., Any]:

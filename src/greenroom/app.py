@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -71,24 +73,41 @@ def serve(
     ``greenroom.auth``) takes the place of the settings of the group ``auth``.
     Raises SettingsError and ServerError, which say what to change.
     """
-    from .logs import configure
-
     if settings is None:
         settings = load(environ=os.environ, overrides=overrides)
     elif overrides:
         raise TypeError("give either settings or single overrides, not both")
+    start(agents, settings, security)
+
+
+def start(
+    agents: Sequence[Agent],
+    settings: Settings,
+    security: Security | None = None,
+    *,
+    alone: bool = False,
+) -> None:
+    """What ``serve`` does. ``alone``: the process is the server's, and ends when it has stopped:
+    as `greenroom serve` does, which waits for no thread that a plain function still keeps."""
+    from .logs import configure
+
     configure(settings.log_level, settings.log_format)
     check(settings)
     options: dict[str, object] = {}
     if settings.backend == "asyncio" and settings.loop == "uvloop":
         options["use_uvloop"] = True
-    anyio.run(run, agents, settings, security, backend=settings.backend, backend_options=options)
+    body = partial(run, agents, settings, security, alone=alone)
+    anyio.run(body, backend=settings.backend, backend_options=options)
 
 
 async def run(
-    agents: tuple[Agent, ...], settings: Settings, security: Security | None = None
+    agents: Sequence[Agent],
+    settings: Settings,
+    security: Security | None = None,
+    *,
+    alone: bool = False,
 ) -> None:
-    """Serve inside a running event loop: what ``serve`` runs."""
+    """Serve inside a running event loop: what ``start`` runs."""
     from .ready import announce
     from .transports.server import ServerSettings
     from .transports.server import run as run_server
@@ -98,7 +117,7 @@ async def run(
         check_transport(security, settings)
         app = asgi(
             *agents,
-            store=settings.store,
+            store=open_store(settings.store, keep_lock=alone),
             public_url=settings.public_url,
             http=structs.replace(settings.http, drain_grace=settings.grace),
             runtime=settings.runtime,
@@ -137,7 +156,7 @@ async def run(
     def ready(url: str) -> None:
         announce(url, agents, settings, grpc=None if grpc is None else grpc.address)
 
-    await run_server(app, server, announce=ready, beside=grpc)
+    await run_server(app, server, announce=ready, beside=grpc, alone=alone)
 
 
 def check(settings: Settings) -> None:
@@ -191,12 +210,13 @@ def _need(module: str, extra: str) -> None:
         raise SettingsError(f"{module} is not installed: pip install '{extra}'")
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, keep_lock: bool = False) -> Store:
     """Return the store that ``url`` names; it is opened when the runtime starts.
 
     ``memory://`` keeps nothing; ``sqlite:///greenroom.db`` is a path relative to the working
     directory, ``sqlite:////var/lib/greenroom.db`` an absolute one; ``?durability=relaxed`` commits
-    without waiting for the disk. Raises SettingsError.
+    without waiting for the disk. ``keep_lock``: nobody else serves from its file until this process
+    has ended, also when the store was closed before. Raises SettingsError.
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
@@ -212,7 +232,7 @@ def open_store(url: str) -> Store:
             raise SettingsError(
                 f"store {url!r}: the one option is durability=strict or durability=relaxed"
             )
-        return SQLiteStore(unquote(parts.path[1:]), durability=durability)
+        return SQLiteStore(unquote(parts.path[1:]), durability=durability, keep_lock=keep_lock)
     raise SettingsError(
         f"store {url!r} is not understood: write sqlite:///file.db (three slashes for a relative "
         "path, four for an absolute one) or memory://"

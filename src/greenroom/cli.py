@@ -156,7 +156,7 @@ def _add_send(commands: Any) -> None:
 
 
 def _serve(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from .app import serve
+    from .app import start
     from .loading import LoadError, load_agents
     from .runtime.ports import StoreError
     from .transports.server import ServerError
@@ -165,7 +165,7 @@ def _serve(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
         settings = _settings(parsed)
         if settings.reload:
             return _reload(arguments)
-        serve(*load_agents(settings.agents), settings=settings)
+        start(load_agents(settings.agents), settings, alone=True)
     except (SettingsError, LoadError, ServerError, StoreError) as error:
         return _complain(str(error))
     return 0

@@ -56,6 +56,8 @@ class SQLiteStore:
     power cut (never a crash of the process) can lose the last moments. ``exclusive=False`` opens an
     existing file beside the process that serves from it, for tools; it does not migrate.
     ``read_only`` does that too, and asks for no lock and no more than the right to read.
+    ``keep_lock`` leaves the file locked when the store is closed, to the end of the process: for
+    who cannot tell whether a thread still works at one of its tasks.
     ``readers`` is how many reads run at once. Not for network file systems.
     """
 
@@ -66,6 +68,7 @@ class SQLiteStore:
         durability: Durability = "strict",
         deployment: str = "default",
         exclusive: bool = True,
+        keep_lock: bool = False,
         read_only: bool = False,
         readers: int = 2,
     ) -> None:
@@ -82,6 +85,7 @@ class SQLiteStore:
         self.path = os.path.realpath(name)
         self.durability = durability
         self._exclusive = exclusive and not read_only
+        self._keep_lock = keep_lock
         self._read_only = read_only
         self._reading = "ro"
         self._readers = readers
@@ -119,7 +123,8 @@ class SQLiteStore:
             await readers.close()
             if writer is not None:
                 await writer.close()
-            self._unlock()
+            if not self._keep_lock:
+                self._unlock()
 
     def _reserve(self) -> None:
         path = Path(self.path)

@@ -9,7 +9,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -17,6 +16,9 @@ import pytest
 import trustme
 
 from .process import AGENTS, ROOT, Server, cli, message, pythons
+
+PATIENT = ("--grace", "600", "--deadline", "600")
+"""For servers that must not need it: nobody waits so long for them."""
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def store(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("python", pythons())
 def test_card_send_stream_and_a_clean_stop(python: str, store: str) -> None:
-    with Server("--store", store, python=python) as server:
+    with Server("--store", store, *PATIENT, python=python) as server:
         assert server.ready["agents"][0]["name"] == "E2E"
         with urllib.request.urlopen(server.ready["card"]) as response:
             assert json.load(response)["name"] == "E2E"
@@ -42,9 +44,7 @@ def test_card_send_stream_and_a_clean_stop(python: str, store: str) -> None:
         stream.close()
         assert server.get("/health")[0] == 200
         assert server.get("/ready")[0] == 200
-        code, took = server.stop()
-    assert code == 0
-    assert took < 5
+        assert server.stop() == 0
     assert [json.loads(line)["event"] for line in server.log.splitlines()] == [
         "anonymous",
         "draining",
@@ -56,7 +56,7 @@ def test_card_send_stream_and_a_clean_stop(python: str, store: str) -> None:
 def test_sigterm_with_open_streams_ends_in_time_and_keeps_what_was_told(
     python: str, store: str
 ) -> None:
-    options = ("--store", store, "--grace", "1", "--deadline", "12")
+    options = ("--store", store, "--grace", "1", "--deadline", "50")
     with Server(*options, python=python) as server:
         streams = [server.stream("forever") for _ in range(3)]
         readers = [iter(stream) for stream in streams]
@@ -66,18 +66,15 @@ def test_sigterm_with_open_streams_ends_in_time_and_keeps_what_was_told(
         deaf = server.stream("flood")  # a client that never reads a byte of its body
         waiting = server.send("ask")["task"]
         assert waiting["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
-        began = time.monotonic()
         server.notify(signal.SIGTERM)
         for stream, reader in zip(streams, readers, strict=True):
             for _ in reader:
                 pass  # up to the end of the stream, which is an orderly one
             assert stream.retry, "the client was not told to come back"
             stream.close()
-        code = server.process.wait(15)
-        took = time.monotonic() - began
+        code = server.process.wait(60)
         deaf.close()
     assert code == 0, server.log
-    assert took < 12
     told = {stream.results[0]["task"]["id"]: stream for stream in streams}
     with Server("--store", store, python=python) as server:
         for task_id, stream in told.items():
@@ -105,16 +102,14 @@ def test_streams_of_what_ends_within_the_grace_are_told_the_end(python: str, sto
             assert not stream.retry
             assert sum("artifactUpdate" in event for event in stream.results) == 21
             stream.close()
-        code = server.process.wait(15)
+        code = server.process.wait(60)
     assert code == 0, server.log
 
 
 def test_waiting_tasks_do_not_hold_up_the_shutdown(store: str) -> None:
-    with Server("--store", store, "--grace", "10", "--deadline", "20") as server:
+    with Server("--store", store, *PATIENT) as server:
         server.send("ask")
-        code, took = server.stop()
-    assert code == 0
-    assert took < 5
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -124,7 +119,7 @@ def test_a_client_that_stops_reading_is_let_go(backend: str) -> None:
         deaf = server.stream("flood")
         assert deaf.response.status == 200
         while "streams_open 0" not in server.get("/metrics")[1]:
-            time.sleep(0.1)  # the kernel's own clock runs here; the test's time-out is the limit
+            pass  # the kernel's own clock runs here; the time-out of the test is the limit
         server.stop()
 
 
@@ -148,21 +143,61 @@ def test_new_work_is_refused_while_draining(store: str) -> None:
         assert refused.getheader("retry-after")
         connection.close()
         assert server.get("/health")[0] == 200
-        assert server.process.wait(10) == 0
+        assert server.process.wait(60) == 0
         stream.close()
 
 
+IN_A_THREAD = """
+import asyncio, atexit, threading
+from pathlib import Path
+from greenroom import Agent, BlockingContext, TaskContext
+from greenroom.runtime.ports import StoreInUseError
+from greenroom.stores.sqlite.lock import FileLock
+
+agent = Agent("Stubborn", on_interrupt="resume")
+plain = Agent("Plain", on_interrupt="resume")
+
+def work() -> None:
+    Path({told!r}).write_text("at work")  # a pipe
+    threading.Event().wait()  # for ever
+
+@agent.handler
+async def run(ctx: TaskContext) -> None:
+    await (ctx.step(work) if ctx.text == "step" else asyncio.to_thread(work))
+
+@plain.handler
+def run_plain(ctx: BlockingContext) -> None:
+    work()
+
+@atexit.register
+def look() -> None:
+    try:
+        FileLock({lock!r})
+    except StoreInUseError:
+        print("still locked")
+"""
+
+
 @pytest.mark.parametrize("python", pythons())
-def test_a_handler_that_will_not_end_is_left_at_the_deadline(python: str, store: str) -> None:
-    options = ("--store", store, "--grace", "0.2", "--deadline", "2")
-    with Server(*options, python=python, agent=f"{AGENTS}:stubborn") as server:
-        task = server.send("sleep", immediately=True)["task"]
-        code, took = server.stop()
-    assert took < 4
-    # 1: the watchdog ended it; 0: the thread could be left behind
-    assert code in (0, 1), server.log
-    with Server("--store", store, python=python, agent=f"{AGENTS}:stubborn") as server:
+@pytest.mark.parametrize(("name", "text"), [("agent", "step"), ("agent", "own"), ("plain", "def")])
+def test_a_thread_that_will_not_end_does_not_keep_the_process(
+    name: str, text: str, python: str, store: str, tmp_path: Path
+) -> None:
+    """It goes as soon as all else is closed; until then nobody else may have its tasks."""
+    agents, told = tmp_path / "threads.py", tmp_path / "told"
+    os.mkfifo(told)
+    lock = store.removeprefix("sqlite:///") + ".lock"
+    agents.write_text(IN_A_THREAD.format(told=str(told), lock=lock))
+    options = ("--store", store, "--grace", "0.2", "--deadline", "600")
+    with Server(*options, python=python, agent=f"{agents}:{name}") as server:
+        task = server.send(text, immediately=True)["task"]
+        assert told.read_text() == "at work"
+        assert server.stop() == 0, server.log
+    assert [json.loads(line)["event"] for line in server.log.splitlines()][-1] == "stopped"
+    assert server.said == "still locked\n"
+    with Server("--store", store, python=python, agent=f"{agents}:{name}") as server:
         assert server.rpc("GetTask", {"id": task["id"]})["result"]["id"] == task["id"]
+        assert told.read_text() == "at work", "it was not taken up"
         server.stop(signal.SIGKILL)
 
 
@@ -172,25 +207,21 @@ def test_a_blocked_event_loop_does_not_outlive_the_deadline(store: str) -> None:
         for event in stream:
             if "message" in event.get("statusUpdate", {}).get("status", {}):
                 break
-        code, took = server.stop()
+        assert server.stop() == 1
         stream.close()
-    assert code == 1
-    assert took < 3
     assert '"event":"deadline"' in server.log
 
 
 def test_the_second_signal_ends_it_at_once(store: str) -> None:
-    with Server("--store", store, "--grace", "20", "--deadline", "30") as server:
+    with Server("--store", store, *PATIENT) as server:
         stream = server.stream("forever")
         events = iter(stream)
         next(events)
         server.notify(signal.SIGINT)
         while server.get("/ready")[0] == 200:
             next(events)
-        code, took = server.stop(signal.SIGINT)
+        assert server.stop(signal.SIGINT) == 128 + signal.SIGINT
         stream.close()
-    assert code == 128 + signal.SIGINT
-    assert took < 2
 
 
 @pytest.mark.parametrize("loop", [("--backend", "trio"), ("--loop", "uvloop")])
@@ -205,7 +236,7 @@ def test_other_event_loops_serve_and_stop(loop: tuple[str, str], store: str) -> 
         server.notify(signal.SIGTERM)
         assert list(events)[-1]["artifactUpdate"], "the stream ended in order"
         assert stream.retry
-        assert server.process.wait(15) == 0
+        assert server.process.wait(60) == 0
         stream.close()
 
 
@@ -231,7 +262,7 @@ def test_tls_with_a_certificate_from_files(tmp_path: Path, store: str) -> None:
         assert distrusted.returncode == 3
         assert "is not trusted" in distrusted.stderr
         assert "--ca FILE" in distrusted.stderr
-        assert server.stop()[0] == 0
+        assert server.stop() == 0
 
 
 def test_a_port_in_use_is_said(store: str) -> None:
@@ -287,7 +318,7 @@ def test_reload_starts_again_when_a_file_changes(tmp_path: Path) -> None:
         second = json.loads(process.stdout.readline())
         assert second["agents"][0]["name"] == "Echo, changed"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 PAYER = """
@@ -325,5 +356,5 @@ def test_a_payment_is_not_made_again_for_a_client_that_heard_nothing(
         task = server.rpc("SendMessage", order)["result"]["task"]
         assert task["status"]["state"] == "TASK_STATE_FAILED"
         assert "interrupted" in task["status"]["message"]["parts"][0]["text"]
-        assert server.stop()[0] == 0
+        assert server.stop() == 0
     assert payments.read_text() == "42 cents"
