@@ -148,6 +148,29 @@ async def test_what_was_over_is_not_cut_off_though_the_time_ran_out_since() -> N
     assert told == {"late, refund ['charge', 'book']", "in time"}
 
 
+async def test_what_was_slept_is_not_slept_again_though_the_clock_went_back() -> None:
+    agent = Agent("Clock", on_interrupt="resume")
+
+    @agent.handler
+    async def handle(ctx: TaskContext) -> str:
+        await ctx.sleep(1000)
+        await ctx.status("awake")
+        await anyio.sleep(50)
+        return await ctx.ask("Who?")
+
+    store = RecordingStore()
+    async with running(agent, store) as peer:
+        task = await peer.send("go", now=True)
+        await peer.until(task.id, lambda task: said(task) == "awake")
+        left = store.copies[-1]
+    clock = Wall()
+    clock.ahead = -anyio.current_time()
+    began = anyio.current_time()
+    async with running(agent, after_a_crash(left), clock) as peer:
+        await peer.over(task.id)
+        assert anyio.current_time() - began < 100
+
+
 async def test_a_full_run_that_dies_restarts_with_what_it_had_done() -> None:
     done: list[int] = []
     agent = Agent("Counter", on_interrupt="resume")

@@ -347,6 +347,16 @@ async def sleeping_clean_up(ctx: TaskContext) -> str:
     return str(told)
 
 
+async def failing_loser(ctx: TaskContext) -> str:
+    async def loser() -> None:
+        try:
+            await ctx.step(slow)
+        finally:
+            raise ValueError("lost, and badly")
+
+    return str(await ctx.race(loser(), ctx.sleep(3), ctx.step(work, "won", 1)))
+
+
 async def later(ctx: TaskContext) -> str:
     await ctx.sleep(1)
     return await ctx.ask("second")
@@ -576,7 +586,8 @@ async def stop_everywhere(handler: Handler, idle: float, grace: float) -> None:
 HANDLERS: list[Handler] = [
     block_ahead, step_first, empty_group, ask_beside_step, status_beside_ask, race_of_an_ask,
     begun_late, nested, group_in_time, clean_ups, cut_off_midway, outer_first, both_at_once,
-    shielded, fact_at_the_cut, sleeping_clean_up, two_questions, question_refused_inside,
+    failing_loser, shielded, fact_at_the_cut, sleeping_clean_up, two_questions,
+    question_refused_inside,
     clean_up_of_branches_in_time, failing_clean_up,
     chunks, restarting, retrying, turns, asking,
 ]  # fmt: skip

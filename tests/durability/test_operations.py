@@ -520,6 +520,28 @@ def traveller(*, version: str, inserted: bool, **options: Any) -> Agent:
     return agent_of(handler, version=version, slug="traveller", **options)
 
 
+async def test_what_blocked_a_task_is_not_tried_again_by_the_same_process() -> None:
+    starts: list[str] = []
+
+    def version(name: str) -> Agent:
+        async def handler(ctx: TaskContext) -> str:
+            starts.append(name)
+            await ctx.step(fly if name == "1" else pay)
+            return await ctx.ask("Where?")
+
+        return agent_of(handler, version=name)
+
+    store = KeptStore()
+    async with running(version("1"), store=store) as peer:
+        task = (await peer.send("go")).id
+    async with running(version("2"), store=store, idle=1.0, unblock_every=10.0) as peer:
+        await peer.send("Rome", task=task, now=True)
+        await anyio.sleep(1000)
+        await peer.get(task)
+        await anyio.sleep(1000)
+    assert starts == ["1", "2"]
+
+
 async def test_a_hundred_tasks_outlive_a_wrong_deployment(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
