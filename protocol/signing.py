@@ -27,8 +27,7 @@ from .cards import card_json, parse_card
 from .jcs import canonical
 from .jose import ALGORITHMS, JoseError, Key, SigningKey
 
-# ``optional`` in the proto: kept when set, even to the default.
-_OPTIONAL = frozenset(
+OPTIONAL = frozenset(
     {
         (t.AgentCard, "documentation_url"),
         (t.AgentCard, "icon_url"),
@@ -38,7 +37,7 @@ _OPTIONAL = frozenset(
         (t.AgentExtension, "params"),  # a message, so its presence counts
     }
 )
-
+"""``optional`` in the proto: kept when set, even to the default."""
 
 FORM = "greenroom_form"
 """Private member of a protected header: ``sdk`` for a signature in the SDK's form."""
@@ -181,7 +180,7 @@ def _present(value: Any) -> Any:
             member = getattr(value, field.name)
             if member is None or member is msgspec.UNSET:
                 continue
-            if not field.required and (kind, field.name) not in _OPTIONAL and _default(member):
+            if not field.required and (kind, field.name) not in OPTIONAL and _default(member):
                 continue
             own = (kind, field.name) == (t.AgentExtension, "params")
             found[field.encode_name] = member if own else _present(member)

@@ -308,7 +308,7 @@ class AgentProvider(Wire):
 
 
 class AgentExtension(Wire):
-    uri: str
+    uri: str = ""  # nothing in the proto file says that there must be one
     description: str | None = None
     required: bool = False
     params: dict[str, JSON] | None = None

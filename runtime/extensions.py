@@ -81,6 +81,8 @@ class Negotiation:
             one.declaration if isinstance(one, Extension) else one for one in extensions
         ]
         self.uris = [one.uri for one in self.declared]
+        if not all(self.uris):
+            raise ValueError("an extension is declared by its uri, and here is one without")
         if len(set(self.uris)) != len(self.uris):
             raise ValueError("an agent declares each extension once")
         self._required = [one.uri for one in self.declared if one.required]

@@ -121,6 +121,16 @@ async def test_events_of_a_stream() -> None:
     assert "HI" in answer.body.decode()
 
 
+async def test_an_extension_has_a_name_and_is_declared_once() -> None:
+    cases: list[tuple[list[t.AgentExtension | Extension], str]] = [
+        ([t.AgentExtension()], "its uri"),
+        ([Sign(), Sign()], "once"),
+    ]
+    for declared, told in cases:
+        with pytest.raises(ValueError, match=told):
+            Agent("Odd", extensions=declared)
+
+
 async def test_on_the_card() -> None:
     found = made().card([]).capabilities.extensions
     assert found is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from a2a.client.card_resolver import parse_agent_card
+from a2a.types import a2a_pb2
 from a2a.utils.signing import (
     InvalidSignaturesError,
     create_agent_card_signer,
@@ -17,6 +18,8 @@ from a2a.utils.signing import (
 )
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from google.api.field_behavior_pb2 import REQUIRED, field_behavior
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.json_format import MessageToJson
 from msgspec import structs
 
@@ -27,7 +30,14 @@ from greenroom.protocol import types as t
 from greenroom.protocol.cards import card_json, parse_card
 from greenroom.protocol.jcs import canonical, number
 from greenroom.protocol.jose import JoseError, key_of_pem, keys_of
-from greenroom.protocol.signing import SdkFormError, SignatureError, payload, sign, verify
+from greenroom.protocol.signing import (
+    OPTIONAL,
+    SdkFormError,
+    SignatureError,
+    payload,
+    sign,
+    verify,
+)
 from tests.support.asgi import request
 
 # RFC 8785 appendix B
@@ -127,6 +137,46 @@ def test_the_example_of_the_specification() -> None:
         b'"defaultOutputModes":[],"description":"","documentationUrl":"","name":"Example Agent",'
         b'"skills":[],"supportedInterfaces":[],"version":""}'
     )
+
+
+def messages_of(message: Descriptor) -> dict[str, Descriptor]:
+    """A message and all that it is made of, by name."""
+    found: dict[str, Descriptor] = {}
+    waiting = [message]
+    while waiting:
+        one = waiting.pop()
+        if one.file is message.file and one.full_name not in found:
+            found[one.full_name] = one
+            waiting += [field.message_type for field in one.fields if field.message_type]
+    return {one.name: one for one in found.values() if not one.GetOptions().map_entry}
+
+
+def test_what_stays_when_it_is_empty_is_what_the_proto_file_says() -> None:
+    """Section 8.4.1, of every field that a card can have."""
+    listed = messages_of(a2a_pb2.AgentCard.DESCRIPTOR)
+    assert len(listed) > 15
+    for name, message in listed.items():
+        kind: type[t.Wire] = getattr(t, name)
+        required = {
+            field.name
+            for field in message.fields
+            if REQUIRED in field.GetOptions().Extensions[field_behavior]
+        }
+        optional = {
+            field.name
+            for field in message.fields
+            if field.has_presence and field.message_type is None
+        }
+        assert {field.name for field in structs.fields(kind) if field.required} == required
+        of_messages = {"params"}
+        assert {field for of, field in OPTIONAL if of is kind} - of_messages == optional
+
+
+def test_an_extension_without_an_address_is_signed_without_one() -> None:
+    bare = t.AgentCapabilities(extensions=[t.AgentExtension(uri="", description="x")])
+    given = card(capabilities=bare)
+    assert b'"extensions":[{"description":"x"}]' in payload(given)
+    assert parse_card(card_json(given, "1.0")).capabilities == bare
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
