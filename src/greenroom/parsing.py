@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -18,10 +19,13 @@ def meant(word: str, known: Iterable[str]) -> str:
 class Parser(argparse.ArgumentParser):
     """Its commands are parsers of the same kind."""
 
+    _given: Sequence[str] = ()
+
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Refuse what is unknown where it stands: the command knows its options best."""
+        self._given = list(sys.argv[1:] if args is None else args)
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].partition("=")[0]
@@ -30,6 +34,10 @@ class Parser(argparse.ArgumentParser):
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
+        lacking = re.search(r"argument .*?([^/ ]+): expected one argument", message)
+        if lacking is not None and lacking[1] in self._given[:-1]:
+            value = self._given[self._given.index(lacking[1]) + 1]
+            message += f", not the option {value} (if it is none: {lacking[1]}={value})"
         chosen = re.search(r"invalid choice: '([^']*)'", message)
         if chosen is not None:
             choices = (str(choice) for action in self._actions for choice in action.choices or ())

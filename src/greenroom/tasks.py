@@ -28,6 +28,8 @@ from .runtime.rows import Entry, Header, Kind, TaskQuery, TaskRef, Timer
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PAGE = 100
+_MOST = 1_000_000
+"""Lines that one command shows."""
 _WIDTH = 100
 """Characters of a text, a chunk or a value that are shown."""
 
@@ -63,15 +65,29 @@ def add(commands: Any) -> None:
     )
     listed.add_argument("--limit", type=count, default=50, metavar="N", help="default: 50")
     pruned.add_argument(
-        "--older", required=True, metavar="TIME", help="finished longer ago than 30d, 12h, 30m, 0s"
+        "--older",
+        type=age,
+        required=True,
+        metavar="TIME",
+        help="finished longer ago than 30d, 12h, 30m, 0s",
     )
 
 
 def count(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1 on")
+    """How many lines to show, from the command line."""
+    # Python refuses to read thousands of digits, and SQLite what has more than 64 bits.
+    number = int(text) if text.isdecimal() and len(text) <= len(str(_MOST)) else 0
+    if not 1 <= number <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to {_MOST}")
     return number
+
+
+def age(text: str) -> float:
+    """A time of the command line, in seconds."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text} is no time: write 30d, 12h, 30m or 0s")
+    return float(int(found[1]) * _UNITS[found[2]])
 
 
 _STATES = [state for state in TaskState if state is not TaskState.UNSPECIFIED]
@@ -287,10 +303,7 @@ async def _cancel(store: Store, parsed: argparse.Namespace) -> int:
 
 
 async def _prune(store: Store, parsed: argparse.Namespace) -> int:
-    found = re.fullmatch(r"(\d+)([smhd])", parsed.older)
-    if found is None:
-        raise ValueError(f"--older {parsed.older}: write 30d, 12h, 30m or 0s")
-    before = time.time() - int(found[1]) * _UNITS[found[2]]
+    before = time.time() - parsed.older
     total = 0
     while True:
         pruned = await store.prune(tasks_before=before, sends_before=float("-inf"), limit=_PAGE)
@@ -303,6 +316,8 @@ async def _prune(store: Store, parsed: argparse.Namespace) -> int:
 
 async def _find(store: Store, beginning: str) -> Header:
     """The one task whose id begins so. Raises ``ValueError``."""
+    if not beginning:
+        raise ValueError("every task begins with '': write an id, or its beginning")
     found = await store.find(beginning, limit=_PAGE)
     if not found:
         raise ValueError(f"there is no task {beginning} in this store")

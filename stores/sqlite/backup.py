@@ -9,7 +9,7 @@ import aiosqlite
 import anyio
 
 from ...runtime.ports import StoreError, StoreFormatError
-from .reasons import DAMAGED, check_links, reason
+from .reasons import DAMAGED, check_file, reason
 from .schema import APPLICATION_ID
 
 _PAGES = 1024
@@ -24,9 +24,9 @@ async def backup(source: Path, target: Path) -> int:
     is no copy.
     """
     copied, made = anyio.Path(source), anyio.Path(target)
-    if not await copied.is_file():
-        raise StoreError(f"{source} does not exist")
-    check_links(source)
+    if not await copied.exists():
+        raise StoreError(f"{source} does not exist: is the path right?")
+    check_file(source)
     if await made.exists():
         raise StoreError(f"{target} exists already: name a new file")
     try:

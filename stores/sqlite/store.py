@@ -32,7 +32,7 @@ from ...runtime.rows import (
 from . import schema
 from .lock import FileLock
 from .reads import Reads
-from .reasons import check_links, reason
+from .reasons import check_file, reason
 from .worker import Workers
 from .writes import Writes
 
@@ -130,11 +130,13 @@ class SQLiteStore:
         path = Path(self.path)
         if not path.parent.is_dir():
             raise StoreError(f"{path.parent} is not a directory: create it first")
-        check_links(path)
+        check_file(path)
         if self._exclusive:
             self._lock = FileLock(f"{path}.lock")
         elif not path.exists():
             raise StoreError(f"{path} does not exist: is the path right?")
+        elif not path.stat().st_size:
+            raise StoreFormatError(f"{path} is empty: it is no store yet")
         self._reading = self._mode()
 
     def _unlock(self) -> None:

@@ -101,7 +101,7 @@ async def test_a_second_server_is_refused_while_the_first_lives(path: Path) -> N
 
 async def test_a_file_that_cannot_be_opened_is_named(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(StoreError, match=f"{path.name[:5]}.* could not be used: unable to open"):
+    with pytest.raises(StoreError, match=f"{path.name[:5]}.* is no file: a store is one"):
         await SQLiteStore(path).open(now=0.0)
 
 
