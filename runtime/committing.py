@@ -183,7 +183,10 @@ class Committing(Writing):
             self._forget_sends(self._inflight[2])
         self._inflight = None
         self.lose(
-            UnavailableError("The store failed; what became of the request is unknown. Try again.")
+            UnavailableError(
+                "The store failed; what became of the request is unknown. Try again.",
+                headers={"Retry-After": "1"},
+            )
         )
 
     def lose(self, why: Exception) -> None:

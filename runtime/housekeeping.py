@@ -15,6 +15,8 @@ import anyio
 from .actor import CANCEL, DEADLINE, ENDING, UNBLOCK, Actor
 from .contexts import Contexts
 from .directory import Directory
+from .ports import StoreDamagedError, StoreError
+from .readiness import Readiness
 from .rows import NEVER, DueTimer, TaskRef
 from .system import System
 
@@ -34,10 +36,13 @@ _PASSED_OVER = 60.0
 class Housekeeping:
     """The sweeping child of a runtime."""
 
-    def __init__(self, system: System, directory: Directory, contexts: Contexts) -> None:
+    def __init__(
+        self, system: System, directory: Directory, contexts: Contexts, readiness: Readiness
+    ) -> None:
         self._system = system
         self._directory = directory
         self._contexts = contexts
+        self._readiness = readiness
         self._agents = tuple(directory.agents)
         self._untried = NEVER
         """Tasks that were blocked before this process began are due by then."""
@@ -71,6 +76,8 @@ class Housekeeping:
                         busy = True
                     else:
                         prune_at = now + settings.prune_every
+            except StoreError as error:
+                self._readiness.failed(error)
             except Exception:
                 log.exception("a sweep failed; it is tried again")
             await self._rest(0.0 if busy else settings.sweep_every)
@@ -177,8 +184,8 @@ class Housekeeping:
                 continue
             try:
                 actor.timer_due(item.timer)
-            except Exception:
-                self._pass_over(item.ref)
+            except Exception as error:
+                self._pass_over(item.ref, error)
                 continue
             fired += 1
             room -= starts
@@ -233,12 +240,17 @@ class Housekeeping:
             if suspect:
                 self._suspect = actor
             return actor
-        except Exception:
-            self._pass_over(ref)
+        except StoreDamagedError:
+            raise
+        except Exception as error:
+            self._pass_over(ref, error)
             return None
 
-    def _pass_over(self, ref: TaskRef) -> None:
-        log.exception("task %s cannot be woken; it is passed over for a while", ref.id)
+    def _pass_over(self, ref: TaskRef, error: Exception) -> None:
+        log.error(
+            "task %s cannot be woken and is passed over for a while: %s",
+            ref.id, error, exc_info=not isinstance(error, StoreError),
+        )  # fmt: skip
         self._passed[ref] = self._system.now() + _PASSED_OVER
 
     @property

@@ -42,8 +42,10 @@ class Journal:
         self.commits = 0
         self.appends = 0
         self.failures = 0
-        self.wrote: Callable[[bool], object] = bool
-        """Called with whether the store took a batch, or failed."""
+        self.wrote: Callable[[], object] = bool
+        """Called when the store took a batch …"""
+        self.failed: Callable[[StoreError], object] = str
+        """… and when it failed."""
         self.observer: Callable[[Sequence[Append], Sequence[Outcome]], None] | None = None
         """Called with each batch that was committed and its outcomes; it must be quick."""
 
@@ -85,8 +87,8 @@ class Journal:
         try:
             outcomes = await self._store.append(batch, now=self._now())
         except Exception as error:
-            if isinstance(error, StoreError):
-                self.wrote(False)
+            if known := isinstance(error, StoreError):
+                self.failed(error)
             elif len(taken) > 1:
                 # One of them cannot be written, and nothing was: the others shall not pay for it.
                 for one in taken:
@@ -94,11 +96,11 @@ class Journal:
                 return
             # The outcome is unknown: whoever wrote must forget what it knows and read again.
             self.failures += 1
-            log.exception("a commit of %d appends failed", len(taken))
+            log.error("a commit of %d appends failed: %s", len(taken), error, exc_info=not known)
             for writer, _ in taken:
                 writer.unknown(error)
         else:
-            self.wrote(True)
+            self.wrote()
             for (writer, _), outcome in zip(taken, outcomes, strict=True):
                 writer.done(outcome)
             if self.observer is not None:

@@ -47,6 +47,10 @@ class StoreFormatError(StoreError):
     """What is there is not ours, or was written by a newer version."""
 
 
+class StoreDamagedError(StoreError):
+    """What is there is not what was written, or is gone. It stays so until somebody mends it."""
+
+
 class OutcomeUnknownError(StoreError):
     """The commit failed half-way: only reading again tells whether it happened."""
 
@@ -232,5 +236,5 @@ class Clock(Protocol):
 
 __all__ = [
     "Clock", "ContextStore", "OutcomeUnknownError", "ResultStore", "Store", "StoreClosedError",
-    "StoreError", "StoreFormatError", "StoreInUseError",
+    "StoreDamagedError", "StoreError", "StoreFormatError", "StoreInUseError",
 ]  # fmt: skip

@@ -35,7 +35,7 @@ from .gate import Gate
 from .housekeeping import Housekeeping
 from .limits import Limits
 from .messaging import Messaging
-from .ports import Clock, Store
+from .ports import Clock, Store, StoreError
 from .readiness import Readiness
 from .reading import Reading
 from .results import Results
@@ -48,6 +48,9 @@ from .telemetry import operation_span, tracing
 from .writing import GIVEN_UP
 
 log = logging.getLogger("greenroom.runtime")
+
+STORE_FAILED = "The store failed. Try again."
+LATER = {"Retry-After": "5"}
 
 
 class SystemClock:
@@ -105,7 +108,8 @@ class Runtime:
         self.directory = Directory(self.system, self.agents)
         self.system.journal.observer = self.contexts.committed
         self.system.journal.wrote = self.readiness.wrote
-        self.housekeeping = Housekeeping(self.system, self.directory, self.contexts)
+        self.system.journal.failed = self.readiness.failed
+        self.housekeeping = Housekeeping(self.system, self.directory, self.contexts, self.readiness)
         self.results = Results(self._store, self.directory, self.contexts)
         settings = self.settings
         self._streams = OpenStreams(
@@ -198,10 +202,11 @@ class Runtime:
                 if not await self._beat():
                     self._node_died()
                     await self._beat()
-                self.readiness.wrote(True)
-            except Exception:
-                self.readiness.wrote(False)
-                log.exception("the heartbeat of this node failed; it is tried again")
+                self.readiness.wrote()
+            except Exception as error:
+                self.readiness.failed(error)
+                if not isinstance(error, StoreError):
+                    log.exception("the heartbeat of this node failed; it is tried again")
             if anyio.current_time() >= next_stream:
                 next_stream += settings.heartbeat / 2
                 self._streams.tick()
@@ -242,12 +247,18 @@ class Runtime:
             )
         if self.system.draining:
             raise UnavailableError(headers={"Retry-After": "1"})
+        if self.readiness.damaged:  # what was acknowledged now could be lost
+            raise UnavailableError(STORE_FAILED, headers=LATER)
         agent = self.agents.get(call.agent) if call.agent else self.default
         if agent is None:
             raise UnsupportedOperationError(f"There is no agent {call.agent!r} here")
         audit = self.gate.audit
         try:
-            result = await self._pass(call, agent, operation, request)
+            try:
+                result = await self._pass(call, agent, operation, request)
+            except StoreError as error:
+                self.readiness.failed(error)
+                raise UnavailableError(STORE_FAILED, headers=LATER) from error
         except BaseException as error:
             if isinstance(error, A2AError):
                 self._errors += 1

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from ...runtime.call import Scope
-from ...runtime.ports import StoreClosedError, StoreError, StoreFormatError
+from ...runtime.ports import (
+    StoreClosedError,
+    StoreDamagedError,
+    StoreError,
+    StoreFormatError,
+)
 from ...runtime.rows import (
     NEVER,
     Append,
@@ -88,6 +93,8 @@ class SQLiteStore:
         self._keep_lock = keep_lock
         self._read_only = read_only
         self._reading = "ro"
+        self._identity: tuple[int, int] | None = None
+        """Of the file that was opened: device and inode."""
         self._readers = readers
         self._writes = Writes(deployment)
         self._lock: FileLock | None = None
@@ -114,9 +121,11 @@ class SQLiteStore:
                 raise StoreError(f"{self.path} could not be used: {told}") from error
             raise
         self._opened = writer, readers, reads
+        self._identity = self._found()
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
+        self._identity = None
         if opened is not None:
             writer, readers, _ = opened
             # The writer last: the last connection to go empties the log into the database.
@@ -188,7 +197,24 @@ class SQLiteStore:
         # Nobody has a log here, and we cannot make one and remove it: the file is all there is.
         return "ro&immutable=1"
 
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_there(self) -> None:
+        """Raise StoreDamagedError if the file that was opened has not its name any more: what is
+        written to it goes when this process ends, and what has its name now is another's."""
+        if self._identity is not None and self._identity != self._found():
+            raise StoreDamagedError(
+                f"{self.path} was removed or replaced while it was served: stop this process, put "
+                "a backup in its place, and start it again"
+            )
+
     def _connect(self, mode: str) -> sqlite3.Connection:
+        self._check_there()
         return sqlite3.connect(
             f"{Path(self.path).as_uri()}?mode={mode}",
             uri=True,
@@ -311,6 +337,7 @@ class SQLiteStore:
         return await self._write(self._writes.claim, scope, task_id, node, epoch, now)
 
     async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
+        self._check_there()
         return await self._write(self._writes.heartbeat, node, now, lease)
 
     async def retire(self, node: str, *, now: float) -> None:

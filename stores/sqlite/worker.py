@@ -18,8 +18,8 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import current_token
 
-from ...runtime.ports import StoreClosedError, StoreError
-from .reasons import reason
+from ...runtime.ports import StoreClosedError
+from .reasons import failure
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
@@ -103,7 +103,7 @@ class Workers:
                     _close(connection)
                     connection = None
                 if isinstance(error, sqlite3.Error) and not isinstance(error, _ASKED_WRONGLY):
-                    call.error = StoreError(f"the database could not be used: {reason(error)}")
+                    call.error = failure(error)
                     call.error.__cause__ = error
             call.answer()
             del call  # or the last answer lives until the next call

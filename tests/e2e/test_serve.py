@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -283,6 +284,49 @@ def test_a_store_in_use_is_said(store: str) -> None:
         assert "Traceback" not in second.stderr
         assert server.send("echo unharmed")["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
         server.stop()
+
+
+def spoil(path: Path) -> None:
+    """Write noise over all of a database but its head."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+
+
+@pytest.mark.parametrize("fate", ["damaged", "removed", "replaced"])
+def test_a_store_that_is_lost_while_it_is_served_is_told(
+    fate: str, store: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "tasks.db"
+    with Server("--store", store) as server:
+        server.send("echo " + "x" * 100_000)
+        assert server.stop() == 0
+    with Server("--store", store, "--set", "runtime.heartbeat=0.2") as server:
+        assert server.send("echo fine")["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+        if fate == "damaged":
+            spoil(path)
+            while server.get("/ready")[0] == 200:  # until somebody comes to what is damaged
+                server.rpc("ListTasks", {"includeArtifacts": True})
+        else:
+            if fate == "replaced":
+                shutil.copy(path, tmp_path / "copy.db")
+                (tmp_path / "copy.db").replace(path)
+            else:
+                path.unlink()
+            while server.get("/ready")[0] == 200:
+                pass
+        for method, params in (("SendMessage", message("echo late")), ("ListTasks", {})):
+            refused = server.rpc(method, params)["error"]
+            assert refused["code"] == -32024
+            assert "Try again" in refused["message"]
+        assert server.get("/health")[0] == 200
+        assert path.exists() is (fate != "removed")
+        server.stop()
+    told = [line for line in map(json.loads, server.log.splitlines()) if line["level"] == "error"]
+    assert [line["event"] for line in told] == ["store_failed"]
+    assert "put a backup in its place" in told[0]["message"]
+    assert not [line for line in told if "traceback" in line]
 
 
 def test_settings_come_from_file_environment_and_flags(tmp_path: Path) -> None:

@@ -188,7 +188,9 @@ async def test_a_full_disk_refuses_and_goes_on_when_there_is_room_again() -> Non
     assert len({key for name, key in worker.keys if name == "first"}) == 1
 
 
-async def test_a_server_is_not_ready_while_its_store_refuses() -> None:
+async def test_a_server_is_not_ready_while_its_store_refuses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     worker, disk = Worker(), Disk()
     async with running(worker.agent, store=disk) as peer:
         app = Application(peer.runtime)
@@ -205,12 +207,16 @@ async def test_a_server_is_not_ready_while_its_store_refuses() -> None:
             else:
                 await anyio.sleep(10)  # the heartbeat notices too
             assert await status("/ready") == 503
+            told = [record for record in caplog.records if record.levelname == "ERROR"]
+            assert [record.exc_info for record in told if "not ready" in record.message] == [None]
+            caplog.clear()
             await anyio.sleep(40)  # longer than the lease
             assert await status("/ready") == 503
             assert await status("/health") == 200, "starting it anew would not help"
             disk.full = False
             await anyio.sleep(10)
             assert await status("/ready") == 200
+            assert not [record for record in caplog.records if record.exc_info]
         assert (await peer.send("go")).status.state is TaskState.INPUT_REQUIRED
 
 
