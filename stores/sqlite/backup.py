@@ -9,7 +9,8 @@ import aiosqlite
 import anyio
 
 from ...runtime.ports import StoreError, StoreFormatError
-from .reasons import DAMAGED, check_file, reason
+from .files import check_file, reading_mode
+from .reasons import DAMAGED, reason
 from .schema import APPLICATION_ID
 
 _PAGES = 1024
@@ -30,7 +31,8 @@ async def backup(source: Path, target: Path) -> int:
     if await made.exists():
         raise StoreError(f"{target} exists already: name a new file")
     try:
-        address = (await copied.absolute()).as_uri() + "?mode=ro"
+        path = Path(await copied.resolve())
+        address = f"{path.as_uri()}?mode={reading_mode(path)}"
         async with aiosqlite.connect(address, uri=True) as store:
             async with store.execute("PRAGMA application_id") as cursor:
                 row = await cursor.fetchone()

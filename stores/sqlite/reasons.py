@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 
 from ...runtime.ports import StoreDamagedError, StoreError
 
@@ -35,16 +34,3 @@ def reason(error: sqlite3.Error) -> str:
     """What SQLite says, and what can be done where that is known."""
     advice = _ADVICE.get(_code(error))
     return f"{error}; {advice}" if advice else str(error)
-
-
-def check_file(path: Path) -> None:
-    """Raise ``StoreError`` for what is there and no file, and for a file with several names: each
-    would have a lock and a log of its own, and two processes that come by two names would destroy
-    what the other writes."""
-    if path.exists() and not path.is_file():
-        raise StoreError(f"{path} is no file: a store is one")
-    if path.is_file() and (names := path.stat().st_nlink) > 1:
-        raise StoreError(
-            f"{path} has {names} names (hard links), and SQLite would keep a log for each: remove "
-            "the others, or copy the file (`greenroom tasks backup`)"
-        )

@@ -35,9 +35,10 @@ from ...runtime.rows import (
     Timer,
 )
 from . import schema
+from .files import check_file, identity, reading_mode
 from .lock import FileLock
 from .reads import Reads
-from .reasons import check_file, reason
+from .reasons import reason
 from .worker import Workers
 from .writes import Writes
 
@@ -94,8 +95,9 @@ class SQLiteStore:
         self._read_only = read_only
         self._reading = "ro"
         self._identity: tuple[int, int] | None = None
-        """Of the file that was opened: device and inode."""
-        self._readers = readers
+        """Of the file that was opened."""
+        # Of two that close at once neither is the last one, which removes the log's files.
+        self._readers = 1 if read_only else readers
         self._writes = Writes(deployment)
         self._lock: FileLock | None = None
         self._opened: tuple[Workers | None, Workers, Reads] | None = None
@@ -121,7 +123,7 @@ class SQLiteStore:
                 raise StoreError(f"{self.path} could not be used: {told}") from error
             raise
         self._opened = writer, readers, reads
-        self._identity = self._found()
+        self._identity = identity(self.path)
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
@@ -146,7 +148,8 @@ class SQLiteStore:
             raise StoreError(f"{path} does not exist: is the path right?")
         elif not path.stat().st_size:
             raise StoreFormatError(f"{path} is empty: it is no store yet")
-        self._reading = self._mode()
+        if self._read_only:
+            self._reading = reading_mode(path)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -188,26 +191,10 @@ class SQLiteStore:
         db.execute("PRAGMA query_only = ON")
         return db
 
-    def _mode(self) -> str:
-        """How to open the file so that it can be read, and that nothing is left behind."""
-        if not self._read_only or Path(f"{self.path}-wal").exists():
-            return "ro"
-        if os.access(self.path, os.W_OK) and os.access(Path(self.path).parent, os.W_OK):
-            return "rw"  # "ro" would make the files that a log needs, and not remove them
-        # Nobody has a log here, and we cannot make one and remove it: the file is all there is.
-        return "ro&immutable=1"
-
-    def _found(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self.path)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
-
     def _check_there(self) -> None:
         """Raise StoreDamagedError if the file that was opened has not its name any more: what is
         written to it goes when this process ends, and what has its name now is another's."""
-        if self._identity is not None and self._identity != self._found():
+        if self._identity is not None and self._identity != identity(self.path):
             raise StoreDamagedError(
                 f"{self.path} was removed or replaced while it was served: stop this process, put "
                 "a backup in its place, and start it again"

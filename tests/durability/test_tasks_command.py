@@ -318,6 +318,9 @@ def test_a_store_is_copied_while_it_is_served(
 
     assert main(["tasks", "backup", str(path), str(copy)]) == 2
     assert "exists already" in capsys.readouterr().err
+    assert main(["tasks", "backup", str(path), str(tmp_path / "other.db")]) == 0
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["copy.db", "copy.db.lock", "other.db", "tasks.db", "tasks.db.lock"]
 
 
 @pytest.mark.parametrize("last", [True, False], ids=["its end", "all but its head"])
