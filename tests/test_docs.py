@@ -12,12 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from greenroom import Agent, Task, TaskState, auth, step_info
 from greenroom.cli import _parser
 from greenroom.settings import GROUPS, load, names
-from greenroom.testing import run, served
+from greenroom.testing import LocalClient, run, served
 
 from .e2e.process import Server
 
@@ -103,6 +104,45 @@ def test_the_shop_of_durability_pays_by_one_key_and_gives_up_in_order() -> None:
         assert task.status.state is TaskState.REJECTED
         assert task.status.message is not None
         assert task.status.message.text == "The bank did not take it: no route"
+
+
+def test_the_desk_and_the_counter_of_durability_do_what_is_said_of_them() -> None:
+    found = played((ROOT / "docs" / "durability.md").read_text(encoding="utf-8"))
+    desk, counter = found["desk"], found["counter"]
+
+    async def begun(client: LocalClient, text: str) -> Task:
+        task = await client.send(text, wait=False)
+        assert isinstance(task, Task)
+        return await client.wait(task) if text == "lamp" else task
+
+    async def compare() -> None:
+        async with served(desk) as client:
+            waiting = await client.reply(await begun(client, "lamp"), "yes")
+            assert waiting.status.state is TaskState.AUTH_REQUIRED
+            done = await client.reply(waiting, "done")
+            assert done.artifacts is not None
+            assert done.artifacts[0].text == "lamp for 7"
+            assert done.artifacts[1].parts[0].data == 7
+            unanswered = await begun(client, "lamp")
+            await anyio.sleep(3700)
+            assert (await client.get(unanswered)).status.state is TaskState.REJECTED
+            slow = await client.reply(await begun(client, "lamp"), "yes")
+            await anyio.sleep(7 * 86_400 - 60)
+            assert (await client.get(slow)).status.state is TaskState.AUTH_REQUIRED
+            await anyio.sleep(120)
+            assert (await client.get(slow)).status.state is TaskState.CANCELED
+
+    async def count() -> None:
+        async with served(counter) as client:
+            task = await begun(client, "begin")
+            for _ in range(150):
+                await client.send("2", task=task, wait=False)
+            done = await client.reply(task, "stop")
+            assert done.artifacts is not None
+            assert done.artifacts[0].parts[0].data == 300
+
+    run(compare)
+    run(count)
 
 
 def commands(text: str) -> list[list[str]]:
