@@ -13,6 +13,7 @@ import msgspec
 from ..protocol.errors import (
     InvalidParamsError,
     TaskNotFoundError,
+    UnavailableError,
     UnsupportedOperationError,
 )
 from ..protocol.frame import Frame
@@ -31,6 +32,7 @@ from .call import Call, Scope
 from .directory import Directory
 from .feed import Stream
 from .fold import rewind, task_of
+from .ports import StoreError
 from .rows import Snapshot, TaskQuery
 from .system import System
 
@@ -169,7 +171,10 @@ async def open_stream(
     scope, task_id = actor.scope, actor.id
 
     async def catchup(cursor: int) -> Sequence[Frame] | None:
-        page = await system.store.events(scope, task_id, after=cursor, limit=PAGE_EVENTS)
+        try:
+            page = await system.store.events(scope, task_id, after=cursor, limit=PAGE_EVENTS)
+        except StoreError as error:
+            raise UnavailableError("The store failed. Come back.") from error
         if page is None or cursor < page.header.floor:
             return None
         return [Frame(generation, json=body) for generation, body in page.events]

@@ -17,7 +17,7 @@ from greenroom.protocol.errors import A2AError, UnavailableError
 from greenroom.runtime.call import Scope
 from greenroom.runtime.durable import step_info
 from greenroom.runtime.ports import OutcomeUnknownError, StoreError
-from greenroom.runtime.rows import Append, Kind, Outcome
+from greenroom.runtime.rows import Append, EventPage, Kind, Outcome
 from greenroom.transports.asgi import Application
 
 from ..support.asgi import request
@@ -52,10 +52,19 @@ class Disk(KeptStore):
         """Raised by the next commits, which happen all the same."""
         self.full = False
         """Nothing can be written, by heartbeats neither."""
+        self.unreadable = False
+        """Nor can events be read."""
 
     async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
         self.look()
         return await super().heartbeat(node, now=now, lease=lease)
+
+    async def events(
+        self, scope: Scope, task_id: str, *, after: int, limit: int
+    ) -> EventPage | None:
+        if self.unreadable:
+            raise StoreError("the disk cannot be read")
+        return await super().events(scope, task_id, after=after, limit=limit)
 
     def look(self) -> None:
         if self.full:
@@ -218,6 +227,19 @@ async def test_a_server_is_not_ready_while_its_store_refuses(
             assert await status("/ready") == 200
             assert not [record for record in caplog.records if record.exc_info]
         assert (await peer.send("go")).status.state is TaskState.INPUT_REQUIRED
+
+
+async def test_a_stream_whose_events_cannot_be_read_is_told_to_come_back() -> None:
+    worker, disk = Worker(), Disk()
+    async with running(worker.agent, store=disk, tail_events=1) as peer:
+        task = await peer.send("go")
+        await peer.send("Ada", task=task.id)
+        stream = await peer.subscribe(task.id, after=1)
+        assert await stream.next()
+        disk.unreadable = True
+        with pytest.raises(UnavailableError):
+            await stream.next()
+        stream.close()
 
 
 async def test_after_a_power_cut_the_next_process_has_all_that_was_told() -> None:
