@@ -372,6 +372,9 @@ def certificate(authority: Authority, *names: str, minutes: float = 60) -> tuple
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(minutes=minutes))
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )  # which Python 3.13 asks for
         .sign(signer, hashes.SHA256())
     )
     plain = serialization.NoEncryption()
