@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 ERROR_DOMAIN = "a2a-protocol.org"
+MAX_FAULTS = 20
+"""Violations told about one request."""
 
 
 class A2AError(Exception):
@@ -61,10 +63,13 @@ class InvalidParamsError(A2AError):
 
     @classmethod
     def of(cls, violations: list[tuple[str, str]]) -> InvalidParamsError:
-        """Return the error that tells all of ``violations``; an empty path is the whole object."""
+        """Return the error that tells the first ``MAX_FAULTS`` of ``violations``.
+
+        An empty path is the whole object.
+        """
         path, text = violations[0]
         error = cls(f"{cls.default}: {path} {text}" if path else f"{cls.default}: {text}")
-        error.violations = [violation for violation in violations if violation[0]]
+        error.violations = [one for one in violations[:MAX_FAULTS] if one[0]]
         return error
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from .errors import InvalidParamsError, ParseError
+from .errors import MAX_FAULTS, InvalidParamsError, ParseError
 from .types import Part
 
 T = TypeVar("T")
@@ -30,7 +30,6 @@ MAX_DEPTH = 100
 _encode = msgspec.json.Encoder().encode
 _decode_plain = msgspec.json.Decoder().decode
 _INT64 = range(-(2**63), 2**63)
-_MANY = 20  # faults told about one body
 _DROP = object()  # a value that means "absent"
 
 
@@ -183,8 +182,9 @@ class _Reader:
         self.faults: list[tuple[str, str]] = []
 
     def fault(self, path: str, text: str) -> Any:
-        if len(self.faults) < _MANY:
-            self.faults.append((path, text))
+        self.faults.append((path, text))
+        if len(self.faults) == MAX_FAULTS:  # no more is told, so no more is looked for
+            raise InvalidParamsError.of(self.faults)
         return None
 
     def read(self, node: inspect.Type, value: Any, path: str) -> Any:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from msgspec import UNSET
 
 from . import types as t
-from .errors import InvalidParamsError
+from .errors import MAX_FAULTS, InvalidParamsError
 
 MAX_ID = 256
 """Characters in an id that a client chooses or names."""
@@ -31,9 +32,10 @@ def check(request: t.Wire) -> None:
 
 
 def violations(request: t.Wire) -> list[Violation]:
-    """Return each broken rule as (JSON path, what is wrong); empty for a valid request."""
+    """Return broken rules as (JSON path, what is wrong), ``MAX_FAULTS`` at most; empty for a valid
+    request."""
     rules = _RULES.get(type(request))
-    return [] if rules is None else list(rules(request))
+    return [] if rules is None else list(islice(rules(request), MAX_FAULTS))
 
 
 def _send(request: t.SendMessageRequest) -> Iterator[Violation]:

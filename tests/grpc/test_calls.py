@@ -12,6 +12,9 @@ from a2a.types import a2a_pb2 as pb
 from google.protobuf import json_format
 from google.rpc import error_details_pb2, status_pb2
 
+from greenroom.protocol.errors import InvalidParamsError
+from greenroom.transports.grpc.status import trailers
+
 from .serving import Serving, said
 
 
@@ -127,6 +130,23 @@ def test_errors_have_their_status_and_details(
     else:
         assert info["reason"] == reason
         assert info["domain"] == "a2a-protocol.org"
+
+
+def test_of_many_faults_the_first_are_told_in_trailers_that_any_client_takes(client: Any) -> None:
+    request = said("x")
+    request.message.parts.extend([pb.Part()] * 200)
+    error: Any = error_of(client.SendMessage, request)
+    assert error.code().name == "INVALID_ARGUMENT"
+    _, violations = details_of(error)
+    assert violations == [f"message.parts[{index}]" for index in range(1, 21)]
+
+
+@pytest.mark.parametrize("letter", ["x", "%", "ü", "\U0001f600", "\ud800"])
+def test_trailers_stay_small_however_much_an_error_has_to_say(letter: str) -> None:
+    long = letter * 100_000
+    error = InvalidParamsError.of([("a", long), (long, "b")])
+    error.metadata["key"] = long
+    assert 1000 < sum(len(name) + len(value) + 32 for name, value in trailers(error)) < 8192
 
 
 def test_a_handler_that_fails_says_nothing_of_the_cause(client: Any) -> None:

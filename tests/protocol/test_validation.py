@@ -136,6 +136,14 @@ def test_all_faults_of_the_example_in_section_6_5_are_told() -> None:
     assert [path for path, _ in caught.value.violations] == ["pageSize", "historyLength"]
 
 
+def test_of_many_faults_the_first_are_told() -> None:
+    with pytest.raises(InvalidParamsError) as caught:
+        decode(o.SEND, message(parts=[{}] * 1000))
+    assert [path for path, _ in caught.value.violations] == [
+        f"message.parts[{index}]" for index in range(20)
+    ]
+
+
 def test_empty_optional_ids_are_absent() -> None:
     request = decode(o.SEND, message(taskId="", contextId=""))
     assert request.message.task_id is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterable
 from enum import IntEnum
 from urllib.parse import quote
 
@@ -47,7 +48,10 @@ class RpcError(Exception):
 OK: Headers = [(b"grpc-status", b"0")]
 
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
-_MAX_MESSAGE = 2048  # metadata is small by nature; the whole text is in the details
+_MAX_TEXT = 1024
+"""Bytes of one text. Many clients take no more than 8 KiB of metadata; this keeps within them."""
+_MAX_DETAILS = 2048
+"""Bytes of the details beside the message: those that come after it are left out."""
 _TYPE = "type.googleapis.com/google.rpc."
 
 
@@ -72,25 +76,41 @@ def trailers(error: RpcError | A2AError, *, legacy: bool = False) -> Headers:
 
 
 def _status(status: Status, message: str) -> Headers:
-    text = quote(message[:_MAX_MESSAGE], safe=_PLAIN)
+    text = quote(_cut(message), safe=_PLAIN)
     return [(b"grpc-status", b"%d" % status), (b"grpc-message", text.encode("ascii"))]
 
 
 def _details(status: Status, error: A2AError) -> bytes:
     """Return ``google.rpc.Status`` with ErrorInfo and BadRequest, or nothing without details."""
     details = []
+    room = _MAX_DETAILS
     if error.reason:
-        info = _field(1, error.reason) + _field(2, ERROR_DOMAIN)
-        for key, value in error.metadata.items():
-            info += _field(3, _field(1, key) + _field(2, value))
+        found = _fitting(3, error.metadata.items(), room)
+        room -= len(found)
+        info = _field(1, error.reason) + _field(2, ERROR_DOMAIN) + found
         details.append(_field(1, _TYPE + "ErrorInfo") + _field(2, info))
     if violations := getattr(error, "violations", None):
-        broken = b"".join(_field(1, _field(1, path) + _field(2, text)) for path, text in violations)
+        broken = _fitting(1, violations, room)
         details.append(_field(1, _TYPE + "BadRequest") + _field(2, broken))
     if not details:
         return b""
-    head = b"\x08" + varint(status) + _field(2, error.message)
+    head = b"\x08" + varint(status) + _field(2, _cut(error.message))
     return head + b"".join(_field(3, detail) for detail in details)
+
+
+def _fitting(number: int, pairs: Iterable[tuple[str, str]], room: int) -> bytes:
+    """Return as many of ``pairs``, each the field ``number``, as ``room`` bytes hold."""
+    found = b""
+    for one, other in pairs:
+        pair = _field(number, _field(1, one) + _field(2, other))
+        if len(found) + len(pair) > room:
+            break
+        found += pair
+    return found
+
+
+def _cut(text: str) -> str:
+    return text[:_MAX_TEXT].encode("utf-8", "replace")[:_MAX_TEXT].decode("utf-8", "ignore")
 
 
 def _field(number: int, value: str | bytes) -> bytes:
