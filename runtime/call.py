@@ -95,5 +95,7 @@ class Call(Struct, kw_only=True):
     tracestate: str | None = None
     last_event_id: int | None = None
     """The generation a stream is resumed from (SSE ``Last-Event-ID``)."""
+    refused: tuple[str, ...] = ()
+    """Set by the authenticator: why credentials were refused beside others that may hold."""
     principal: Principal | None = None
     """Set by the gate."""

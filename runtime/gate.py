@@ -111,11 +111,17 @@ class Gate:
         assert self._authenticator is not None
         try:
             async with self._patience.turn(call.peer):
+                found: Principal | None = None
                 try:
-                    return await self._authenticator.authenticate(call, self._now())
+                    found = await self._authenticator.authenticate(call, self._now())
+                    return found
                 except (UnauthenticatedError, PermissionDeniedError) as error:
                     self._refused(call, error)  # before the next of its address has its turn
                     raise
+                finally:
+                    for why in call.refused:
+                        self.unauthenticated += 1
+                        self._refused(call, UnauthenticatedError(f"Beside others: {why}"), found)
         except UnauthenticatedError:
             self.unauthenticated += 1
             raise
@@ -126,7 +132,7 @@ class Gate:
             self.note(call, error)
             raise
 
-    def _refused(self, call: Call, error: A2AError) -> None:
+    def _refused(self, call: Call, error: A2AError, principal: Principal | None = None) -> None:
         count = self._patience.failed(call.peer)
         # A flood shall not fill the log: the first few, then every doubling.
         if count <= self.limits.failures or count & (count - 1) == 0:
@@ -135,7 +141,7 @@ class Gate:
                 call.peer or "a caller", call.binding, error.message, count,
                 extra={"event": "refused", "address": call.peer, "reason": error.reason},
             )  # fmt: skip
-        self.note(call, error)
+        self.note(call, error, principal)
 
     def note(self, call: Call, error: A2AError, principal: Principal | None = None) -> None:
         """Audit what was refused before its operation was known."""

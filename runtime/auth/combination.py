@@ -13,11 +13,14 @@ from .bearer import Bearer
 from .ports import Rejected, Scheme, Unknown, refuse
 from .seen import Seen
 
+_Outcome = Principal | Rejected | UnavailableError | None
 Requirement = Mapping[str, Sequence[str]]
 """Names of schemes that must all hold, each with the scopes that its credential must have."""
 _PASSED = 5.0
 """Seconds for which a credential that was refused, or could not be judged, is passed over where
 another one let its caller in. Short, for it may hold by then: its time comes, its key is found."""
+_TOLD = 3600.0
+"""Seconds for which such a credential is not counted once more: who guesses shows another one."""
 
 
 class Combination:
@@ -64,6 +67,7 @@ class Combination:
             for one in bearers
         }
         self._passed: Seen[bool] = Seen()
+        self._told: Seen[bool] = Seen()
         self.schemes: Mapping[str, SecurityScheme] = {
             name: scheme.card for name, scheme in self._schemes.items()
         }
@@ -100,7 +104,8 @@ class Combination:
         return None
 
     async def authenticate(self, call: Call, now: float) -> Principal:
-        tried: dict[str, Principal | Rejected | UnavailableError | None] = {}
+        tried: dict[str, _Outcome] = {}
+        call.refused = ()
         lacking: frozenset[str] | None = None
         for requirement in self._wanted:
             first: Principal | None = None
@@ -117,11 +122,13 @@ class Combination:
                 if not missing:
                     assert first is not None
                     self._remember(call, tried, now)
+                    call.refused = self._guesses(call, tried, now)
                     return first
                 lacking = missing if lacking is None else lacking
         # Whoever cannot tell might have let the call pass: it is to be tried again.
         for found in tried.values():
             if isinstance(found, UnavailableError):
+                call.refused = self._guesses(call, tried, now)
                 raise found
         if lacking is not None:
             raise insufficient(lacking)
@@ -136,9 +143,7 @@ class Combination:
             [one.challenge(reasons.get(one.name)) for one in self._schemes.values()],
         )
 
-    async def _try(
-        self, scheme: Scheme, call: Call, now: float
-    ) -> Principal | Rejected | UnavailableError | None:
+    async def _try(self, scheme: Scheme, call: Call, now: float) -> _Outcome:
         # A token that names its issuer is shown to nobody else, who could use it there, unless the
         # operator wants it judged by both.
         strangers = self._strangers.get(scheme.name, ())
@@ -149,12 +154,23 @@ class Combination:
         except (Rejected, UnavailableError) as error:
             return error
 
-    def _remember(
-        self,
-        call: Call,
-        tried: Mapping[str, Principal | Rejected | UnavailableError | None],
-        now: float,
-    ) -> None:
+    def _guesses(self, call: Call, tried: Mapping[str, _Outcome], now: float) -> tuple[str, ...]:
+        """Return why credentials were refused, each once, but for those that another scheme, which
+        may be the one that they are for, took or cannot judge."""
+        told: dict[bytes, str] = {}
+        good: set[bytes | None] = set()
+        for name, found in tried.items():
+            key = self._schemes[name].credential(call)
+            if not isinstance(found, Rejected):
+                good.add(key)
+            elif key is not None:
+                told[key] = str(found)
+        fresh = {key: why for key, why in told.items() if not self._told.get(key, now)}
+        for key in fresh.keys() - good:
+            self._told.put(key, True, now + _TOLD)
+        return tuple(why for key, why in fresh.items() if key not in good)
+
+    def _remember(self, call: Call, tried: Mapping[str, _Outcome], now: float) -> None:
         """Let ``known`` pass over those that did not hold, where another alternative did."""
         for name, found in tried.items():
             key = None if isinstance(found, Principal) else self._schemes[name].credential(call)

@@ -41,7 +41,9 @@ class Authenticator(Protocol):
 
     async def authenticate(self, call: Call, now: float) -> Principal:
         """Return the principal. Raises UnauthenticatedError with its challenge,
-        PermissionDeniedError for scopes that are missing, UnavailableError if it cannot tell."""
+        PermissionDeniedError for scopes that are missing, UnavailableError if it cannot tell.
+
+        ``call.refused`` is set to what was refused nonetheless, for that may be a guess."""
 
 
 class Scheme(Protocol):

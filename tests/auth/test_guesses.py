@@ -1,0 +1,70 @@
+"""Who guesses credentials, with a good one beside them or without, and who does not."""
+
+from __future__ import annotations
+
+import logging
+import time
+from base64 import b64encode
+
+import pytest
+
+from greenroom import Agent
+from greenroom.auth import (
+    ApiKeys,
+    AuditEntry,
+    Basic,
+    Call,
+    Limits,
+    Security,
+    hash_password,
+    new_key,
+    static_tokens,
+)
+from greenroom.runtime.gate import Gate
+from greenroom.testing import LoopClock
+
+pytestmark = pytest.mark.anyio
+KEY, TEXT = new_key("mallory", now=time.time())
+TOKEN = "a static token of some length"
+
+
+class Written(list[AuditEntry]):
+    def record(self, entry: AuditEntry) -> None:
+        self.append(entry)
+
+
+def gated(*schemes: object, **more: object) -> tuple[Gate, Written]:
+    agent, audit = Agent("A"), Written()
+    agent.handler(lambda ctx: "x")
+    security = Security(*schemes, audit=audit)  # type: ignore[arg-type]
+    limits = Limits(**{"failures": 2, "penalty": 0.0, **more})  # type: ignore[arg-type]
+    return Gate(security, limits, LoopClock(1000.0), {agent.slug: agent}), audit
+
+
+def basic(password: str) -> dict[str, str]:
+    return {"authorization": f"Basic {b64encode(f'ada:{password}'.encode()).decode()}"}
+
+
+def call(**headers: str) -> Call:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Call(binding="TEST", peer="192.0.2.1", headers=named)
+
+
+async def test_guesses_beside_a_good_credential_count(caplog: pytest.LogCaptureFixture) -> None:
+    gate, audit = gated(Basic({"ada": hash_password("tiger")}), ApiKeys([KEY]))
+    with caplog.at_level(logging.WARNING, "greenroom.security"):
+        for password in ("lion", "puma", "lynx", "lynx"):
+            asked = call(**basic(password), x_api_key=TEXT)
+            assert (await gate.admit(asked)).subject == "mallory"
+    assert gate.unauthenticated == gate._patience.failed("192.0.2.1") - 1 == 3
+    assert caplog.text.count("user and password do not match") == 2  # the first few
+    assert (audit[0].outcome, audit[0].owner) == ("UNAUTHENTICATED", "apiKey#mallory")
+
+
+async def test_what_another_scheme_takes_is_no_guess() -> None:
+    gate, audit = gated(
+        static_tokens(TOKEN), static_tokens("another token of some length", name="other")
+    )
+    await gate.admit(call(authorization="Bearer another token of some length"))
+    assert not audit
+    assert not gate.unauthenticated
