@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from stat import S_IMODE
 from typing import Literal
 
 import msgspec
@@ -72,7 +73,8 @@ def digest_of(text: str) -> str:
 
 
 class KeyFile:
-    """The file; changed by one at a time, replaced whole, readable by its user only."""
+    """The file; changed by one at a time and replaced whole. A new one is for its user only, a
+    changed one for whom it was: where that cannot be, ``add`` and ``revoke`` raise OSError."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -107,12 +109,16 @@ class KeyFile:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             keys = self.read()
+            before = self.path.stat() if self.path.exists() else None
             yield keys
             fresh = self.path.with_name(self.path.name + ".new")
             descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n")
                 file.flush()
+                if before is not None:  # or the server could not read what root has changed
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+                    os.fchmod(descriptor, S_IMODE(before.st_mode))
                 os.fsync(file.fileno())
             fresh.replace(self.path)
         finally:
@@ -159,6 +165,7 @@ class ApiKeys:
         self._file = KeyFile(keys) if isinstance(keys, (str, Path)) else None
         self._keys: dict[str, tuple[ApiKey, Principal]] = {}
         self._state: object = ()  # not that of a file that is gone
+        self._failed: object = ()
         self._looked = -LOOK_EVERY
         self._take(_present(self._file) if self._file else keys)  # type: ignore[arg-type]
 
@@ -222,16 +229,21 @@ class ApiKeys:
         self._looked = time.monotonic()
         try:
             status = self._file.path.stat()
-            state: object = (status.st_mtime_ns, status.st_ino, status.st_size)
+            state: object = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
         except OSError:
             state = None
-        if state != self._state:
-            self._state = state
-            try:
-                self._take(self._file.read())
-            except (OSError, ValueError, Rejected) as error:
-                # No caller can help it, and one bad edit shall not lock everybody out.
+        if state == self._state:
+            return
+        try:
+            self._take(self._file.read())
+        except (OSError, ValueError, Rejected) as error:
+            # No caller can help it, and one bad edit shall not lock everybody out. What keeps it
+            # from being read may pass without a trace on the file: it is tried again.
+            if state != self._failed:
                 log.error("the API keys stay as they were: %s: %s", self._file.path, error)
+            self._failed = state
+        else:
+            self._state, self._failed = state, ()
 
     def challenge(self, error: str | None) -> str:
         return challenge("ApiKey", REALM, error, name=self._field, location=self._location)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -192,10 +192,12 @@ def secure(settings: AuthSettings, public_url: str | None = None) -> Security:
 
 
 def _requirement(text: str) -> Requirement:
-    found = {}
+    found: dict[str, Sequence[str]] = {}
     for one in text.split("+"):
         name, _, scopes = one.partition("=")
-        found[name.strip()] = tuple(scopes.split())
+        if (name := name.strip()) in found:
+            raise ValueError(f"auth.require: {text!r} names {name!r} twice: write its scopes once")
+        found[name] = tuple(scopes.split())
     return found
 
 

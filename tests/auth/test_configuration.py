@@ -203,6 +203,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"auth.token": "x" * 16, "auth.users": f"a={HASHED}", "auth.require": "token"},
         "nothing requires: basic",
     ),
+    "required twice": (
+        {"auth.token": "x" * 16, "auth.require": "token=desk:admin+token"},
+        "auth.require: 'token=desk:admin.token' names 'token' twice",
+    ),
     "nothing required": ({"auth.require": "token"}, "there are none"),
     "an empty holder": ({"auth.tokens": "=" + "x" * 16}, "auth.tokens: the name ''"),
     "a token twice": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
@@ -168,6 +169,48 @@ async def test_a_file_of_keys_that_breaks_while_it_is_used(
         assert (await server.call("rest", ops.SEND, send("whoami"), good)).status == 401
     # Gone before it was looked at again: the same.
     assert gone.known(Call(binding="JSONRPC", headers={"x-api-key": text}), time.time()) is None
+
+
+async def test_a_file_of_keys_that_can_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What kept it from being read has passed, and the file looks as it did meanwhile."""
+    file = KeyFile(tmp_path / "keys.json")
+    key, text = new_key("ada", now=time.time())
+    file.add(key)
+    scheme = ApiKeys(file.path)
+    asked = Call(binding="JSONRPC", headers={"x-api-key": text})
+    file.revoke(key.id, time.time())
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", refused)  # root may read everything
+        for _ in range(2):
+            scheme._looked = -1e9  # a second later
+            assert scheme.known(asked, time.time()) is not None
+        assert caplog.text.count("stay as they were") == 1
+    scheme._looked = -1e9
+    assert scheme.known(asked, time.time()) is None
+
+
+async def test_a_file_of_keys_stays_whose_it_was(tmp_path: Path) -> None:
+    """Its server still reads it when somebody else, root in the end, has changed it."""
+    file = KeyFile(tmp_path / "keys.json")
+    key, _ = new_key("ada", now=time.time())
+    file.add(key)
+    if os.geteuid() == 0:
+        os.chown(file.path, 65534, 65534)
+    file.path.chmod(0o640)
+    before = file.path.stat()
+    assert file.revoke(key.id, time.time()) is not None
+    after = file.path.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (
+        before.st_uid,
+        before.st_gid,
+        before.st_mode,
+    )
 
 
 async def test_an_api_key_that_was_revoked_or_has_expired(tmp_path: Path) -> None:
