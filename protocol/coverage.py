@@ -15,12 +15,27 @@ import msgspec
 
 from . import types as t
 from .card_legacy import from_legacy, to_legacy
-from .cards import card_json
 from .errors import A2AError
 from .signing import SignatureError
 
 _ADDRESSES = ("url", "preferredTransport", "additionalInterfaces", "protocolVersion")
 _ONLY_LEGACY = ("security", "supportsAuthenticatedExtendedCard")
+
+
+def _alike(name: str) -> str:
+    """What names have in common that some readers take for one: ``encoding/json`` of Go, for one,
+    does not look at the case."""
+    return name.replace("_", "").casefold()
+
+
+_KNOWN = {
+    _alike(name): name
+    for name in (
+        *_ADDRESSES,
+        *_ONLY_LEGACY,
+        *(field.encode_name for field in msgspec.structs.fields(t.AgentCard)),
+    )
+}
 _SNAKE = re.compile(r"_([a-z0-9])")
 
 
@@ -28,27 +43,30 @@ def uncovered(body: bytes, card: t.AgentCard) -> list[str]:
     """Return the members of a card's JSON that its signatures say nothing of.
 
     ``card`` is what was parsed of ``body``. Raises SignatureError for JSON in which readers may see
-    different cards: members given twice or in two spellings, and members of 0.3 that contradict
-    the card.
+    different cards: members given twice or in two spellings, and members of 0.3 (in a card of 0.3
+    alone: of 1.0) that contradict the card.
     """
     try:
         raw = plain_json.loads(body, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise SignatureError(f"The card cannot be read: {error}") from None
-    if not raw.keys() & {"supportedInterfaces", "supported_interfaces"}:
-        return []  # of 0.3 alone: what was signed is what it says
-    covered = msgspec.json.decode(card_json(card, "1.0"))
+    covered = msgspec.to_builtins(card)
+    other = to_legacy(card, card.supported_interfaces, "0.3") if card.supported_interfaces else {}
+    other.get("capabilities", {}).pop("stateTransitionHistory", None)  # nothing signed says it
+    current = bool(raw.keys() & {"supportedInterfaces", "supported_interfaces"})
+    if not current:  # of 0.3 alone
+        covered, other = other, covered
     covered["signatures"] = raw.get("signatures")
-    legacy = to_legacy(card, card.supported_interfaces, "0.3") if card.supported_interfaces else {}
-    legacy.get("capabilities", {}).pop("stateTransitionHistory", None)  # nothing signed says it
     found = []
     for path, value in _beyond(raw, covered, ()):
-        known, expected = _at(legacy, path)
-        if path[0] in _ADDRESSES:
+        name, first = ".".join(map(str, path)), str(path[0])
+        if value and (usual := _KNOWN.get(_alike(first), first)) != first:
+            raise SignatureError(f"The card has {first}, which readers take for {usual}")
+        known, expected = _at(other, path)
+        if current and first in _ADDRESSES:
             known = False  # compared as a whole, below
-        elif not known and path[0] in _ONLY_LEGACY:
+        elif not known and first in _ONLY_LEGACY:
             known, expected = bool(value), None
-        name = ".".join(map(str, path))
         if known and value != expected:
             raise SignatureError(f"{name}, which is not signed, contradicts the signed card")
         if value:
@@ -92,19 +110,16 @@ def _beyond(
             yield (*path, name), value
 
 
-def _alike(name: str) -> str:
-    """What names have in common that some readers take for one: ``encoding/json`` of Go, for one,
-    does not look at the case."""
-    return name.replace("_", "").casefold()
-
-
-def _at(legacy: Any, path: tuple[str | int, ...]) -> tuple[bool, Any]:
+def _at(other: Any, path: tuple[str | int, ...]) -> tuple[bool, Any]:
+    """Whether there is something at ``path``, in whatever spelling, and what."""
     for step in path:
+        if isinstance(other, dict):
+            step = next((name for name in other if _alike(name) == _alike(str(step))), step)
         try:
-            legacy = legacy[step]
+            other = other[step]
         except (KeyError, IndexError, TypeError):
             return False, None
-    return True, legacy
+    return True, other
 
 
 def _check_addresses(raw: dict[str, Any], card: t.AgentCard) -> None:
@@ -116,6 +131,9 @@ def _check_addresses(raw: dict[str, Any], card: t.AgentCard) -> None:
         told = from_legacy({"url": "", **raw})["supportedInterfaces"]
     except A2AError as error:
         raise SignatureError(f"The members of 0.3 cannot be read: {error.message}") from None
+    for entry in raw.get("additionalInterfaces") or ():
+        if len({_alike(name) for name in entry}) < len(entry):
+            raise SignatureError("An address for clients of 0.3 has a member beside another one")
     for one in told:
         if (one["url"], one["protocolBinding"]) not in signed:
             raise SignatureError(

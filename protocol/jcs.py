@@ -15,7 +15,7 @@ def canonical(value: Any) -> bytes:
     """Return the canonical bytes of a plain JSON value.
 
     Raises ValueError for what has no canonical form: NaN and infinities, lone surrogates, keys
-    that are not text, nesting beyond ``MAX_DEPTH``.
+    that are not text, nesting beyond ``MAX_DEPTH``, integers that a double does not hold.
     """
     out: list[str] = []
     _write(value, out, 0)
@@ -67,9 +67,11 @@ def number(value: float) -> str:
         if -_SAFE <= value <= _SAFE:
             return str(value)
         try:
-            value = float(value)
+            exact, value = value, float(value)
         except OverflowError:
             raise ValueError("the number is too large for JSON") from None
+        if value != exact:  # its neighbours would have the same form
+            raise ValueError(f"{exact} has more digits than numbers in JSON: write it as text")
     if not math.isfinite(value):
         raise ValueError("NaN and infinities are no JSON")
     if value == 0:

@@ -63,12 +63,14 @@ class Verified(Struct, frozen=True):
 
 def payload(card: t.AgentCard) -> bytes:
     """Return the bytes that a signature covers (section 8.4.1)."""
-    return canonical(_present(structs.replace(_published(card), signatures=None)))
+    return canonical(_plain(_published(card)))
 
 
 def sign(card: t.AgentCard, keys: Sequence[SigningKey]) -> t.AgentCard:
-    """Return the card with the signatures of ``keys`` added to those it has: one of each over the
-    specification's form, and of those with ``sdk_form`` one over the SDK's where that differs."""
+    """Return the card as published in its pure 1.0 form, with the signatures of ``keys`` added to
+    those it has: one of each over the specification's form, and of those with ``sdk_form`` one over
+    the SDK's where that differs."""
+    card = _published(card)
     forms = _payloads(card)
     made = list(card.signatures or ())
     for key in keys:
@@ -90,6 +92,8 @@ def verify(
 ) -> Verified:
     """Return the first signature that one of ``keys`` made over the specification's form.
 
+    What is verified is the card as it was read (``parse_card``), not as it should have been
+    published: a second flow, or another way to write an address, was signed or is a forgery.
     ``keys`` are the verifier's own trust: nothing on the card adds to them. ``accept_sdk_form``
     also believes signatures over the official SDK's form, where no better one holds: whoever
     carries such a card may remove or add empty members, of which a security requirement without
@@ -163,9 +167,13 @@ def _published(card: t.AgentCard) -> t.AgentCard:
     return parse_card(card_json(card, "1.0"))
 
 
+def _plain(card: t.AgentCard) -> Any:
+    return _present(structs.replace(card, signatures=None))
+
+
 def _payloads(card: t.AgentCard) -> dict[str, bytes]:
     try:
-        plain = _present(structs.replace(_published(card), signatures=None))
+        plain = _plain(card)
         return {"spec": canonical(plain), "sdk": canonical(_without_empty(plain))}
     except ValueError as error:
         raise SignatureError(f"The card has no canonical form: {error}") from None

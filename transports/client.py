@@ -207,9 +207,10 @@ async def _fetch_card(
             body = await response.read()
             if response.status == 200:
                 try:
-                    card = parse_card(body)
-                    if trust is not None:
-                        await trust.verify(body, tls=tls)
+                    if trust is None:
+                        card = parse_card(body)
+                    else:
+                        card, _, _ = await trust.verify(body, tls=tls)
                 except SignatureError as error:
                     raise PeerError(f"the card at {address} is not trusted: {error}") from error
                 except A2AError as error:

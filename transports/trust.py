@@ -13,11 +13,15 @@ from ..protocol import jose, signing
 from ..protocol.cards import parse_card
 from ..protocol.coverage import uncovered
 from ..protocol.types import AgentCard
+from .auth.fetching import check_address
 from .http_client import HttpError, request
 
 
 class Trust(Struct, frozen=True, kw_only=True):
-    """Nothing on a card adds to it but the ``jku`` of hosts that are named here."""
+    """Nothing on a card adds to it but the ``jku`` of hosts that are named here.
+
+    ValueError for key sets at addresses that are neither https nor of this very machine.
+    """
 
     keys: tuple[jose.Key, ...] = ()
     """Keys by their ``kid``; one with ``""`` is good under whatever name the card gives it."""
@@ -27,6 +31,10 @@ class Trust(Struct, frozen=True, kw_only=True):
     """Hosts whose own https key sets are followed."""
     accept_sdk_form: bool = False
     """See ``signing.verify``."""
+
+    def __post_init__(self) -> None:
+        for address in self.jwks:
+            check_address(address)
 
     async def verify(
         self, body: bytes, *, tls: ssl.SSLContext | None = None

@@ -81,7 +81,10 @@ def test_keys_sort_by_utf_16() -> None:
     assert list(json.loads(canonical(value)).values()) == [2, 4, 6, 7, 1, 5, 3]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", {1: 2}, object(), 10**400])
+NO_JSON = [float("nan"), float("inf"), "\ud800", {1: 2}, object(), 10**400, 2**53 + 1, -(2**60) - 1]
+
+
+@pytest.mark.parametrize("value", NO_JSON)
 def test_what_has_no_canonical_form(value: object) -> None:
     with pytest.raises(ValueError, match=r".+"):
         canonical(value)
@@ -277,6 +280,16 @@ def test_of_our_own_cards_every_change_is_seen(algorithm: str) -> None:
             with pytest.raises(SignatureError):
                 verify(received, [key.public])
     assert verify(received, [both.public], accept_sdk_form=True).form == "sdk"
+
+
+def test_the_form_of_the_sdk_is_never_taken_for_the_other() -> None:
+    """Where nothing else is empty, it has the very bytes of a card that requires nothing."""
+    skill = t.AgentSkill(id="a", name="A", description="Does it", tags=["x"])
+    given = card(skills=[skill], security_requirements=SECURED["security_requirements"])
+    key = SigningKey(pem(KEYS["ES256"]._private), sdk_form=True)
+    open_to_all = structs.replace(sign(given, [key]), security_requirements=None)
+    with pytest.raises(SdkFormError):
+        verify(open_to_all, [key.public])
 
 
 def test_a_flood_of_signatures_is_not_looked_at() -> None:

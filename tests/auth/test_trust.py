@@ -80,6 +80,77 @@ def test_members_of_another_version_that_contradict(name: str) -> None:
         beside({**published(), **CHANGES[name]})
 
 
+OAUTH: dict[str, Any] = {
+    "security_schemes": {
+        "code": t.SecurityScheme(
+            oauth2_security_scheme=t.OAuth2SecurityScheme(
+                flows=t.OAuthFlows(
+                    authorization_code=t.AuthorizationCodeOAuthFlow(
+                        authorization_url="https://login.example/a",
+                        token_url="https://login.example/t",
+                        scopes={},
+                    ),
+                    password=t.PasswordOAuthFlow(token_url="https://login.example/p", scopes={}),
+                )
+            )
+        )
+    },
+    "supported_interfaces": [
+        t.AgentInterface(
+            url="https://a.example:443", protocol_binding="GRPC", protocol_version="1.0"
+        )
+    ],
+}
+EVIL = "https://evil.example/"
+
+
+def test_what_is_read_is_what_was_signed() -> None:
+    """Not what would have been published of it: one flow, and the bare address."""
+    flows = ("securitySchemes", "code", "oauth2SecurityScheme", "flows")
+    for shape in ("1.0", "both"):
+        more = {"supported_interfaces": [*OAUTH["supported_interfaces"], LEGACY]}
+        signed = card_json(sign(card(**{**OAUTH, **more}), [KEY]), shape)
+        assert "url" in beside(signed) or shape == "1.0"
+        for path, value in (
+            ((*flows, "clientCredentials"), {"tokenUrl": EVIL, "scopes": {}}),
+            ((*flows, "password"), {"tokenUrl": EVIL, "scopes": {}}),
+            (("supportedInterfaces", 0, "url"), "http://a.example:443//"),
+            (("supportedInterfaces", 0, "url"), "evil.example/x://a.example:443"),
+        ):
+            forged = json.loads(signed)
+            inner = forged
+            for step in path[:-1]:
+                inner = inner[step]
+            inner[path[-1]] = value
+            with pytest.raises(SignatureError, match="does not verify"):
+                beside(forged)
+
+
+def test_members_of_the_other_version_in_other_spellings() -> None:
+    """Clients in Go take them for those members, whether or not these are there."""
+    current = json.loads(card_json(sign(card(), [KEY]), "1.0"))
+    legacy = json.loads(
+        card_json(sign(card(**{**SECURED, "supported_interfaces": [LEGACY]}), [KEY]), "0.3")
+    )
+    assert beside(current) == beside(legacy) == []
+    spelt = [{"url": LEGACY.url, "transport": "JSONRPC", "URL": EVIL}]
+    for given, more in (
+        (current, {"Url": EVIL}),
+        (current, {"Security": [{"x": []}]}),
+        (current, {"IconURL": EVIL}),
+        (published(), {"SECURITY": []}),
+        (published(), {"additionalInterfaces": spelt}),
+        (legacy, {"URL": EVIL}),
+        (legacy, {"additionalInterfaces": spelt}),
+        (legacy, {"SupportedInterfaces": [{"url": EVIL}]}),
+        (legacy, {"securityRequirements": [{}]}),
+        (legacy, {"Security": []}),
+    ):
+        with pytest.raises(SignatureError, match=r"beside|take for|contradicts"):
+            beside({**given, **more})
+    assert beside({**legacy, "x-more": 1}) == ["x-more"]
+
+
 def test_members_that_readers_may_take_or_leave() -> None:
     text = json.dumps(published())
     for first in (
@@ -147,6 +218,20 @@ def signed_desk(public_url: str = ELSEWHERE) -> tuple[Security, HttpSettings]:
         Security(static_tokens({"ada": TOKEN}), signing=[KEY]),
         HttpSettings(public_url=public_url),
     )
+
+
+@pytest.mark.anyio
+async def test_keys_come_by_https_only() -> None:
+    """Whoever would answer by http; from this very machine they may, where they were named."""
+    security, http = signed_desk()
+    async with serving(security, http=http, with_grpc=False) as server:
+        jku = f"{server.url}/.well-known/jwks.json"
+        signed = sign(card(), [SigningKey(pem(KEY._private), jku=jku)])
+        with pytest.raises(SignatureError, match="no trusted key"):
+            await Trust(hosts=("127.0.0.1",)).verify(card_json(signed, "1.0"))
+        assert await Trust(jwks=(jku,)).verify(card_json(signed, "1.0"))
+    with pytest.raises(ValueError, match=r"http://keys\.example/.* https://"):
+        Trust(jwks=("http://keys.example/jwks.json",))
 
 
 @pytest.mark.anyio
