@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 from greenroom import __version__
 from greenroom.cli import main
 from greenroom.loading import LoadError, load_agent, load_agents
+from greenroom.protocol import types as t
+from greenroom.sending import Screen
 
 from .e2e.process import AGENTS, Server, cli
 
@@ -183,6 +186,16 @@ def test_send_says_why_nobody_is_there(url: str, code: int, text: str) -> None:
     sent = cli("send", url, "hello")
     assert (sent.returncode, text in sent.stderr) == (code, True), sent.stderr
     assert "Traceback" not in sent.stderr
+
+
+def test_send_prints_a_command_that_runs_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    url, task = "http://a.example/$(id)?b&c", "x; touch pwned '#"
+    screen = Screen(url)
+    status = t.TaskStatus(state=t.TaskState.INPUT_REQUIRED)
+    screen.show_task(t.Task(id=task, context_id="c", status=status))
+    assert screen.finish() == 4
+    command = capsys.readouterr().err.splitlines()[-1].removeprefix("answer with: ")
+    assert shlex.split(command) == ["greenroom", "send", url, "--task", task, "..."]
 
 
 def test_send_does_not_let_an_agent_control_the_terminal(server: Server) -> None:

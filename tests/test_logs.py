@@ -51,3 +51,23 @@ def test_what_cannot_be_json_is_written_as_text(root: logging.Logger) -> None:
     logs.configure("info", "json", out)
     logging.getLogger("greenroom.test").info("odd", extra={"agent": object})
     assert json.loads(out.getvalue())["agent"] == "<class 'object'>"
+
+
+def test_what_callers_write_stays_in_the_line_it_is_written_in(root: logging.Logger) -> None:
+    out = io.StringIO()
+    logs.configure("info", "console", out)
+    forged = "c\n17:29:47.000 warning forged\r\x1b[2J\x85\u2028\u2029é"
+    log = logging.getLogger("greenroom.test")
+    log.info("refused %s", forged, extra={"context": forged})
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        log.exception("broken")
+    first, second, *trace = out.getvalue().splitlines()
+    escaped = r"c\n17:29:47.000 warning forged\r\x1b[2J\x85\u2028\u2029é"
+    assert first.endswith(f"refused {escaped}  context={escaped}")
+    assert second.endswith("broken")
+    assert trace[0] == "  Traceback (most recent call last):"
+    # The error's own text may have lines; none looks like one of the log.
+    assert r"  17:29:47.000 warning forged\r\x1b[2J\x85\u2028\u2029é" in trace
+    assert all(line.startswith("  ") for line in trace)

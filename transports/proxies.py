@@ -73,8 +73,11 @@ class Proxies:
         if self._none or not self.trusts(nearest):
             return nearest
         # From the right: each entry was written by the hop after it, so the first one that is not
-        # a trusted proxy is as far as the word of trusted ones goes.
+        # a trusted proxy is as far as the word of trusted ones goes. One without an address says
+        # nothing of the ones before it, which may be the client's own.
         for hop in reversed(self._hops(fields)):
+            if not hop:
+                break
             nearest = hop
             if not self.trusts(hop):
                 break
@@ -119,13 +122,11 @@ class Proxies:
 
     def _hops(self, fields: Fields) -> list[str]:
         if _FORWARDED in self._read:
-            found = [_address(pairs["for"]) for pairs in _forwarded(fields) if "for" in pairs]
-        elif _FOR in self._read:
+            return [_address(pairs.get("for", "")) for pairs in _forwarded(fields)]
+        if _FOR in self._read:
             raw = fields.get(_FOR, b"").decode("latin-1")
-            found = [_address(entry.strip()) for entry in raw.split(",")]
-        else:
-            found = []
-        return [hop for hop in found if hop]
+            return [_address(entry.strip()) for entry in raw.split(",")]
+        return []
 
 
 def _names(headers: Sequence[str]) -> frozenset[bytes]:

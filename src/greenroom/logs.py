@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
@@ -15,6 +16,10 @@ FIELDS = ("event", "task", "context", "generation", "node", "agent", "error_id",
 """What a record may carry in ``extra``; everything else of ours is in the message."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+# What callers write must not begin a line of its own, nor move the cursor of whoever reads it.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure(level: str = "info", form: str = "console", stream: TextIO | None = None) -> None:
@@ -54,7 +59,10 @@ class JSONFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """For people: the time of day, the level, the message, and the known fields after it."""
+    """For people: the time of day, the level, the message, and the known fields after it.
+
+    Control characters are escaped; only the lines of a traceback are lines, and indented.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(
@@ -65,6 +73,11 @@ class ConsoleFormatter(logging.Formatter):
         text = f"{_time(record)[11:23]} {record.levelname.lower():<7} {record.getMessage()}"
         if fields:
             text += f"  {fields}"
+        lines = [text]
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return text
+            lines += self.formatException(record.exc_info).split("\n")
+        return "\n  ".join(_CONTROL.sub(_escaped, line) for line in lines)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()

@@ -119,8 +119,8 @@ class Screen:
         if self.state.terminal:
             return ENDED
         if self.state.interrupted:
-            again = f"greenroom send {self.url}{self.trust} --task {self.task_id} '...'"
-            self.note(f"answer with: {again}")
+            address, task = shlex.quote(self.url), shlex.quote(self.task_id or "")
+            self.note(f"answer with: greenroom send {address}{self.trust} --task {task} '...'")
         return WAITS
 
 

@@ -152,6 +152,9 @@ async def test_but_nobody_else(app: Application, stage: Stage) -> None:
         ([("x-forwarded-for", "6.6.6.6, 203.0.113.9")], "203.0.113.9"),
         ([("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "203.0.113.9:4711")], "203.0.113.9"),
         ([("x-forwarded-for", "")], "192.0.2.1"),
+        # where the proxy wrote nobody, what its client wrote is not the proxy's word
+        ([("x-forwarded-for", "6.6.6.6,")], "192.0.2.1"),
+        ([("x-forwarded-for", "6.6.6.6, , 192.0.2.7")], "192.0.2.7"),
         ([("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "203.0.113.9")], "203.0.113.9"),
         ([("forwarded", "for=6.6.6.6")], "192.0.2.1"),
         ([], "192.0.2.1"),
@@ -175,6 +178,7 @@ RFC_7239 = HttpSettings(trusted_proxies=("192.0.2.0/24",), forwarded_headers=("f
         ("For=203.0.113.9;by=x, for=192.0.2.3", "203.0.113.9"),
         ("for=unknown", "unknown"),
         ("proto=https", "192.0.2.1"),
+        ("for=6.6.6.6, proto=https;host=a.example", "192.0.2.1"),
     ],
 )
 async def test_the_caller_behind_proxies_that_write_forwarded(
