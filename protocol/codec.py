@@ -15,7 +15,7 @@ from .errors import A2AError, InvalidParamsError, details
 from .frame import Frame
 from .operations import Operation
 from .types import ListTasksResponse, SendMessageResponse, Task, Wire
-from .validation import check, violations
+from .validation import MAX_ITEMS, check, violations
 from .version import V03, V10, V11
 
 T = TypeVar("T", bound=Wire)
@@ -75,7 +75,7 @@ class V1:
             if not violations(request):
                 return request
         # Whatever looks wrong gets a second, lenient look: it may be right, or be told better.
-        request = with_path(json.lenient(body, operation.request), path)
+        request = with_path(json.lenient(body, operation.request, MAX_ITEMS), path)
         check(request)
         return request
 

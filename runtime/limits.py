@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Struct, field
+from msgspec import UNSET, Meta, Struct, field
 
 from ..protocol.errors import InvalidParamsError, PayloadTooLargeError
 from ..protocol.types import SendMessageRequest
+from ..protocol.validation import MAX_ITEMS
 from .bounds import Count, NotNegative, Positive, Size
 from .described import described
+
+Listed = Annotated[int, Meta(ge=0, le=MAX_ITEMS)]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -22,16 +25,16 @@ class Limits(Struct, frozen=True, kw_only=True):
     are not limited one by one: they are all one principal. 0 switches a rate off.
     """
 
-    parts: Count = 256
-    """Parts of a message."""
+    parts: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = 256
+    """Parts of a message; 10 000 at most, for more are not looked at."""
     part_bytes: Count = 8 * 1024 * 1024
     """Longest part: characters of text, address, name and media type, bytes of raw data and of
     JSON."""
     metadata_bytes: Size = 64 * 1024
     """Longest metadata of a message, of its request or of a part, as JSON."""
-    references: Size = 64
+    references: Listed = 64
     """Other tasks that a message refers to."""
-    extensions: Size = 64
+    extensions: Listed = 64
     """Extensions that a message names. They and the tasks are no longer than metadata may be."""
     tasks: Count = 1000
     """Handlers that run at once; more sends are refused."""

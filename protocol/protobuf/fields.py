@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import InvalidParamsError
+from ..validation import MAX_ITEMS
 from .wire import (
     BYTES,
     VARINT,
@@ -25,6 +26,10 @@ from .wire import (
 )
 
 Values = dict[str, Any]
+"""What was read of a message; under ``MERGES``, which is no field, how often one came again."""
+MERGES = ""
+MAX_MERGES = 4
+"""How often a message may have a field again whose values are merged: each reads all anew."""
 Read = Callable[[bytes, int, Values], int]
 Write = Callable[[Any, Callable[[bytes], Any]], None]
 ReadBody = Callable[[bytes, int, int], Any]
@@ -89,6 +94,9 @@ def delimited(
     def read(buffer: bytes, position: int, found: Values) -> int:
         position, stop = _span(buffer, position)
         if merge and name in found:
+            found[MERGES] = found.get(MERGES, 0) + 1
+            if found[MERGES] > MAX_MERGES:
+                raise WireError(f"{name} comes more than {MAX_MERGES} times again")
             both = write_body(found[name]) + buffer[position:stop]
             found[name] = read_body(both, 0, len(both))
         else:
@@ -117,8 +125,10 @@ def repeated(
         items = found.get(name)
         if items is None:
             found[name] = [value]
-        else:
+        elif len(items) < MAX_ITEMS:
             items.append(value)
+        else:
+            raise InvalidParamsError.of([(name, f"may have {MAX_ITEMS} items, not more")])
         return stop
 
     return write, read

@@ -17,7 +17,7 @@ from msgspec import NODEFAULT, UNSET, Struct, UnsetType, structs
 
 from ..errors import InvalidParamsError
 from . import fields, values
-from .fields import Read, ReadBody, Values, Write, WriteBody
+from .fields import MERGES, Read, ReadBody, Values, Write, WriteBody
 from .wire import (
     BYTES,
     VARINT,
@@ -148,6 +148,7 @@ class Message:
                 position = skip(buffer, position, mark)
         if position != end:
             raise WireError("cut off")
+        found.pop(MERGES, None)
         for name, make in self._fresh:
             if name not in found:
                 found[name] = make()

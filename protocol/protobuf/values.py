@@ -89,10 +89,16 @@ def read_value(buffer: bytes, position: int, end: int, depth: int = MAX_DEPTH) -
                 value = str(buffer[position:stop], "utf-8")
             elif found == _LIST:
                 more = _read_list(buffer, position, stop, depth - 1)
-                value = value + more if isinstance(value, list) else more
+                if isinstance(value, list):
+                    value += more
+                else:
+                    value = more
             else:
                 fields = read_struct(buffer, position, stop, depth - 1)
-                value = value | fields if isinstance(value, dict) else fields
+                if isinstance(value, dict):
+                    value.update(fields)
+                else:
+                    value = fields
             position = stop
         elif found == 0x20:
             flag, position = read_varint(buffer, position)

@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..frame import Frame
 from ..operations import Operation
-from ..validation import check, violations
+from ..validation import MAX_ITEMS, check, violations
 from ..version import V03 as VERSION
 from . import reading
 from . import types as w
@@ -76,7 +76,7 @@ class V03Codec:
             fields = structs.asdict(reading.task_push_config(json.decode(body, w.TaskPushConfig)))
         elif (entry := _READ.get(operation.name)) is not None:
             type_, read = entry
-            fields = read(json.decode(body, type_))
+            fields = read(json.decode(body, type_, MAX_ITEMS))
         else:  # the same in both versions
             fields = structs.asdict(json.decode(body, operation.request))
         request: Any = with_path(operation.request(**fields), path)

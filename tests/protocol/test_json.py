@@ -10,7 +10,9 @@ from msgspec import UNSET
 
 from greenroom.protocol import json
 from greenroom.protocol import types as t
+from greenroom.protocol.codec import codec_for
 from greenroom.protocol.errors import InvalidParamsError, ParseError
+from greenroom.protocol.operations import SEND
 
 
 def send(**message: Any) -> bytes:
@@ -176,6 +178,26 @@ def test_every_fault_is_told_up_to_a_bound() -> None:
     with pytest.raises(InvalidParamsError) as caught:
         json.decode(send(parts=[1] * 10_000), t.SendMessageRequest)
     assert len(caught.value.violations) == 20
+
+
+@pytest.mark.parametrize("version", ["0.3", "1.0"])
+def test_a_long_list_of_a_request_is_refused_before_its_items_are_read(version: str) -> None:
+    part = {"kind": "text", "text": ""} if version == "0.3" else {"text": ""}
+    role = "user" if version == "0.3" else "ROLE_USER"
+    for count, taken in ((10_000, True), (10_001, False)):
+        body = send(messageId="m", role=role, parts=[part] * count)
+        if taken:
+            assert len(codec_for(version).decode(SEND, body).message.parts) == count
+            continue
+        with pytest.raises(InvalidParamsError, match="may have 10000 items, not 10001") as caught:
+            codec_for(version).decode(SEND, body)
+        assert [path for path, _ in caught.value.violations] == ["message.parts"]
+
+
+def test_an_answer_may_have_lists_of_any_length() -> None:
+    body = b'{"parts":[%b{"text":""}]}' % (b'{"text":""},' * 10_000)
+    artifact = b'{"artifactId":"a",%b' % body[1:]
+    assert len(json.decode(artifact, t.Artifact).parts) == 10_001
 
 
 def test_a_wrong_enum_is_told_the_names_there_are() -> None:

@@ -209,6 +209,22 @@ def test_messages_sent_in_two_halves_are_merged(seed: int) -> None:
     assert found == expected
 
 
+def test_a_message_in_more_pieces_than_anybody_sends_is_refused() -> None:
+    piece = pb.SendMessageRequest(message=pb.Message(parts=[pb.Part(text="x")])).SerializeToString()
+    assert len(V1_0.read(t.SendMessageRequest, piece * 5).message.parts) == 5
+    with pytest.raises(WireError, match="message comes more than 4 times again"):
+        V1_0.read(t.SendMessageRequest, piece * 6)
+
+
+def test_a_list_that_is_too_long_is_refused() -> None:
+    def message(count: int) -> bytes:
+        return bytes(pb.Message(parts=[pb.Part(text="x")] * count).SerializeToString())
+
+    assert len(V1_0.read(t.Message, message(10_000)).parts) == 10_000
+    with pytest.raises(InvalidParamsError, match="parts may have 10000 items"):
+        V1_0.read(t.Message, message(10_001))
+
+
 @settings(max_examples=300, deadline=None)
 @given(seeds)
 def test_damaged_messages_are_refused_or_read_as_google_reads_them(seed: int) -> None:
