@@ -68,23 +68,22 @@ class Basic:
         self._limiter: anyio.CapacityLimiter | None = None
 
     def known(self, call: Call, now: float) -> Principal | None:
-        header = call.headers.get("authorization")
-        return None if header is None else self._seen.get(digest(header), now)
+        pair = _pair(call)
+        return None if pair is None else self._seen.get(digest(pair), now)
 
     def credential(self, call: Call) -> bytes | None:
-        header = call.headers.get("authorization", "")
-        return digest(header) if header.partition(" ")[0].lower() == "basic" else None
+        pair = _pair(call)
+        return None if pair is None else digest(pair)
 
     async def verify(self, call: Call, now: float) -> Principal | None:
-        header = call.headers.get("authorization")
-        kind, _, value = (header or "").partition(" ")
-        if header is None or kind.lower() != "basic":
+        pair = _pair(call)
+        if pair is None:
             return None
-        found = self._seen.get(digest(header), now)
+        found = self._seen.get(digest(pair), now)
         if found is not None:
             return found
         try:
-            user, colon, password = b64decode(value, validate=True).decode().partition(":")
+            user, colon, password = b64decode(pair, validate=True).decode().partition(":")
         except ValueError:
             raise Rejected("not Basic credentials") from None
         if not colon:
@@ -102,8 +101,13 @@ class Basic:
             tenant=self._tenants.get(user, ""),
             scopes=self._scopes.get(user, ()),
         )
-        self._seen.put(digest(header), found, now + _KEEP)
+        self._seen.put(digest(pair), found, now + _KEEP)
         return found
 
     def challenge(self, error: str | None) -> str:
         return challenge("Basic", REALM, None, charset="UTF-8")
+
+
+def _pair(call: Call) -> str | None:
+    kind, _, pair = call.headers.get("authorization", "").partition(" ")
+    return pair if kind.lower() == "basic" else None

@@ -34,12 +34,14 @@ class Bearer:
         card: SecurityScheme | None = None,
         claims: Claims | None = None,
         issuer: str | None = None,
+        platform: str | None = None,
         authorization_server: str | None = None,
         keep: float | None = None,
         remember_failures: bool = False,
         cache: int = 10_000,
     ) -> None:
-        """``issuer`` is the owner's issuer where tokens name none; ``iss`` of the claims else.
+        """``issuer`` is the owner's issuer whatever a token says; without it ``iss`` of the claims
+        is, and ``platform`` (or ``name``) that of tokens that name none.
         ``authorization_server`` is the issuer whose metadata say how to get a token (RFC 8414).
         """
         self.name = name
@@ -50,7 +52,8 @@ class Bearer:
         self.authorization_server = authorization_server
         self._claims = claims or Claims()
         self._issuer = issuer
-        self._issuers = {issuer, authorization_server}
+        self._platform = platform or name
+        self._issuers = {issuer, platform, authorization_server}
         self._keys: RenewableKeys | None = None
         if isinstance(verifier, JwtVerifier):
             self._issuers.add(verifier.issuer)
@@ -62,24 +65,24 @@ class Bearer:
         """What is to run as long as the server does."""
 
     def known(self, call: Call, now: float) -> Principal | None:
-        header = call.headers.get("authorization")
-        if header is None:
+        token = _token(call)
+        if token is None:
             return None
         if self._keys is not None:
             self._keys.watch(now)  # or a key that is gone would never be missed
-        found = self._seen.get(digest(header), now)
+        found = self._seen.get(digest(token), now)
         return None if found is None or not _confirmed(found.claims, call) else found
 
     def credential(self, call: Call) -> bytes | None:
-        header = call.headers.get("authorization")
-        if header is None or _token(header) is None:
+        token = _token(call)
+        if token is None:
             return None
         # One that is bound to a certificate may hold beside that one only.
-        return digest(header) + sha256(call.certificate or b"").digest()
+        return digest(token) + sha256(call.certificate or b"").digest()
 
     def recognises(self, call: Call) -> bool:
         """Whether the token says that it is of this scheme's issuer. Nothing is verified here."""
-        token = _token(call.headers.get("authorization", ""))
+        token = _token(call)
         if not token or len(token) > MAX_TOKEN:
             return False
         try:
@@ -90,13 +93,12 @@ class Bearer:
         return any(one and same_issuer(named, one) for one in self._issuers)
 
     async def verify(self, call: Call, now: float) -> Principal | None:
-        header = call.headers.get("authorization")
-        token = None if header is None else _token(header)
-        if header is None or token is None:
+        token = _token(call)
+        if token is None:
             return None
         if not token or len(token) > MAX_TOKEN or "," in token:
             raise Rejected("not one bearer token")
-        key = digest(header)
+        key = digest(token)  # and not of the header, which may be spelt in many ways
         found = self._seen.get(key, now)
         if found is not None:
             return _confirm(found, call)
@@ -104,8 +106,10 @@ class Bearer:
             raise type(why)(str(why))
         try:
             claims = await self.verifier.verify(token, now)
-            issuer = self._issuer or claims.get("iss") or self.name
-            found = self._claims.principal(claims, scheme=self.name, issuer=str(issuer))
+            issuer = self._issuer or claims.get("iss") or self._platform
+            if not isinstance(issuer, str):
+                raise Rejected("its issuer is no text")
+            found = self._claims.principal(claims, scheme=self.name, issuer=issuer)
         except Rejected as rejected:
             if self._refused is not None:
                 self._refused.put(key, rejected, now + FAILED_FOR)
@@ -124,8 +128,8 @@ class Bearer:
         return challenge("Bearer", REALM, error)
 
 
-def _token(header: str) -> str | None:
-    kind, _, token = header.partition(" ")
+def _token(call: Call) -> str | None:
+    kind, _, token = call.headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else None
 
 

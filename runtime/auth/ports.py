@@ -13,6 +13,9 @@ from ...protocol.jose import Key
 from ...protocol.types import SecurityRequirement, SecurityScheme
 from ..call import Call, Principal
 
+NO_ACCESS = "it is no access token"
+_OTHERS = frozenset({"id", "refresh", "offline", "logout"})
+"""What Keycloak (``typ``) and others say of tokens that open nothing."""
 MAX_NAME = 512
 """Characters in a tenant, an issuer or a subject."""
 
@@ -166,6 +169,15 @@ def check_times(claims: Mapping[str, Any], now: float, *, early: float, late: fl
     for name in ("nbf", "iat"):
         if (begins := time_of(claims, name)) is not None and begins - early > now:
             raise Rejected(f"its time has not come ({name})")
+
+
+def check_purpose(claims: Mapping[str, Any]) -> None:
+    """Raise Rejected for what an issuer made for other ends: refresh tokens, where they can be
+    told, ID tokens and security events, by what only they carry."""
+    named = [claims.get(name) for name in ("typ", "token_type", "token_use")]
+    kinds = {one.lower().removesuffix("_token") for one in named if isinstance(one, str)}
+    if kinds & _OTHERS or claims.keys() & {"at_hash", "c_hash", "events"}:
+        raise Rejected(NO_ACCESS)
 
 
 def same_issuer(one: object, other: str) -> bool:

@@ -289,7 +289,9 @@ def _enterprise(s: AuthSettings, claims: Claims) -> Scheme:
         from .loading import load_object
 
         verifier: Any = load_object(s.verifier)
-        return auth.enterprise_tokens(verifier, issuer=s.introspection_issuer or s.verifier, claims=claims)  # fmt: skip # noqa: E501
+        return auth.enterprise_tokens(
+            verifier, issuer=s.introspection_issuer, platform=s.verifier, claims=claims
+        )
     assert s.introspection_url is not None
     verifier = auth.Introspection(
         s.introspection_url, client_id=s.introspection_client_id,
@@ -297,8 +299,9 @@ def _enterprise(s: AuthSettings, claims: Claims) -> Scheme:
         audience=s.introspection_audience or None,
         issuer=s.introspection_issuer,
     )  # fmt: skip
-    issuer = s.introspection_issuer or s.introspection_url
-    return auth.enterprise_tokens(verifier, issuer=issuer, claims=claims)
+    return auth.enterprise_tokens(
+        verifier, issuer=s.introspection_issuer, platform=s.introspection_url, claims=claims
+    )
 
 
 def check_transport(security: Security, settings: Settings) -> None:

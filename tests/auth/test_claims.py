@@ -20,6 +20,7 @@ from greenroom.auth import (
     Security,
     StaticToken,
     enterprise_tokens,
+    oauth2,
     open_id_connect,
     static_tokens,
 )
@@ -134,6 +135,60 @@ async def test_whom_an_introspection_speaks_of(binding: str, issuer: Issuer) -> 
             token = issuer.opaque(f"whom-{number}", sub="ada", **told)
             answer = await server.call(binding, ops.SEND, send("x"), bearer(token))
             assert answer.outcome == outcome, told
+
+
+@pytest.mark.parametrize("fixed", [None, "platform"])
+async def test_whose_issuer_an_owner_has(fixed: str | None, issuer: Issuer) -> None:
+    """One endpoint may know the tokens of many issuers, each with an Ada of its own."""
+    for scheme in (
+        enterprise_tokens(introspection(issuer), issuer=fixed, platform="here"),
+        oauth2(token_url="here", scopes={}, issuer=fixed, introspection=introspection(issuer)),
+    ):
+        owners = []
+        for number, told in enumerate(({"iss": "https://a"}, {"iss": "https://b"}, {})):
+            token = issuer.opaque(f"one-of-{number}", sub="ada", **told)
+            found = await scheme.verify(call(token), time.time())
+            assert found is not None
+            owners.append(found.issuer)
+        assert owners == ([fixed] * 3 if fixed else ["https://a", "https://b", "here"])
+    with pytest.raises(Rejected, match="no text"):
+        await enterprise_tokens(introspection(issuer)).verify(
+            call(issuer.opaque("odd", sub="ada", iss=["https://a"])), time.time()
+        )
+
+
+async def test_what_an_introspection_calls_no_access_token(issuer: Issuer) -> None:
+    scheme = enterprise_tokens(introspection(issuer), issuer="platform")
+    others: list[dict[str, Any]] = [
+        {"active": "false"},
+        {"typ": "Refresh"},
+        {"token_type": "refresh_token"},
+        {"token_use": "id"},
+        {"typ": "ID"},
+        {"at_hash": "x"},
+    ]
+    for number, told in enumerate(others):
+        token = issuer.opaque(f"other-{number}", sub="ada", **told)
+        with pytest.raises(Rejected, match=r"no access token|not active"):
+            await scheme.verify(call(token), time.time())
+    token = issuer.opaque("access", sub="ada", typ="Bearer", token_type="Bearer")
+    assert await scheme.verify(call(token), time.time()) is not None
+
+
+async def test_a_token_is_known_however_its_header_is_spelt() -> None:
+    asked = []
+
+    class Counting:
+        async def verify(self, token: str, now: float) -> dict[str, Any]:
+            asked.append(token)
+            return {"sub": "ada"}
+
+    scheme = enterprise_tokens(Counting())
+    for header in ("Bearer x", "bearer x", "Bearer   x", "BEARER x "):
+        spelt = Call(binding="TEST", headers={"authorization": header})
+        assert await scheme.verify(spelt, 1.0) is not None
+        assert scheme.known(spelt, 1.0) is not None
+    assert asked == ["x"]
 
 
 @pytest.mark.parametrize("ending", ["//", "///", "/x", "?", "/?"])

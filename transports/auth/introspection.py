@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 import anyio
 
 from ...protocol.errors import UnavailableError
-from ...runtime.auth.ports import Rejected, Unknown, check_times, same_issuer
+from ...runtime.auth.ports import Rejected, Unknown, check_purpose, check_times, same_issuer
 from .fetching import FetchError, check_address, post_form
 
 log = logging.getLogger("greenroom.security")
@@ -81,6 +81,7 @@ class Introspection:
         if found.get("active") is not True:
             raise Rejected("it is not active")
         check_times(found, now, early=_EARLY)
+        check_purpose(found)
         if self._audience:
             named = found.get("aud")
             listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []

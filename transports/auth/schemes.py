@@ -108,7 +108,7 @@ def oauth2(
     )
     if introspection is not None:
         return Bearer(
-            name, introspection, card=card, claims=claims, issuer=issuer or token_url,
+            name, introspection, card=card, claims=claims, issuer=issuer, platform=token_url,
             authorization_server=issuer, keep=keep, remember_failures=True,
         )  # fmt: skip
     if issuer is None or audience is None:
@@ -130,13 +130,19 @@ def oauth2(
 def enterprise_tokens(
     verifier: TokenVerifier,
     *,
-    issuer: str,
+    issuer: str | None = None,
+    platform: str | None = None,
     name: str = "enterprise",
     claims: Claims | None = None,
     keep: float = KEEP,
 ) -> Bearer:
     """Tokens that a platform vouches for: ``Introspection(…)``, or a verifier of your own.
 
-    ``issuer`` names the platform in the owner of tasks: do not change it.
+    ``issuer`` is the issuer in the owner of tasks, whatever a token says: for a platform that knows
+    tokens of one issuer only. Without it that is the token's ``iss``, or ``platform`` where it
+    names none. Do not change either: whose tasks are whose depends on it.
     """
-    return Bearer(name, verifier, claims=claims, issuer=issuer, keep=keep, remember_failures=True)
+    return Bearer(
+        name, verifier, claims=claims, issuer=issuer, platform=platform, keep=keep,
+        remember_failures=True,
+    )  # fmt: skip
