@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from msgspec import structs
@@ -110,7 +111,8 @@ class Gate:
         """Verify credentials that were not seen before."""
         assert self._authenticator is not None
         try:
-            async with self._patience.turn(call.peer):
+            held = self._authenticator.held(call, self._now())
+            async with nullcontext() if held else self._patience.turn(call.peer):
                 found: Principal | None = None
                 try:
                     found = await self._authenticator.authenticate(call, self._now())

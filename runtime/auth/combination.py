@@ -20,7 +20,7 @@ _PASSED = 5.0
 """Seconds for which a credential that was refused, or could not be judged, is passed over where
 another one let its caller in. Short, for it may hold by then: its time comes, its key is found."""
 _TOLD = 3600.0
-"""Seconds for which such a credential is not counted once more: who guesses shows another one."""
+"""Seconds for which such a credential is not counted once more, and one that held is no guess."""
 
 
 class Combination:
@@ -68,6 +68,7 @@ class Combination:
         }
         self._passed: Seen[bool] = Seen()
         self._told: Seen[bool] = Seen()
+        self._held: Seen[bool] = Seen()
         self.schemes: Mapping[str, SecurityScheme] = {
             name: scheme.card for name, scheme in self._schemes.items()
         }
@@ -103,6 +104,12 @@ class Combination:
                     return first
         return None
 
+    def held(self, call: Call, now: float) -> bool:
+        """See ``Authenticator.held``. What was refused beside one that held is no guess again."""
+        shown = {scheme.credential(call) for scheme in self._schemes.values()} - {None}
+        held = {key for key in shown if key is not None and self._held.get(key, now)}
+        return bool(held) and all(self._told.get(key, now) for key in shown - held if key)
+
     async def authenticate(self, call: Call, now: float) -> Principal:
         tried: dict[str, _Outcome] = {}
         call.refused = ()
@@ -133,6 +140,9 @@ class Combination:
         if lacking is not None:
             raise insufficient(lacking)
         refused = {name: found for name, found in tried.items() if isinstance(found, Rejected)}
+        for name in refused:
+            if (key := self._schemes[name].credential(call)) is not None:
+                self._held.drop(key)
         # Who knows the credential says what is wrong with it; to the others it says nothing.
         judged = {name: one for name, one in refused.items() if not isinstance(one, Unknown)}
         reasons = {name: str(one) for name, one in (judged or refused).items()}
@@ -173,8 +183,11 @@ class Combination:
     def _remember(self, call: Call, tried: Mapping[str, _Outcome], now: float) -> None:
         """Let ``known`` pass over those that did not hold, where another alternative did."""
         for name, found in tried.items():
-            key = None if isinstance(found, Principal) else self._schemes[name].credential(call)
-            if key is not None:
+            if (key := self._schemes[name].credential(call)) is None:
+                continue
+            if isinstance(found, Principal):
+                self._held.put(key, True, now + _TOLD)
+            else:
                 self._passed.put(_named(self._schemes[name], key), True, now + _PASSED)
 
 

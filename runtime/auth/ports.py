@@ -42,6 +42,10 @@ class Authenticator(Protocol):
     def known(self, call: Call, now: float) -> Principal | None:
         """Return the principal if these credentials were verified before. Never waits."""
 
+    def held(self, call: Call, now: float) -> bool:
+        """Whether these very credentials, all of them, held not long ago: who shows them guesses
+        nothing, and does not wait for those who do. ``False`` where that is not remembered."""
+
     async def authenticate(self, call: Call, now: float) -> Principal:
         """Return the principal. Raises UnauthenticatedError with its challenge,
         PermissionDeniedError for scopes that are missing, UnavailableError if it cannot tell.

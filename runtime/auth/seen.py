@@ -42,6 +42,10 @@ class Seen(Generic[V]):
     def put(self, key: bytes, value: V, until: float) -> None:
         self._keep(key, (until, value))
 
+    def drop(self, key: bytes) -> None:
+        self._young.pop(key, None)
+        self._old.pop(key, None)
+
     def _keep(self, key: bytes, entry: tuple[float, V]) -> None:
         if len(self._young) >= self._size:
             self._old, self._young = self._young, {}

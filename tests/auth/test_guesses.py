@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -15,11 +17,14 @@ from greenroom.auth import (
     Basic,
     Call,
     Limits,
+    Rejected,
     Security,
+    enterprise_tokens,
     hash_password,
     new_key,
     static_tokens,
 )
+from greenroom.protocol.errors import ResourceExhaustedError, UnauthenticatedError
 from greenroom.runtime.gate import Gate
 from greenroom.testing import LoopClock
 
@@ -68,3 +73,27 @@ async def test_what_another_scheme_takes_is_no_guess() -> None:
     await gate.admit(call(authorization="Bearer another token of some length"))
     assert not audit
     assert not gate.unauthenticated
+
+
+async def test_who_held_lately_waits_for_no_guesser_of_their_network() -> None:
+    """Their credential must be looked at anew; the line is full of guesses, and nobody joins it."""
+
+    class Platform:
+        async def verify(self, token: str, now: float) -> Mapping[str, Any]:
+            if token not in good:
+                raise Rejected("it is not active")
+            return {"sub": token}
+
+    good = {"ada"}
+    gate, _ = gated(enterprise_tokens(Platform(), keep=0.0), parked=0, failures=1, penalty=2.0)
+    hers, stale = call(authorization="Bearer ada"), call(authorization="Bearer guess")
+    assert (await gate.admit(hers)).subject == "ada"
+    gate._patience.failed(hers.peer)
+    with pytest.raises(ResourceExhaustedError):
+        await gate.admit(stale)
+    assert (await gate.admit(hers)).subject == "ada"
+    good.clear()  # withdrawn: refused once, and from then on a guess like others
+    with pytest.raises(UnauthenticatedError):
+        await gate.admit(hers)
+    with pytest.raises(ResourceExhaustedError):
+        await gate.admit(hers)
