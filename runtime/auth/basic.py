@@ -16,9 +16,12 @@ from ..call import Call, Principal
 from .bearer import REALM
 from .ports import Rejected, Unknown, challenge, identify
 from .seen import Seen, digest
+from .turns import Turns
 
 _COST = {"n": 2**14, "r": 8, "p": 1}
 _KEEP = 300.0
+_AT_ONCE = 2
+"""Hashes that are made at once, or wrong passwords would take every core."""
 PREFIX = "scrypt:"
 
 
@@ -66,6 +69,7 @@ class Basic:
         self._nobody = (os.urandom(16), b"\0" * 32)
         self._seen: Seen[Principal] = Seen(1000)
         self._limiter: anyio.CapacityLimiter | None = None
+        self._turns = Turns(_AT_ONCE)
 
     def known(self, call: Call, now: float) -> Principal | None:
         pair = _pair(call)
@@ -90,8 +94,9 @@ class Basic:
             raise Rejected("not Basic credentials")
         salt, expected = self._users.get(user, self._nobody)
         if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(2)  # or wrong passwords take every core
-        hashed = await anyio.to_thread.run_sync(_scrypt, password, salt, limiter=self._limiter)
+            self._limiter = anyio.CapacityLimiter(_AT_ONCE)
+        async with self._turns.of(call.peer):
+            hashed = await anyio.to_thread.run_sync(_scrypt, password, salt, limiter=self._limiter)
         if not hmac.compare_digest(hashed, expected):
             raise Unknown("user and password do not match")
         found = identify(

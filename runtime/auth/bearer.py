@@ -12,7 +12,15 @@ from ...protocol import jose
 from ...protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from ..call import Call, Principal
 from .jwt import JwtVerifier
-from .ports import Claims, Rejected, RenewableKeys, TokenVerifier, challenge, same_issuer
+from .ports import (
+    Claims,
+    PeerVerifier,
+    Rejected,
+    RenewableKeys,
+    TokenVerifier,
+    challenge,
+    same_issuer,
+)
 from .seen import Seen, digest
 
 MAX_TOKEN = 16 * 1024
@@ -105,7 +113,10 @@ class Bearer:
         if self._refused is not None and (why := self._refused.get(key, now)) is not None:
             raise type(why)(str(why))
         try:
-            claims = await self.verifier.verify(token, now)
+            if isinstance(self.verifier, PeerVerifier):
+                claims = await self.verifier.verify_of(call.peer, token, now)
+            else:
+                claims = await self.verifier.verify(token, now)
             issuer = self._issuer or claims.get("iss") or self._platform
             if not isinstance(issuer, str):
                 raise Rejected("its issuer is no text")

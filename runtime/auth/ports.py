@@ -85,6 +85,14 @@ class TokenVerifier(Protocol):
         """Return the claims (``sub``, ``exp``, ``scope`` …). Raises Rejected, UnavailableError."""
 
 
+@runtime_checkable
+class PeerVerifier(TokenVerifier, Protocol):
+    """One that asks elsewhere, a few at once, and lets each network have its turn."""
+
+    async def verify_of(self, peer: str, token: str, now: float) -> Mapping[str, Any]:
+        """``verify`` a token that came from the address ``peer``."""
+
+
 class KeySource(Protocol):
     """The keys of one issuer."""
 

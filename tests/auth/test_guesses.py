@@ -6,8 +6,10 @@ import logging
 import time
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+import anyio
 import pytest
 
 from greenroom import Agent
@@ -24,9 +26,14 @@ from greenroom.auth import (
     new_key,
     static_tokens,
 )
-from greenroom.protocol.errors import ResourceExhaustedError, UnauthenticatedError
+from greenroom.protocol.errors import ResourceExhaustedError, UnauthenticatedError, UnavailableError
+from greenroom.runtime.auth.turns import Turns
 from greenroom.runtime.gate import Gate
 from greenroom.testing import LoopClock
+
+from ..support.time import virtual_backend
+
+__all__ = ["virtual_backend"]
 
 pytestmark = pytest.mark.anyio
 KEY, TEXT = new_key("mallory", now=time.time())
@@ -97,3 +104,51 @@ async def test_who_held_lately_waits_for_no_guesser_of_their_network() -> None:
         await gate.admit(hers)
     with pytest.raises(ResourceExhaustedError):
         await gate.admit(hers)
+
+
+def test_each_network_has_its_turn(virtual_backend: Any) -> None:
+    """A crowd of one network is passed by who comes alone, and leaving costs nobody a place."""
+    turns, served = Turns(1, most=4), list[str]()
+
+    async def come(address: str) -> None:
+        async with turns.of(address):
+            served.append(address)
+            await anyio.sleep(1)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(come, "192.0.2.1")
+            await anyio.wait_all_tasks_blocked()
+            with anyio.move_on_after(0.5):
+                await come("192.0.2.9")
+            for last in ("2", "3"):
+                group.start_soon(come, f"2001:db8:1:{last}::1")
+                await anyio.wait_all_tasks_blocked()
+            with pytest.raises(UnavailableError):
+                await come("192.0.2.1")
+        assert [one.partition(":1:")[2] or one[-1] for one in served] == [
+            "1", "1", "2::1", "3::1", "1", "1",
+        ]  # fmt: skip
+        with anyio.fail_after(0.5):
+            async with turns.of("192.0.2.1"):
+                assert turns.waiting == 0
+
+    name, options = virtual_backend
+    anyio.run(main, backend=name, backend_options=dict(options))
+
+
+async def test_a_first_password_waits_for_no_crowd_elsewhere() -> None:
+    """Of twelve others who were there before, all of one network, most are still waiting."""
+    scheme, done = Basic({"ada": hash_password("tiger")}), list[str]()
+
+    async def ask(peer: str, password: str) -> None:
+        with suppress(Rejected):
+            await scheme.verify(Call(binding="TEST", peer=peer, headers=basic(password)), 1.0)
+        done.append(peer)
+
+    async with anyio.create_task_group() as group:
+        for number in range(12):
+            group.start_soon(ask, "192.0.2.1", f"wrong-{number}")
+        group.start_soon(ask, "192.0.2.2", "tiger")
+    assert done.index("192.0.2.2") < 8

@@ -13,6 +13,7 @@ import anyio
 
 from ...protocol.errors import UnavailableError
 from ...runtime.auth.ports import Rejected, Unknown, check_purpose, check_times, same_issuer
+from ...runtime.auth.turns import Turns
 from .fetching import FetchError, check_address, post_form
 
 log = logging.getLogger("greenroom.security")
@@ -51,18 +52,19 @@ class Introspection:
             self._form |= {"client_id": client_id, "client_secret": client_secret}
         self._audience = {audience} if isinstance(audience, str) else set(audience or ())
         self._issuer = issuer
-        self._at_once = at_once
+        self._turns = Turns(at_once)
         self._timeout = timeout
-        self._limiter: anyio.Semaphore | None = None
         self._tls = tls
 
     async def verify(self, token: str, now: float) -> Mapping[str, Any]:
         """See ``TokenVerifier.verify``."""
-        if self._limiter is None:
-            self._limiter = anyio.Semaphore(self._at_once)
+        return await self.verify_of("", token, now)
+
+    async def verify_of(self, peer: str, token: str, now: float) -> Mapping[str, Any]:
+        """See ``PeerVerifier.verify_of``."""
         try:
             with anyio.fail_after(self._timeout):
-                async with self._limiter:
+                async with self._turns.of(peer):
                     found = await post_form(
                         self._url,
                         {"token": token, **self._form},
