@@ -81,7 +81,7 @@ def lease_of(path: Path) -> float:
 
 def test_a_process_that_stands_still_keeps_its_file_and_goes_on(place: Place) -> None:
     """On SQLite nobody can take over from it; when it wakes it gives its tasks up, and takes up."""
-    lease = ("--set", "runtime.lease=0.6")
+    lease = ("--set", "runtime.lease=2")
     events = Events()
     place.start(*lease)
     clients = [Client(place, lambda: None, events.heard) for _ in range(4)]
@@ -99,7 +99,7 @@ def test_a_process_that_stands_still_keeps_its_file_and_goes_on(place: Place) ->
     place.pid = stopped
     place.signal(signal.SIGCONT)
     for thread in threads:
-        thread.join(30)
+        thread.join(90)
     place.kill()
     effects = read_effects(place.effects)
     for client in clients:
