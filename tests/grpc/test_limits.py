@@ -12,12 +12,13 @@ import pytest
 from a2a.types import a2a_pb2 as pb
 
 from greenroom import MemoryStore, Runtime
+from greenroom.auth import Security, static_tokens
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
 from greenroom.transports.grpc.status import Status
 from greenroom.transports.server import ServerError
 
-from .raw import STREAM, RawClient, framed, request
+from .raw import SEND, STREAM, RawClient, framed, request
 from .serving import MIB, Serving, make_agents, said, serving, stub
 
 MISSING = pb.GetTaskRequest(id="00000000-0000-4000-8000-000000000000")
@@ -253,3 +254,30 @@ def test_a_port_in_use_says_so() -> None:
 
         with pytest.raises(ServerError, match=f"port {port}.*--grpc-port"):
             running.portal.call(again)
+
+
+TOKEN = "the-token-of-a-good-client"
+MINE = ("authorization", f"Bearer {TOKEN}")
+
+
+def test_nothing_of_a_message_is_awaited_of_callers_who_are_not_let_in() -> None:
+    with serving(security=Security(static_tokens(TOKEN))) as running:
+        with RawClient(running.server.port) as raw:
+            answer = raw.answer(raw.begin())
+            assert answer.status == Status.UNAUTHENTICATED
+            assert answer.reset == 0  # and no more of it is wanted
+            assert raw.call(request("hello", "m-1"), SEND, MINE).status == Status.OK
+
+
+@pytest.mark.parametrize("path", [SEND, "/grpc.health.v1.Health/Check"])
+def test_there_is_room_for_a_long_message_once_its_caller_is_let_in(path: str) -> None:
+    with serving(security=Security(static_tokens(TOKEN))) as running:
+        with RawClient(running.server.port) as raw:
+            body = framed(request("x" * 1_000_000, "m-1")[5:])
+            stream = raw.begin(path, MINE)
+            raw.data(stream, body[:60_000], end=False)
+            assert raw.h2.local_flow_control_window(stream) < 65_535
+            raw.read(lambda: raw.h2.local_flow_control_window(stream) > len(body) - 60_000)
+            raw.data(stream, body[60_000:])
+            assert raw.answer(stream).status == Status.OK
+            assert {link.connection.held for link in running.server.links} == {0}

@@ -31,6 +31,7 @@ from h2.events import (
 from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
 
+from .framing import PREFIX
 from .link import FAREWELL, MIN_WINDOW, Link
 from .metadata import Metadata, RawHeaders
 from .rpc import Rpc
@@ -205,7 +206,9 @@ class GrpcProtocol(H2Protocol):
             initial_values={
                 SettingCodes.MAX_CONCURRENT_STREAMS: settings.max_streams,
                 SettingCodes.MAX_HEADER_LIST_SIZE: settings.max_metadata,
-                SettingCodes.INITIAL_WINDOW_SIZE: max(MIN_WINDOW, settings.max_receive + 5),
+                SettingCodes.INITIAL_WINDOW_SIZE: max(MIN_WINDOW, settings.max_receive + PREFIX)
+                if server.runtime.gate.open
+                else MIN_WINDOW,
                 SettingCodes.MAX_FRAME_SIZE: 16_384,
             },
         )

@@ -70,6 +70,8 @@ class Link(Connection):
         self.deaf = False
         """Whatever still comes is thrown away."""
         self._uncredited = 0
+        self.roomy = server.runtime.gate.open
+        """Calls have room for their longest message before anybody is asked who makes them."""
         self._window = max(MIN_WINDOW, self.settings.max_buffered)
         self._flushing = False
 

@@ -2,7 +2,9 @@
 
 grpclib's own reader waits for messages of any size, and its writer puts every frame in a write of
 its own. Here a request is assembled as it arrives, within limits and without a task that waits for
-it; the task that answers begins when the request is whole; and what is ready leaves together.
+it; the task that answers begins when the request is whole, or with its header where that says who
+calls: until the caller is admitted there is little room for a message. What is ready leaves
+together.
 """
 
 from __future__ import annotations
@@ -40,12 +42,14 @@ class Method(NamedTuple):
 
     run: Callable[[Rpc], Coroutine[Any, Any, None]]
     many: bool = False
+    early: bool = False
+    """Run it before its request is here: it awaits ``Rpc.request`` when it wants it."""
     legacy: bool = False
     """Errors carry their name in the text, as clients of 0.3 read it."""
 
 
 class Rpc(Stream):
-    """A call. ``message`` is its request, once it is whole."""
+    """A call. ``message`` is its request, once it is whole (see ``request``)."""
 
     connection: Link
     id: int
@@ -61,6 +65,9 @@ class Rpc(Stream):
         self.done = False
         self._answered = False  # the header of the answer is out
         self._received = False  # its message is here, or the last of its messages
+        self._ended = False  # the client has said all
+        self._roomy = connection.roomy  # there is room for its longest message
+        self._admitted = True  # there may be
         self._held = 0  # what of it is accounted for on the connection
         self._assembler: Assembler | None = None
         self._messages: deque[bytes] | None = None
@@ -99,6 +106,10 @@ class Rpc(Stream):
             self._messages = deque()
             self._arrived = asyncio.Event()
             self._start()
+        elif method.early:
+            self._admitted = False
+            self._arrived = asyncio.Event()
+            self._start()
 
     def add(self, data: bytes, ack_size: int) -> None:
         """Take a piece of the request: the buffer's side that grpclib calls."""
@@ -121,6 +132,8 @@ class Rpc(Stream):
                     self._hold(len(message))
                     self.message = message
                     self._received = True
+            if assembler.pending:
+                self._make_room()
         except RpcError as error:
             if error.status is Status.RESOURCE_EXHAUSTED:
                 self.connection.note(self, error)
@@ -141,18 +154,36 @@ class Rpc(Stream):
             return
         if self._assembler is not None and self._assembler.pending:
             self.fail(RpcError(Status.INTERNAL, "The request ends inside a message"))
-        elif self._arrived is not None:
-            self._received = True
-            self._arrived.set()
-        elif not self._received:
+        elif self._messages is None and not self._received:
             self.fail(RpcError(Status.INTERNAL, "The request has no message"))
         else:
-            self._start()
+            self._received = self._ended = True
+            if self._arrived is not None:
+                self._arrived.set()
+            else:
+                self._start()
 
     @property
     def whole(self) -> bool:
         """Nothing more of the request has to come for the call to go on."""
-        return self._child is not None or self._messages is not None
+        return self._ended or self._messages is not None
+
+    async def request(self) -> bytes:
+        """Return the message once it is whole. Who calls is admitted: there is room for it now."""
+        self._admitted = True
+        if not self._ended:
+            assert self._arrived is not None
+            if self._assembler is not None and self._assembler.pending:
+                self._make_room()
+            await self._arrived.wait()
+        self._hold(-self._held)
+        return self.message
+
+    def _make_room(self) -> None:
+        """Let a message come that is longer than what every call has room for."""
+        if self._admitted and not self._roomy:
+            self._roomy = True
+            self.connection.credit(self)
 
     def unacked_size(self) -> int:
         """Nothing: what arrives is accounted for at once."""

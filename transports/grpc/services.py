@@ -38,6 +38,7 @@ class A2AService:
         self._runtime = runtime
         self._cards = cards
         self._served = served
+        self._early = not runtime.gate.open
 
     def methods(self) -> Iterable[tuple[bytes, Method]]:
         """Return each path with what answers it."""
@@ -61,7 +62,7 @@ class A2AService:
             version = rpc.metadata.version(served)
             codec = protobuf_codec(version)
             call = await self._admitted(rpc, version)
-            request = codec.decode(operation, rpc.message)
+            request = codec.decode(operation, await rpc.request())
             self._route(call, request.tenant)
             if operation is ops.EXTENDED_CARD:
                 host = rpc.metadata.host
@@ -69,7 +70,7 @@ class A2AService:
             response = await runtime.dispatch(call, operation, request)
             await rpc.reply(codec.encode(operation, response), answer(version, call))
 
-        return Method(run, legacy=legacy)
+        return Method(run, early=self._early, legacy=legacy)
 
     def _stream(self, operation: Operation, legacy: bool) -> Method:
         runtime, served = self._runtime, self._served
@@ -78,7 +79,7 @@ class A2AService:
             version = rpc.metadata.version(served)
             codec = protobuf_codec(version)
             call = await self._admitted(rpc, version)
-            request = codec.decode(operation, rpc.message)
+            request = codec.decode(operation, await rpc.request())
             self._route(call, request.tenant)
             stream: Stream = await runtime.dispatch(call, operation, request)
             rpc.message = b""  # a stream may live for hours: nothing of its request is kept
@@ -97,7 +98,7 @@ class A2AService:
                     [(b"retry-after", b"1")],
                 )
 
-        return Method(run, legacy=legacy)
+        return Method(run, early=self._early, legacy=legacy)
 
     def _legacy_card(self, operation: Operation, legacy: bool) -> Method:
         """0.3 asks for *the* card: the extended one, or the public one where there is no other."""
@@ -106,7 +107,7 @@ class A2AService:
         async def run(rpc: Rpc) -> None:
             version = rpc.metadata.version(V03)
             call = await self._admitted(rpc, version)
-            request = protobuf_codec(version).decode(operation, rpc.message)
+            request = protobuf_codec(version).decode(operation, await rpc.request())
             call.interfaces = tuple(cards.interfaces(call.agent, rpc.metadata.host))
             try:
                 card = await runtime.dispatch(call, operation, request)
@@ -114,10 +115,10 @@ class A2AService:
                 card = cards.public(call.agent, rpc.metadata.host)
             await rpc.reply(legacy_message(card), answer(version, call))
 
-        return Method(run, legacy=legacy)
+        return Method(run, early=self._early, legacy=legacy)
 
     async def _admitted(self, rpc: Rpc, version: str) -> Call:
-        """Return who calls, before the message is looked at: a large one takes long to decode."""
+        """Return who calls, before the message is let in: many large ones would fill the memory."""
         call = rpc.connection.caller(rpc.metadata, version)
         gate = self._runtime.gate
         if not gate.open:
