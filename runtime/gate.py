@@ -186,7 +186,7 @@ class Gate:
         needed = self._agent_scopes.get(agent.slug)
         if needed is not None and not needed <= held:
             raise self._insufficient(needed - held)
-        needed = self._policy.get(operation.name)
+        needed = self._policy.get(_ruled(operation, self._policy))
         if needed is not None and not needed <= held:
             raise self._insufficient(needed - held)
         if isinstance(request, SendMessageRequest):
@@ -196,12 +196,13 @@ class Gate:
             self.check_skill(call, agent, skill)
         limits = self.limits
         if limits.operations:
-            rate = limits.operations.get(operation.name)
+            name = _ruled(operation, limits.operations)
+            rate = limits.operations.get(name)
             if rate:
-                key = (principal.tenant, principal.owner, operation.name)
+                key = (principal.tenant, principal.owner, name)
                 wait = self._buckets.take(key, rate, limits.burst, self._now())
                 if wait:
-                    await self._throttle(wait, operation.name)
+                    await self._throttle(wait, name)
 
     def check_skill(self, call: Call, agent: Agent, skill: str | None) -> None:
         """Raise PermissionDeniedError unless the caller may use a skill (``None``: none in
@@ -366,6 +367,11 @@ def _nothing() -> None:
 
 def _same(one: Principal, other: Principal) -> bool:
     return one.owner == other.owner and one.tenant == other.tenant and one.scopes >= other.scopes
+
+
+def _ruled(operation: Operation, rules: Mapping[str, object]) -> str:
+    """Return whose rule holds: that of a send is for one that streams too, which has none."""
+    return SEND.name if operation is STREAM and STREAM.name not in rules else operation.name
 
 
 def _with(requirement: SecurityRequirement, extra: Iterable[str]) -> SecurityRequirement:

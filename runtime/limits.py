@@ -45,7 +45,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     burst: Positive = 2.0
     """A bucket holds this many seconds of its rate."""
     operations: Mapping[str, NotNegative] = field(default_factory=dict)
-    """Requests a second by operation (``{"SendMessage": 20}``)."""
+    """Requests a second by operation (``{"SendMessage": 20}``; of streaming sends too, unless
+    ``SendStreamingMessage`` is there)."""
     buckets: Count = 50_000
     """Rates remembered; those unused longest are forgotten first."""
     failures: Size = 10

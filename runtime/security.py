@@ -20,7 +20,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     agents: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By the agent's slug, for everything asked of it."""
     operations: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """By the operation's name (``CancelTask``), of every agent."""
+    """By the operation's name (``CancelTask``), of every agent. What holds of ``SendMessage`` holds
+    of ``SendStreamingMessage``, where that is not named."""
 
 
 class Security:

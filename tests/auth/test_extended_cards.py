@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from msgspec import structs
 
 from greenroom import Agent, AgentCard, Skill, asgi
-from greenroom.auth import Policy, Principal, Security, StaticToken, oauth2, static_tokens
+from greenroom.auth import (
+    ApiKeys,
+    Policy,
+    Principal,
+    Security,
+    StaticToken,
+    new_key,
+    oauth2,
+    static_tokens,
+)
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from tests.support.asgi import request
@@ -77,6 +87,23 @@ async def test_everybody_gets_their_own(binding: str) -> None:
             assert (over_grpc if binding == "grpc" else f"{server.url}/a2a") in urls
         nobody = await server.call(binding, ops.EXTENDED_CARD, asked)
         assert nobody.outcome == "UNAUTHENTICATED"
+
+
+async def test_a_skill_for_another_scheme_is_not_shown() -> None:
+    """It is declared to need an API key, which a caller with a token did not show."""
+    key, text = new_key("machine", now=time.time())
+    needs = t.SecurityRequirement(schemes={"apiKey": t.StringList()})
+    machines = Skill(
+        id="bulk", name="B", description="B", tags=["b"], security_requirements=[needs]
+    )
+    made = Agent("Desk", extended_skills=[machines])
+    made.handler(lambda ctx: "done")
+
+    async with serving(Security(static_tokens(ADA), ApiKeys([key])), made) as server:
+        for headers, shown in ((bearer(ADA), False), ({"X-API-Key": text}, True)):
+            asked = t.GetExtendedAgentCardRequest()
+            answer = await server.call("rest", ops.EXTENDED_CARD, asked, headers)
+            assert ("bulk" in {skill["id"] for skill in answer.body["skills"]}) is shown
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

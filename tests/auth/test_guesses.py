@@ -18,11 +18,13 @@ from greenroom.auth import (
     AuditEntry,
     Basic,
     Call,
+    Claims,
     Limits,
     Rejected,
     Security,
     enterprise_tokens,
     hash_password,
+    identify,
     new_key,
     static_tokens,
 )
@@ -152,3 +154,27 @@ async def test_a_first_password_waits_for_no_crowd_elsewhere() -> None:
             group.start_soon(ask, "192.0.2.1", f"wrong-{number}")
         group.start_soon(ask, "192.0.2.2", "tiger")
     assert done.index("192.0.2.2") < 8
+
+
+@pytest.mark.parametrize("less", [{"scope": "a"}, {"tid": "globex"}, {"sub": "bob"}])
+async def test_credentials_that_are_not_what_they_were(less: dict[str, str]) -> None:
+    told: dict[str, Any] = {"sub": "ada", "tid": "acme", "scope": "a b"}
+
+    class Platform:
+        async def verify(self, token: str, now: float) -> Mapping[str, Any]:
+            return told
+
+    gate, _ = gated(enterprise_tokens(Platform(), keep=0.0, claims=Claims(tenant="tid")))
+    hers = call(authorization="Bearer ada")
+    await gate.admit(hers)
+    told = {**told, "scope": "a b c"}  # more is no reason
+    await gate.confirm(hers)
+    told = {**told, **less}
+    with pytest.raises(UnauthenticatedError, match="not what they were"):
+        await gate.confirm(hers)
+
+
+def test_no_two_pairs_of_issuer_and_subject_are_one_owner() -> None:
+    pairs = [("https://a", "b#c"), ("https://a#b", "c"), ("https://a%23b", "c")]
+    owners = {identify(scheme="x", issuer=one, subject=two).owner for one, two in pairs}
+    assert len(owners) == 3

@@ -17,9 +17,11 @@ from greenroom.auth import (
     ApiKeys,
     Call,
     Limits,
+    Policy,
     Principal,
     Rejected,
     Security,
+    StaticToken,
     identify,
     new_key,
     static_tokens,
@@ -126,6 +128,44 @@ async def test_tasks_and_streams_of_one_principal() -> None:
         assert refused.outcome == "RESOURCE_EXHAUSTED"
         stream.close()
         assert (await server.call("rest", ops.SUBSCRIBE, subscribe, ME)).outcome == "ok"
+
+
+async def test_streams_of_one_name_in_two_tenants() -> None:
+    holders = [
+        StaticToken.of("me", GOOD, tenant="acme"),
+        StaticToken.of("me", OTHER, tenant="globex"),
+    ]
+    agent = Agent("A")
+    agent.handler(lambda ctx: "x")
+    security = Security(static_tokens(holders))
+    gate = Gate(security, Limits(streams=1), LoopClock(1000.0), {agent.slug: agent})
+    calls = [
+        Call(binding="TEST", headers={"authorization": one["Authorization"]}) for one in (ME, YOU)
+    ]
+    owners = {(await gate.admit(one)).owner for one in calls}
+    assert len(owners) == 1
+    for one in calls:
+        gate.take_stream(one)
+    for one in calls:
+        with pytest.raises(ResourceExhaustedError):
+            gate.take_stream(one)
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+async def test_what_holds_of_sends_holds_of_those_that_stream(binding: str) -> None:
+    guarded = security(policy=Policy(operations={"SendMessage": ["desk:send"]}))
+    async with serving(guarded) as server:
+        answer = await server.call(binding, ops.STREAM, send("x"), ME)
+        assert answer.outcome == "PERMISSION_DENIED"
+    limits = Limits(operations={"SendMessage": 0.01}, burst=100)  # one of them, of either kind
+    async with serving(security(), limits=limits) as server:
+        assert (await server.call(binding, ops.SEND, send("x"), ME)).outcome == "ok"
+        answer = await server.call(binding, ops.STREAM, send("x"), ME)
+        assert answer.outcome == "RESOURCE_EXHAUSTED"
+    own = {"SendMessage": ["desk:send"], "SendStreamingMessage": ["desk:stream"]}
+    async with serving(security(policy=Policy(operations=own))) as server:
+        answer = await server.call(binding, ops.STREAM, send("x"), ME)
+        assert "desk:stream" in answer.text
 
 
 def test_buckets() -> None:
