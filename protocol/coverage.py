@@ -126,7 +126,8 @@ def _check_addresses(raw: dict[str, Any], card: t.AgentCard) -> None:
     """Raise SignatureError where clients of 0.3 would be led elsewhere than those of 1.0 are."""
     if not raw.get("url") and not raw.get("additionalInterfaces"):
         return
-    signed = {(one.url, one.protocol_binding) for one in card.supported_interfaces}
+    # A list: what is told may be anything, and need not hash.
+    signed = [(one.url, one.protocol_binding) for one in card.supported_interfaces]
     try:
         told = from_legacy({"url": "", **raw})["supportedInterfaces"]
     except A2AError as error:

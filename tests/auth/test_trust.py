@@ -62,6 +62,8 @@ CHANGES: dict[str, dict[str, Any]] = {
         "additionalInterfaces": [{"url": "https://evil.example/", "transport": "JSONRPC"}]
     },
     "addresses of no shape": {"additionalInterfaces": 7},
+    "an address of no shape": {"url": ["https://evil.example/"]},
+    "a transport of no shape": {"preferredTransport": {"GRPC": 1}},
     "nothing required": {"security": []},
     "something else required": {"security": [{"mtls": []}]},
     "an extended card": {"supportsAuthenticatedExtendedCard": True},
