@@ -39,7 +39,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     tasks: Count = 1000
     """Handlers that run at once; more sends are refused."""
     streams: Size = 1000
-    """Open streams."""
+    """Open streams; repeats of a send and long polls while they wait."""
     rate: NotNegative = 200.0
     """Requests a second, whatever they ask."""
     burst: Positive = 2.0

@@ -40,6 +40,7 @@ from .reading import open_stream, shown_history, with_generation
 from .rows import Header, SendRecord
 from .sends import send_key
 from .signals import Signal
+from .streams import held
 from .system import System
 
 _decode_message = msgspec.json.Decoder(Message).decode
@@ -55,6 +56,8 @@ class Accepted(msgspec.Struct):
     """The entry that must be committed before anything is answered."""
     fresh: bool = False
     """It made the task."""
+    repeat: bool = False
+    """The message had been taken in before."""
 
 
 class Messaging:
@@ -95,14 +98,16 @@ class Messaging:
         """Accept a message and wait for its answer: a direct Message, or the task to show."""
         accepted = await self._accept(call, agent, scope, request, immediate)
         try:
-            found = await self._answer(accepted, immediate)
+            found = await self._answer(call, accepted, immediate)
         except Duplicate as duplicate:
             # Another node was quicker with the same send: answer with what it made of it.
             accepted = await self._known(scope, duplicate.send)
-            found = await self._answer(accepted, immediate)
+            found = await self._answer(call, accepted, immediate)
         return found if isinstance(found, Message) else accepted
 
-    async def _answer(self, accepted: Accepted | Message, immediate: bool) -> Header | Message:
+    async def _answer(
+        self, call: Call, accepted: Accepted | Message, immediate: bool
+    ) -> Header | Message:
         if isinstance(accepted, Message):
             return accepted
         actor = accepted.actor
@@ -110,14 +115,20 @@ class Messaging:
         try:
             if immediate:
                 return await actor.accepted(accepted.sequence)
-            wait = Wait(actor)
-            self._system.waits.add(wait)
-            try:
-                return await actor.answer(accepted.after, accepted.sequence, wait)
-            finally:
-                self._system.waits.discard(wait)
+            if not accepted.repeat:
+                return await self._wait(accepted)
+            async with held(self._gate, call):  # which no limit of handlers counts
+                return await self._wait(accepted)
         finally:
             actor.readers -= 1
+
+    async def _wait(self, accepted: Accepted) -> Header | Message:
+        wait = Wait(accepted.actor)
+        self._system.waits.add(wait)
+        try:
+            return await accepted.actor.answer(accepted.after, accepted.sequence, wait)
+        finally:
+            self._system.waits.discard(wait)
 
     async def _accept(
         self,
@@ -141,7 +152,7 @@ class Messaging:
         sends = system.sends
         while True:
             if (known := sends.get(key)) is not None:
-                return Accepted(*known)
+                return Accepted(*known, repeat=True)
             if (claim := self._claims.get(key)) is None:
                 break
             await claim.wait()
@@ -249,7 +260,9 @@ class Messaging:
         if send.message is not None:
             return _decode_message(send.message)
         try:
-            return Accepted(await self._directory.activate(scope, send.task_id), sequence=0)
+            return Accepted(
+                await self._directory.activate(scope, send.task_id), sequence=0, repeat=True
+            )
         except TaskNotFoundError:
             raise TaskNotFoundError(
                 "This message was worked on and its task was deleted; to have it done again send "

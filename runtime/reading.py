@@ -32,8 +32,10 @@ from .call import Call, Scope
 from .directory import Directory
 from .feed import Stream
 from .fold import rewind, task_of
+from .gate import Gate
 from .ports import StoreError
 from .rows import Snapshot, TaskQuery
+from .streams import held
 from .system import System
 
 PAGE_EVENTS = 256
@@ -52,10 +54,11 @@ class Reading:
     """The doors for those who look."""
 
     def __init__(
-        self, system: System, directory: Directory, opened: Callable[[Stream], None]
+        self, system: System, directory: Directory, gate: Gate, opened: Callable[[Stream], None]
     ) -> None:
         self._system = system
         self._directory = directory
+        self._gate = gate
         self._opened = opened
 
     # --- GetTask --------------------------------------------------------------------------------
@@ -65,7 +68,8 @@ class Reading:
         if history is None:
             history = self._system.settings.history_limit
         if request.current_generation is not None:
-            await self._newer(scope, request.id, request.current_generation)
+            async with held(self._gate, call):
+                await self._newer(scope, request.id, request.current_generation)
         actor = self._directory.awake(scope, request.id)
         if actor is not None:
             task, generation = await actor.task(history)

@@ -116,7 +116,7 @@ class Runtime:
             self.gate, self._clock, most=settings.streams, every=settings.heartbeat
         )
         messaging = Messaging(self.system, self.directory, self.gate, self._streams.add)
-        reading = Reading(self.system, self.directory, self._streams.add)
+        reading = Reading(self.system, self.directory, self.gate, self._streams.add)
         extended = ExtendedCards(self.gate, self.card)
         self._doors: dict[str, Callable[..., Awaitable[Any]]] = {
             ops.SEND.name: messaging.send,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from heapq import heappop, heappush
 from typing import Any
 
@@ -22,6 +23,23 @@ _TURN = 500
 """Credentials that are looked at before others have their turn: some milliseconds."""
 _AT_ONCE = 16
 """Credentials that are verified anew at once, beside those of new calls."""
+
+
+@asynccontextmanager
+async def held(gate: Gate, call: Call) -> AsyncIterator[None]:
+    """Hold a request open that sets nothing to work: it counts as a stream of its principal, and
+    whether that may still have the answer is looked at before it gets it.
+
+    Raises ResourceExhaustedError on the way in, on the way out what ``Gate.confirm`` does.
+    """
+    give_back = gate.take_stream(call)
+    try:
+        yield
+    finally:
+        give_back()
+    if not gate.open and not gate.stands(call):
+        with suppress(UnavailableError):  # as for streams: nobody can tell
+            await gate.confirm(call)
 
 
 class OpenStreams:

@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 import trio
+from msgspec import structs
 from trio.testing import MockClock
 
 from greenroom import Agent, MemoryStore, Runtime, TaskContext
@@ -166,6 +167,47 @@ async def test_what_holds_of_sends_holds_of_those_that_stream(binding: str) -> N
     async with serving(security(policy=Policy(operations=own))) as server:
         answer = await server.call(binding, ops.STREAM, send("x"), ME)
         assert "desk:stream" in answer.text
+
+
+@pytest.mark.parametrize("what", ["repeat", "poll"])
+async def test_requests_that_are_held_open_count_as_streams(what: str) -> None:
+    agent = Agent("Desk")
+
+    @agent.handler
+    async def wait(ctx: TaskContext) -> None:
+        await anyio.sleep_forever()
+
+    async with serving(security(), agent, limits=Limits(streams=1)) as server:
+        runtime = server.app.runtime
+        first = send("x")
+        now = t.SendMessageConfiguration(return_immediately=True)
+        asked = structs.replace(first, configuration=now)
+        task = (await server.call("rest", ops.SEND, asked, ME)).body["task"]["id"]
+
+        async def hold(who: dict[str, str]) -> Any:
+            headers = {name.lower(): value for name, value in who.items()}
+            call = Call(binding="TEST", version="1.1", headers=headers)
+            if what == "repeat":
+                return await runtime.dispatch(call, ops.SEND, first)
+            polled = t.GetTaskRequest(id=task, current_generation=99)
+            return await runtime.dispatch(call, ops.GET_TASK, polled)
+
+        refused = []
+
+        async def one() -> None:
+            try:
+                await hold(ME)
+            except ResourceExhaustedError as error:
+                refused.append(error)
+                group.cancel_scope.cancel()
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(one)
+                group.start_soon(one)
+        assert len(refused) == 1
+        subscribe = t.SubscribeToTaskRequest(id=task)  # the other one has given its place back
+        assert (await server.call("rest", ops.SUBSCRIBE, subscribe, ME)).outcome == "ok"
 
 
 def test_buckets() -> None:

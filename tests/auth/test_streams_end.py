@@ -20,6 +20,7 @@ from greenroom.auth import (
     Call,
     Introspection,
     Principal,
+    Rejected,
     Scheme,
     Security,
     enterprise_tokens,
@@ -233,14 +234,36 @@ def test_at_the_second_when_it_ends(virtual_backend: Any) -> None:
 
 
 def test_within_a_heartbeat_of_its_withdrawal(virtual_backend: Any) -> None:
-    from greenroom.auth import Rejected
-
     scheme = Doubtful()
 
     def withdraw() -> None:
         scheme.remembers, scheme.answer = False, Rejected("it was withdrawn")
 
     assert 20.0 <= run(virtual_backend, watched, scheme, 20.0, withdraw) <= 36.0
+
+
+async def polled(scheme: Doubtful) -> None:
+    """Ask for a task once it has changed, and lose the credential before it does."""
+    runtime = Runtime(
+        curious(), store=MemoryStore(), security=Security(scheme), clock=LoopClock(1000.0)
+    )
+    async with runtime:
+        task = (await runtime.dispatch(Call(binding="TEST"), ops.SEND, send("x"))).task.id
+        asked = t.GetTaskRequest(id=task, current_generation=99)
+        async with anyio.create_task_group() as group:
+
+            async def lose() -> None:
+                await anyio.sleep(1.0)
+                scheme.remembers, scheme.answer = False, Rejected("it was withdrawn")
+
+            group.start_soon(lose)
+            await runtime.dispatch(Call(binding="TEST"), ops.GET_TASK, asked)
+
+
+def test_before_a_request_that_was_held_open_is_answered(virtual_backend: Any) -> None:
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run(virtual_backend, polled, Doubtful())
+    assert caught.group_contains(UnauthenticatedError)
 
 
 def test_nobody_is_sent_off_because_nobody_can_tell(virtual_backend: Any) -> None:
