@@ -37,6 +37,9 @@ class Block(Stopper, Protocol):
     def look(self, *, parked: bool) -> None:
         """The branch has come further, or, ``parked``, will not come further by itself."""
 
+    def held_off(self) -> None:
+        """The branch goes on from where it was thought to be cut off."""
+
     def cut_off(self) -> Branch:
         """Record where; return the branch for the clean-up."""
 
@@ -173,6 +176,8 @@ class Branch:
         if anyio.current_effective_deadline() == -inf:
             await anyio.sleep_forever()
         self.limit = self._known = None
+        for block in self.blocks:
+            block.held_off()
 
     def look(self, *, parked: bool = False) -> None:
         """Tell those who wait for it how far the branch is."""

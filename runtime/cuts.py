@@ -63,6 +63,11 @@ class Cut:
         self._position = position
         self._branch.limit = position.limit
 
+    def held_off(self) -> None:
+        """The branch goes on from where it was thought to be cut off."""
+        if not self._written:
+            self._position = None
+
     def cut_off(self) -> Branch:
         """Record where; return the branch for the clean-up."""
         self._record_cut()

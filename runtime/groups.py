@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from .actor import Op
-from .branch import Asleep, Branch, cancelling
+from .branch import Asleep, Branch, Position, cancelling
 from .branches import Failed, child_of, in_branch, raise_first
 from .cuts import Cut
 from .ledger import below, record
@@ -52,7 +52,9 @@ class _End(msgspec.Struct, frozen=True, array_like=True):
     failed: int | None
     """Who failed first, if anybody did …"""
     done: list[int] = []
-    """… and which branches had ended by then."""
+    """… and which branches had ended by then …"""
+    at: Position | None = None
+    """… and how far the block had come: past the start of who failed, at least."""
 
     @property
     def cuts_the_block(self) -> bool:
@@ -100,7 +102,8 @@ class Group(Cut):
         found = ledger.record(Op(below(op), 1), _END)
         self._end = None if found is None else msgspec.json.decode(found.value, type=_End)
         if self._position is None and self._end is not None and self._end.cuts_the_block:
-            self._cut_at(ledger.position(branch.name))  # the process died before it was recorded
+            # The process died before where it was cut off was recorded.
+            self._cut_at(self._end.at or ledger.position(branch.name))
         self.look(parked=False)
 
     # --- where the block is -----------------------------------------------------------------------
@@ -188,7 +191,8 @@ class Group(Cut):
 
     def _record_end(self) -> None:
         if self._context._may_write:
-            value = msgspec.json.encode(_End(self._failure.of, self._done))
+            at = self._branch.position if self._failure.struck else None
+            value = msgspec.json.encode(_End(self._failure.of, self._done, at))
             place = Op(below(self._op), 1)
             self._context._actor.record(place, record(_END, value=value))
 

@@ -347,6 +347,29 @@ async def sleeping_clean_up(ctx: TaskContext) -> str:
     return str(told)
 
 
+async def begun_behind_a_sleep(ctx: TaskContext) -> str:
+    """Who fails is started where the block is cut off."""
+    with suppress(StepFailed):
+        async with ctx.group() as group:
+            await ctx.sleep(20)
+            group.start(ctx.step, broken)
+    return str(await ctx.step(work))
+
+
+async def held_off(ctx: TaskContext) -> str:
+    async def fails() -> None:
+        async with ctx.timeout(0.05):
+            await ctx.step(slow)
+
+    with suppress(TimeoutError):
+        async with ctx.group() as group:
+            group.start(fails)
+            with anyio.CancelScope(shield=True):
+                await ctx.sleep(0.1)
+            await ctx.status("behind the shield")
+    return str(await ctx.step(work))
+
+
 async def failing_loser(ctx: TaskContext) -> str:
     async def loser() -> None:
         try:
@@ -533,6 +556,35 @@ async def crash_everywhere(
         check(after)
 
 
+async def crash_twice(handler: Handler) -> None:
+    """Play it without a fault, and from what each commit left, from each of whose first commits it
+    is played again."""
+
+    def agent() -> Agent:
+        made = Agent("Matrix", version="1", on_interrupt="resume")
+        made.handler(handler)
+        return made
+
+    async def played(store: KeptStore, task_id: str) -> object:
+        store._nodes.clear()
+        async with running(agent(), store=store) as peer:
+            with anyio.move_on_after(100_000):
+                await play(peer, task_id)
+            return outcome(await peer.get(task_id))
+
+    recorded = RecordingStore()
+    async with running(agent(), store=recorded) as peer:
+        task_id = (await peer.send("go", now=True)).id
+    expected = await played(recorded, task_id)
+    for first, left in enumerate(recorded.copies[:12]):
+        again = RecordingStore(left)
+        assert await played(again, task_id) == expected
+        for second, store in enumerate(again.copies[:4]):
+            told = await played(store, task_id)
+            assert told == expected, f"after commit {first} and commit {second} of the next"
+            check(list(await store.journal(SCOPE, task_id)))
+
+
 class ReachedStore(KeptStore):
     """Lets what its user does go on for so many commits."""
 
@@ -586,8 +638,8 @@ async def stop_everywhere(handler: Handler, idle: float, grace: float) -> None:
 HANDLERS: list[Handler] = [
     block_ahead, step_first, empty_group, ask_beside_step, status_beside_ask, race_of_an_ask,
     begun_late, nested, group_in_time, clean_ups, cut_off_midway, outer_first, both_at_once,
-    failing_loser, shielded, fact_at_the_cut, sleeping_clean_up, two_questions,
-    question_refused_inside,
+    begun_behind_a_sleep, held_off, failing_loser, shielded, fact_at_the_cut, sleeping_clean_up,
+    two_questions, question_refused_inside,
     clean_up_of_branches_in_time, failing_clean_up,
     chunks, restarting, retrying, turns, asking,
 ]  # fmt: skip
@@ -603,6 +655,11 @@ async def test_a_crash_after_any_commit_changes_nothing(handler: Handler, idle: 
 @pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.__name__)
 async def test_nor_does_a_stop_in_good_order(handler: Handler, idle: float) -> None:
     await stop_everywhere(handler, idle, grace=0.0)
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.__name__)
+async def test_nor_does_a_second_crash_while_it_comes_back(handler: Handler) -> None:
+    await crash_twice(handler)
 
 
 @pytest.mark.parametrize("seed", range(3))

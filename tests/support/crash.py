@@ -16,8 +16,11 @@ from .drive import KeptStore
 class RecordingStore(KeptStore):
     """Keeps a copy of itself after every batch: what a crash at that moment would leave."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: KeptStore | None = None) -> None:
+        """Begin with what is ``left`` of another one."""
         super().__init__()
+        if left is not None:
+            vars(self).update(vars(copy_of(left)))
         self.copies: list[KeptStore] = []
 
     async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
