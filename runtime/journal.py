@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import anyio.lowlevel
+
 from .ports import Store, StoreError
 from .rows import Append, Outcome
 from .signals import Signal
@@ -39,6 +41,7 @@ class Journal:
         self._now = now
         self._waiting: list[Writer] = []
         self._signal = Signal()
+        self._at_work = False
         self.commits = 0
         self.appends = 0
         self.failures = 0
@@ -56,7 +59,11 @@ class Journal:
             self._signal.notify()
 
     async def caught_up(self) -> None:
-        """Wait until the batch that gathers now is committed."""
+        """Wait until the batch that gathers now is committed; not at all if there is none, for
+        who is cancelled as a whole has nobody left to commit it."""
+        if not self._waiting and not self._at_work:
+            await anyio.lowlevel.checkpoint()
+            return
         mark = _Mark()
         self.submit(mark)
         while not mark.passed:
@@ -69,15 +76,17 @@ class Journal:
                 await self._signal.wait()
                 continue
             writers, self._waiting = self._waiting, []
-            taken: list[tuple[Writer, Append]] = []
-            for writer in writers:
-                append = writer.take()
-                if append is not None:
-                    taken.append((writer, append))
-            if not taken:
-                _pass(writers)
-                continue
-            await self._commit(taken)
+            self._at_work = True
+            try:
+                taken: list[tuple[Writer, Append]] = []
+                for writer in writers:
+                    append = writer.take()
+                    if append is not None:
+                        taken.append((writer, append))
+                if taken:
+                    await self._commit(taken)
+            finally:
+                self._at_work = False
             _pass(writers)
 
     async def _commit(self, taken: Sequence[tuple[Writer, Append]]) -> None:
