@@ -50,7 +50,7 @@ proto-classes:
 
 # docs/settings.md, from the source; a test holds it to that.
 settings: $(DEV)
-	$(BIN)/python -m greenroom.explain
+	$(BIN)/python -m greenroom.cli.settings
 
 clean:
 	rm -rf .venv .cache dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

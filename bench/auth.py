@@ -35,7 +35,7 @@ def credentials(where: Path) -> tuple[list[str], str, str]:
     import jwt
     from cryptography.hazmat.primitives.asymmetric import rsa
 
-    from greenroom.runtime.auth.keys import new_key
+    from greenroom.runtime.security.schemes.api_keys import new_key
 
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     jwk = jwt.get_algorithm_by_name("RS256").to_jwk(private.public_key(), as_dict=True)

@@ -33,7 +33,7 @@ from greenroom.protocol.types import (
 )
 from greenroom.runtime.call import Call
 from greenroom.runtime.runtime import Runtime
-from greenroom.runtime.settings import RuntimeSettings
+from greenroom.runtime.settings.settings import RuntimeSettings
 
 CLIENTS = 16
 EVERY = 5.0

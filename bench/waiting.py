@@ -26,7 +26,7 @@ from greenroom.protocol import operations as ops
 from greenroom.protocol.types import Message, Part, Role, SendMessageRequest
 from greenroom.runtime.call import Call
 from greenroom.runtime.runtime import Runtime
-from greenroom.runtime.settings import RuntimeSettings
+from greenroom.runtime.settings.settings import RuntimeSettings
 
 from .race import Options, Table
 
@@ -105,7 +105,7 @@ async def _wake(path: str) -> dict[str, float]:
     async with Runtime(agent, store=store) as runtime:
         up = time.perf_counter() - started
         scope = (await store.scopes())[0]
-        from greenroom.runtime.rows import TaskQuery
+        from greenroom.runtime.journal.entries import TaskQuery
 
         page = await store.tasks(TaskQuery(scope=scope, limit=WOKEN * 20))
         chosen = random.Random(1).sample([header.id for header in page.headers], WOKEN)

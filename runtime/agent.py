@@ -23,9 +23,9 @@ from ..protocol.types import (
     SecurityRequirement,
     SecurityScheme,
 )
-from .bounds import seconds
 from .call import Principal, Sender
 from .extensions import Extension, Negotiation
+from .settings.bounds import seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,7 +13,7 @@ from ..protocol.frame import Frame
 from ..protocol.operations import EXTENDED_CARD, Operation
 from ..protocol.types import AgentExtension, StreamResponse, Wire
 from .call import Call
-from .feed import Stream
+from .journal.feed import Stream
 
 log = logging.getLogger("greenroom.extensions")
 R = TypeVar("R")

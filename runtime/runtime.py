@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 
 from ..protocol import operations as ops
+from ..protocol.cards.signing import sign
 from ..protocol.errors import (
     A2AError,
     PushNotificationNotSupportedError,
@@ -20,32 +21,31 @@ from ..protocol.errors import (
     UnsupportedOperationError,
 )
 from ..protocol.operations import Operation
-from ..protocol.signing import sign
 from ..protocol.types import AgentCard, AgentInterface
-from .actor import CANCEL, LeaseLost
+from .actor.accepted import GIVEN_UP
+from .actor.actor import CANCEL, LeaseLost
+from .actor.directory import Directory
+from .actor.system import System
 from .agent import Agent
-from .audit import entry_of
 from .call import ANONYMOUS, Call, Scope
-from .contexts import Contexts
-from .directory import Directory
-from .draining import drain
-from .extended import ExtendedCards
+from .concurrency.supervisor import supervisor
+from .contexts.contexts import Contexts
 from .extensions import ExtensionContext, carried_out
-from .gate import Gate
-from .housekeeping import Housekeeping
-from .limits import Limits
-from .messaging import Messaging
-from .ports import Clock, Store, StoreError
-from .readiness import Readiness
-from .reading import Reading
-from .results import Results
-from .security import Security
-from .settings import RuntimeSettings
-from .streams import OpenStreams
-from .supervisor import supervisor
-from .system import System
+from .journal.store import Clock, Store, StoreError
+from .node.drain import drain
+from .node.housekeeping import Housekeeping
+from .node.readiness import Readiness
+from .operations.cards import ExtendedCards
+from .operations.messages import Messaging
+from .operations.open_streams import OpenStreams
+from .operations.results import Results
+from .operations.tasks import Reading
+from .security.audit import entry_of
+from .security.gate import Gate
+from .security.limits import Limits
+from .security.policy import Security
+from .settings.settings import RuntimeSettings
 from .telemetry import operation_span, tracing
-from .writing import GIVEN_UP
 
 log = logging.getLogger("greenroom.runtime")
 

@@ -16,7 +16,7 @@ from ..protocol.errors import A2AError
 from .call import Call
 
 if TYPE_CHECKING:
-    from .actor import Actor
+    from .actor.actor import Actor
 
 try:
     from opentelemetry import propagate, trace

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from greenroom import __version__
-from greenroom.cli import main
+from greenroom.cli.main import main
+from greenroom.cli.send import Screen
 from greenroom.loading import LoadError, load_agent, load_agents
 from greenroom.protocol import types as t
-from greenroom.sending import Screen
 
 from .e2e.process import AGENTS, Server, cli
 

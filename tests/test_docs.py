@@ -16,8 +16,8 @@ import anyio
 import pytest
 
 from greenroom import Agent, Task, TaskState, auth, step_info
-from greenroom.cli import _parser
-from greenroom.settings import GROUPS, load, names
+from greenroom.cli.main import _parser
+from greenroom.settings.settings import GROUPS, load, names
 from greenroom.testing import LocalClient, run, served
 
 from .e2e.process import Server

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from greenroom import Agent, Message, Part, Task, TaskState
-from greenroom.cli import main
+from greenroom.cli.main import main
 from greenroom.loading import load_agent
 from greenroom.testing import LocalClient, served, virtual_time
 

@@ -11,8 +11,9 @@ import greenroom
 
 HEAVY = {
     "hypercorn", "h11", "h2", "wsproto", "aiosqlite", "sqlite3", "trio", "uvloop",
-    "greenroom.transports.asgi", "greenroom.transports.server", "greenroom.transports.client",
-    "greenroom.stores.sqlite", "greenroom.stores.memory", "greenroom.cli", "greenroom.testing",
+    "greenroom.transports.http.asgi", "greenroom.transports.server.entrypoint",
+    "greenroom.transports.client.peer",
+    "greenroom.stores.sqlite", "greenroom.stores.memory", "greenroom.cli.main", "greenroom.testing",
 }  # fmt: skip
 
 

@@ -6,8 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from greenroom.cli import _parser
-from greenroom.settings import load
+from greenroom.cli.main import _parser
+from greenroom.settings.settings import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

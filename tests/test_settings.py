@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from greenroom import Agent, MemoryStore, Runtime, asgi, explain
+from greenroom import Agent, MemoryStore, Runtime, asgi
 from greenroom.app import check, open_store
 from greenroom.auth import Limits
-from greenroom.cli import main
-from greenroom.runtime.described import meanings
-from greenroom.runtime.settings import RuntimeSettings
-from greenroom.settings import Settings, SettingsError, load, names, options
+from greenroom.cli import settings as explain
+from greenroom.cli.main import main
+from greenroom.runtime.settings.described import meanings
+from greenroom.runtime.settings.settings import RuntimeSettings
+from greenroom.settings.settings import Settings, SettingsError, load, names, options
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
-from greenroom.transports.settings import HttpSettings
+from greenroom.transports.http.settings import HttpSettings
 
 
 def test_later_sources_win(tmp_path: Path) -> None:

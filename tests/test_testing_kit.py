@@ -12,7 +12,7 @@ import pytest
 
 from greenroom import A2AError, Agent, MemoryStore, SQLiteStore, Task, TaskContext, TaskState
 from greenroom.protocol.errors import TaskNotCancelableError, TaskNotFoundError
-from greenroom.runtime.ports import StoreClosedError
+from greenroom.runtime.journal.store import StoreClosedError
 from greenroom.testing import run, served, virtual_time
 
 pytestmark = pytest.mark.anyio

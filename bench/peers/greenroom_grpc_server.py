@@ -10,7 +10,7 @@ import anyio
 from greenroom import MemoryStore, Runtime
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
-from greenroom.transports.server import tune_garbage_collection
+from greenroom.transports.server.entrypoint import tune_garbage_collection
 
 from . import AGENTS
 from .greenroom_server import make_agent

@@ -11,7 +11,7 @@ from pathlib import Path
 from greenroom import asgi
 from greenroom.auth import ApiKey, ApiKeys, Bearer, Limits, Security
 from greenroom.protocol.jose import keys_of
-from greenroom.runtime.auth.jwt import JwtVerifier
+from greenroom.runtime.security.schemes.jwt import JwtVerifier
 
 from .greenroom_server import AWAKE, make_agent
 from .serve import main

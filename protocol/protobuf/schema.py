@@ -18,14 +18,7 @@ from msgspec import NODEFAULT, UNSET, Struct, UnsetType, structs
 from ..errors import InvalidParamsError
 from . import fields, values
 from .fields import MERGES, Read, ReadBody, Values, Write, WriteBody
-from .wire import (
-    BYTES,
-    VARINT,
-    WireError,
-    read_tag,
-    skip,
-    tag,
-)
+from .wire import BYTES, VARINT, WireError, read_tag, skip, tag
 
 FALSY = object()
 

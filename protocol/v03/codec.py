@@ -9,7 +9,7 @@ from msgspec import structs
 
 from .. import json, operations
 from .. import types as t
-from ..cards import card_json, parse_card
+from ..cards.shapes import card_json, parse_card
 from ..codec import NOTHING, with_path
 from ..errors import (
     A2AError,

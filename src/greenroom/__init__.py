@@ -14,18 +14,18 @@ from .app import asgi, open_store, serve
 from .protocol.errors import A2AError
 from .protocol.types import AgentCard, Artifact, Message, Part, Role, Task, TaskState, TaskStatus
 from .protocol.types import AgentSkill as Skill
+from .runtime.actor.cancellation import Reason, Rejected, StepFailed, TaskCancelled
+from .runtime.actor.states import IllegalTransition
 from .runtime.agent import Agent
-from .runtime.blocking import BlockingContext
 from .runtime.call import Principal, Scope
-from .runtime.cancel import Reason, Rejected, StepFailed, TaskCancelled
-from .runtime.context import TaskContext
-from .runtime.contexts import ContextEvent, NotOverError
-from .runtime.durable import Retry, StepInfo, step_info
-from .runtime.outcome import InputRequired
+from .runtime.contexts.contexts import ContextEvent, NotOverError
+from .runtime.durable.steps import Retry, StepInfo, step_info
+from .runtime.handler.blocking import BlockingContext
+from .runtime.handler.context import TaskContext
+from .runtime.handler.outcome import InputRequired
 from .runtime.runtime import Runtime
-from .runtime.settings import RuntimeSettings
-from .runtime.states import IllegalTransition
-from .settings import Settings
+from .runtime.settings.settings import RuntimeSettings
+from .settings.settings import Settings
 
 if TYPE_CHECKING:
     from .stores.memory import MemoryStore

@@ -17,17 +17,17 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import anyio
 from msgspec import structs
 
-from .securing import check_transport, secure
-from .settings import Settings, SettingsError, load
+from .settings.security import check_transport, secure
+from .settings.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from .runtime.agent import Agent
-    from .runtime.limits import Limits
-    from .runtime.ports import Store
-    from .runtime.security import Security
-    from .runtime.settings import RuntimeSettings
-    from .transports.asgi import Application
-    from .transports.settings import HttpSettings
+    from .runtime.journal.store import Store
+    from .runtime.security.limits import Limits
+    from .runtime.security.policy import Security
+    from .runtime.settings.settings import RuntimeSettings
+    from .transports.http.asgi import Application
+    from .transports.http.settings import HttpSettings
 
 
 _DURABILITY: dict[str, Literal["strict", "relaxed"]] = {"strict": "strict", "relaxed": "relaxed"}
@@ -49,8 +49,8 @@ def asgi(
     own lifespan.
     """
     from .runtime.runtime import Runtime
-    from .transports.asgi import Application
-    from .transports.settings import HttpSettings
+    from .transports.http.asgi import Application
+    from .transports.http.settings import HttpSettings
 
     http = http or HttpSettings()
     if public_url is not None:
@@ -108,9 +108,9 @@ async def run(
     alone: bool = False,
 ) -> None:
     """Serve inside a running event loop: what ``start`` runs."""
-    from .ready import announce
-    from .transports.server import ServerSettings
-    from .transports.server import run as run_server
+    from .announce import announce
+    from .transports.server.entrypoint import ServerSettings
+    from .transports.server.entrypoint import run as run_server
 
     try:
         security = security or secure(settings.auth, settings.public_url)
@@ -161,7 +161,7 @@ async def run(
 
 def check(settings: Settings) -> None:
     """Raise SettingsError for settings out of bounds, and for some that do not go together."""
-    from .runtime.bounds import checked
+    from .runtime.settings.bounds import checked
 
     try:
         checked(settings)  # those that a program made, not `load`

@@ -12,17 +12,24 @@ from __future__ import annotations
 
 from .protocol.jose import SigningKey
 from .protocol.types import SecurityRequirement, SecurityScheme
-from .runtime.audit import AuditEntry, AuditSink
-from .runtime.audit_file import FileAudit
-from .runtime.auth.basic import Basic, hash_password
-from .runtime.auth.bearer import Bearer
-from .runtime.auth.certificates import MutualTls
-from .runtime.auth.keys import ApiKey, ApiKeys, new_key
-from .runtime.auth.ports import Authenticator, Claims, Rejected, Scheme, TokenVerifier, identify
-from .runtime.auth.tokens import StaticToken, static_tokens
 from .runtime.call import Call, Principal
-from .runtime.limits import Limits
-from .runtime.security import Policy, Security
+from .runtime.security.audit import AuditEntry, AuditSink
+from .runtime.security.limits import Limits
+from .runtime.security.policy import Policy, Security
+from .runtime.security.schemes.api_keys import ApiKey, ApiKeys, new_key
+from .runtime.security.schemes.basic import Basic, hash_password
+from .runtime.security.schemes.bearer import Bearer
+from .runtime.security.schemes.mutual_tls import MutualTls
+from .runtime.security.schemes.ports import (
+    Authenticator,
+    Claims,
+    Rejected,
+    Scheme,
+    TokenVerifier,
+    identify,
+)
+from .runtime.security.schemes.static_tokens import StaticToken, static_tokens
+from .stores.audit_file import FileAudit
 from .transports.auth.introspection import Introspection
 from .transports.auth.schemes import enterprise_tokens, oauth2, open_id_connect
 

@@ -38,10 +38,10 @@ from .protocol.types import (
 )
 from .runtime.agent import Agent
 from .runtime.call import Call
-from .runtime.parts import Content, parts_of
-from .runtime.ports import Clock, Store
+from .runtime.content import Content, parts_of
+from .runtime.journal.store import Clock, Store
 from .runtime.runtime import Runtime
-from .runtime.settings import RuntimeSettings
+from .runtime.settings.settings import RuntimeSettings
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ clauses never. ``CLAUSES`` hold for every store, ``DURABLE_CLAUSES`` for those t
 """
 
 from . import appends, contexts, durability, listing, ownership, reading, timekeeping
-from .given import Clause, MakeStore
+from .fixtures import Clause, MakeStore
 
 
 def _clauses(*modules: object) -> tuple[Clause, ...]:

@@ -7,9 +7,18 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from ...protocol.types import TaskState
-from ...runtime.ports import StoreClosedError
-from ...runtime.rows import COMMITTED, LOST, Append, Kind, Outcome, Segment, TaskQuery, Verdict
-from .given import (
+from ...runtime.journal.entries import (
+    COMMITTED,
+    LOST,
+    Append,
+    Kind,
+    Outcome,
+    Segment,
+    TaskQuery,
+    Verdict,
+)
+from ...runtime.journal.store import StoreClosedError
+from .fixtures import (
     MINE,
     NOW,
     STRANGERS,

@@ -7,8 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from ...protocol.types import TaskState
-from ...runtime.rows import Append, Context, Gone, Pruned, Segment, TaskQuery
-from .given import (
+from ...runtime.journal.entries import Append, Context, Gone, Pruned, Segment, TaskQuery
+from .fixtures import (
     MINE,
     NOW,
     STRANGERS,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...protocol.types import TaskState
-from ...runtime.rows import Outcome, Segment, TaskQuery, Timer, Verdict
-from .given import (
+from ...runtime.journal.entries import Outcome, Segment, TaskQuery, Timer, Verdict
+from .fixtures import (
     MINE,
     NOW,
     GivenTask,

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from ...protocol.types import TaskState
-from ...runtime.ports import Store
-from ...runtime.rows import Header, TaskQuery
-from .given import (
-    MINE,
-    NOW,
-    STRANGERS,
-    GivenTask,
-    MakeStore,
-    committed,
-    event,
-    message,
-    opened,
-)
+from ...runtime.journal.entries import Header, TaskQuery
+from ...runtime.journal.store import Store
+from .fixtures import MINE, NOW, STRANGERS, GivenTask, MakeStore, committed, event, message, opened
 
 _STATES = (TaskState.WORKING, TaskState.COMPLETED, TaskState.INPUT_REQUIRED)
 

@@ -6,19 +6,9 @@ import anyio
 import msgspec
 
 from ...protocol.types import TaskState
-from ...runtime.ports import Store
-from ...runtime.rows import Header, TaskRef
-from .given import (
-    MINE,
-    NOW,
-    STRANGERS,
-    GivenTask,
-    MakeStore,
-    committed,
-    event,
-    message,
-    opened,
-)
+from ...runtime.journal.entries import Header, TaskRef
+from ...runtime.journal.store import Store
+from .fixtures import MINE, NOW, STRANGERS, GivenTask, MakeStore, committed, event, message, opened
 
 LEASE = 15.0
 

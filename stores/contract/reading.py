@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import anyio
 
 from ...protocol.types import TaskState
-from ...runtime.rows import BORDERS, Kind, Segment, Snapshot
-from .given import (
+from ...runtime.journal.entries import BORDERS, Kind, Segment, Snapshot
+from .fixtures import (
     MINE,
     STRANGERS,
     GivenTask,

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from ...protocol.types import TERMINAL, TaskState
-from ...runtime.rows import ALL_TIMERS, LOST, Append, DueTimer, Segment, TaskQuery, TaskRef, Timer
-from .given import (
+from ...runtime.journal.entries import (
+    ALL_TIMERS,
+    LOST,
+    Append,
+    DueTimer,
+    Segment,
+    TaskQuery,
+    TaskRef,
+    Timer,
+)
+from .fixtures import (
     MINE,
     NOW,
     STRANGERS,

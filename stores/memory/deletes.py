@@ -10,14 +10,7 @@ from msgspec.structs import replace
 
 from ...protocol.types import TERMINAL
 from ...runtime.call import Scope
-from ...runtime.rows import (
-    NEVER,
-    Context,
-    Gone,
-    Header,
-    Pruned,
-    TaskRef,
-)
+from ...runtime.journal.entries import NEVER, Context, Gone, Header, Pruned, TaskRef
 from .reads import Reads
 from .rows import Owned
 

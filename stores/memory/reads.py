@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from ...runtime.call import Scope
-from ...runtime.rows import (
+from ...runtime.journal.entries import (
     BORDERS,
     Context,
     DueTimer,

@@ -8,7 +8,7 @@ from math import inf, nextafter
 from operator import attrgetter
 
 from ...protocol.types import TERMINAL
-from ...runtime.rows import (
+from ...runtime.journal.entries import (
     Context,
     Entry,
     Header,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ...protocol.types import TERMINAL
 from ...runtime.call import Scope
-from ...runtime.rows import (
+from ...runtime.journal.entries import (
     COMMITTED,
     LOST,
     Append,

@@ -8,13 +8,8 @@ from math import inf
 
 from ...protocol.types import TERMINAL
 from ...runtime.call import Scope
-from ...runtime.ports import StoreClosedError
-from ...runtime.rows import (
-    ALL_TIMERS,
-    Header,
-    TaskRef,
-    Timer,
-)
+from ...runtime.journal.entries import ALL_TIMERS, Header, TaskRef, Timer
+from ...runtime.journal.store import StoreClosedError
 from .rows import Owned, Task
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import aiosqlite
 import anyio
 
-from ...runtime.ports import StoreError, StoreFormatError
+from ...runtime.journal.store import StoreError, StoreFormatError
+from .errors import DAMAGED, reason
 from .files import check_file, reading_mode
-from .reasons import DAMAGED, reason
 from .schema import APPLICATION_ID
 
 _PAGES = 1024

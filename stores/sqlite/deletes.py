@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from ...runtime.call import Scope
-from ...runtime.rows import Context, Gone, Header, Pruned
+from ...runtime.journal.entries import Context, Gone, Header, Pruned
 from .queries import (
     FOLDED,
     HEADER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...runtime.ports import StoreError
+from ...runtime.journal.store import StoreError
 
 
 def check_file(path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ...runtime.ports import StoreError, StoreInUseError
+from ...runtime.journal.store import StoreError, StoreInUseError
 
 if sys.platform == "win32":
     import msvcrt

@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...runtime.call import Scope
-from ...runtime.rows import (
-    Context,
-    Header,
-)
-from .rows import Row
+from ...runtime.journal.entries import Context, Header
+from .bulk import Row
 from .schema import OVER, SHIFT, STATES
 
 SCOPE = """(SELECT id FROM scope

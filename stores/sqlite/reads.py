@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
 from ...runtime.call import Scope
-from ...runtime.rows import (
+from ...runtime.journal.entries import (
     BORDERS,
     Entry,
     EventPage,
@@ -19,7 +19,8 @@ from ...runtime.rows import (
     TaskPage,
     TaskQuery,
 )
-from .across import AcrossReads
+from .bulk import Row
+from .node_reads import AcrossReads
 from .queries import (
     COLUMNS,
     FIND,
@@ -31,7 +32,6 @@ from .queries import (
     header_of,
     reading,
 )
-from .rows import Row
 from .schema import SHIFT, STATE_NUMBERS
 
 

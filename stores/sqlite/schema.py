@@ -14,8 +14,8 @@ from __future__ import annotations
 import sqlite3
 
 from ...protocol.types import TaskState
-from ...runtime.ports import StoreFormatError
-from .reasons import reason
+from ...runtime.journal.store import StoreFormatError
+from .errors import reason
 
 APPLICATION_ID = 0x47724E6D  # "GrNm"
 SHIFT = 28

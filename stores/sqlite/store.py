@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from ...runtime.call import Scope
-from ...runtime.ports import (
-    StoreClosedError,
-    StoreDamagedError,
-    StoreError,
-    StoreFormatError,
-)
-from ...runtime.rows import (
+from ...runtime.journal.entries import (
     NEVER,
     Append,
     Context,
@@ -34,11 +28,17 @@ from ...runtime.rows import (
     TaskRef,
     Timer,
 )
+from ...runtime.journal.store import (
+    StoreClosedError,
+    StoreDamagedError,
+    StoreError,
+    StoreFormatError,
+)
 from . import schema
+from .errors import reason
 from .files import check_file, identity, reading_mode
 from .lock import FileLock
 from .reads import Reads
-from .reasons import reason
 from .worker import Workers
 from .writes import Writes
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...runtime.ports import OutcomeUnknownError
+from ...runtime.journal.store import OutcomeUnknownError
 
 
 @contextmanager

@@ -18,8 +18,8 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import current_token
 
-from ...runtime.ports import StoreClosedError
-from .reasons import failure
+from ...runtime.journal.store import StoreClosedError
+from .errors import failure
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]

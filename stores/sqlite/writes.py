@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from ...runtime.call import Scope
-from ...runtime.rows import (
+from ...runtime.journal.entries import (
     ALL_TIMERS,
     COMMITTED,
     LOST,
@@ -24,9 +24,9 @@ from ...runtime.rows import (
     Timer,
     Verdict,
 )
+from .bulk import Row, read, write
 from .deletes import Deletes
 from .queries import HEADER, SCOPE, header_of
-from .rows import Row, read, write
 from .schema import OVER, SHIFT, STATE_NUMBERS
 from .transactions import transaction
 

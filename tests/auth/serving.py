@@ -22,10 +22,10 @@ from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.protocol.errors import ERRORS
 from greenroom.protocol.protobuf import codec, v1
-from greenroom.runtime.settings import RuntimeSettings
-from greenroom.transports.http_client import request
-from greenroom.transports.server import ServerSettings, run
-from greenroom.transports.settings import HttpSettings
+from greenroom.runtime.settings.settings import RuntimeSettings
+from greenroom.transports.client.http import request
+from greenroom.transports.http.settings import HttpSettings
+from greenroom.transports.server.entrypoint import ServerSettings, run
 
 from . import older
 

@@ -17,8 +17,8 @@ from greenroom.auth import Limits, Security, static_tokens
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.protocol.protobuf import codec, v1
-from greenroom.runtime.settings import RuntimeSettings
-from greenroom.transports.http_client import request
+from greenroom.runtime.settings.settings import RuntimeSettings
+from greenroom.transports.client.http import request
 
 from .serving import BINDINGS, Server, send, serving
 

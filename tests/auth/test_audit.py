@@ -17,8 +17,8 @@ from greenroom import Agent, TaskContext, asgi
 from greenroom.auth import AuditEntry, FileAudit, Limits, Policy, Security, static_tokens
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
-from greenroom.runtime.audit import CALLERS, WINDOW, Thinned
-from greenroom.transports.settings import HttpSettings
+from greenroom.runtime.security.audit import CALLERS, WINDOW, Thinned
+from greenroom.transports.http.settings import HttpSettings
 
 from ..support.asgi import request
 from .serving import BINDINGS, send, serving

@@ -26,7 +26,7 @@ from greenroom.auth import (
 )
 from greenroom.protocol import operations as ops
 from greenroom.protocol.errors import UnavailableError
-from greenroom.securing import AuthSettings, secure
+from greenroom.settings.security import AuthSettings, secure
 
 from .certificates import Authority
 from .conftest import Issuer

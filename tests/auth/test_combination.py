@@ -27,7 +27,7 @@ from greenroom.protocol import jose
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.protocol.errors import UnauthenticatedError
-from greenroom.runtime.auth.combination import Combination
+from greenroom.runtime.security.schemes.combination import Combination
 
 from .conftest import Issuer
 from .provider import CLIENT

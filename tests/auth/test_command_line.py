@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from greenroom.auth import MutualTls, Security
-from greenroom.cli import main
-from greenroom.transports.settings import HttpSettings
+from greenroom.cli.main import main
+from greenroom.transports.http.settings import HttpSettings
 
 from .certificates import Authority
 from .serving import desk, serving

@@ -16,12 +16,12 @@ import pytest
 
 from greenroom import Agent, Settings
 from greenroom.auth import Call, Principal, Security, hash_password
-from greenroom.cli import main
-from greenroom.protocol.cards import card_json
-from greenroom.runtime.auth.combination import Combination
-from greenroom.runtime.auth.keys import KeyFile
-from greenroom.securing import AuthSettings, check_transport, secure
-from greenroom.settings import SettingsError, load
+from greenroom.cli.main import main
+from greenroom.protocol.cards.shapes import card_json
+from greenroom.runtime.security.schemes.api_keys import KeyFile
+from greenroom.runtime.security.schemes.combination import Combination
+from greenroom.settings.security import AuthSettings, check_transport, secure
+from greenroom.settings.settings import SettingsError, load
 from tests.e2e.process import ROOT, Server, environment
 
 from .conftest import Issuer

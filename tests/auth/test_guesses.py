@@ -29,8 +29,8 @@ from greenroom.auth import (
     static_tokens,
 )
 from greenroom.protocol.errors import ResourceExhaustedError, UnauthenticatedError, UnavailableError
-from greenroom.runtime.auth.turns import Turns
-from greenroom.runtime.gate import Gate
+from greenroom.runtime.security.gate import Gate
+from greenroom.runtime.security.schemes.fair_queue import Turns
 from greenroom.testing import LoopClock
 
 from ..support.time import virtual_backend

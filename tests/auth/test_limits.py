@@ -30,11 +30,11 @@ from greenroom.auth import (
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.protocol.errors import A2AError, ResourceExhaustedError
-from greenroom.runtime.gate import Gate
-from greenroom.runtime.rates import Buckets, Patience
+from greenroom.runtime.security.gate import Gate
+from greenroom.runtime.security.rate_limits import Buckets, Patience
 from greenroom.testing import LoopClock
-from greenroom.transports.http_client import HttpError
-from greenroom.transports.settings import HttpSettings
+from greenroom.transports.client.http import HttpError
+from greenroom.transports.http.settings import HttpSettings
 
 from ..support.time import virtual_backend
 from .serving import BINDINGS, send, serving

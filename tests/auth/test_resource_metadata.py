@@ -20,8 +20,8 @@ from greenroom.auth import (
     static_tokens,
 )
 from greenroom.protocol import operations as ops
-from greenroom.transports.http_client import request
-from greenroom.transports.settings import HttpSettings
+from greenroom.transports.client.http import request
+from greenroom.transports.http.settings import HttpSettings
 
 from .conftest import Issuer
 from .provider import CALLER, CLIENT, basic

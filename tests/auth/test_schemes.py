@@ -36,9 +36,9 @@ from greenroom.auth import (
 )
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
-from greenroom.runtime.auth.certificates import forwarded_names
-from greenroom.runtime.auth.keys import KeyFile
-from greenroom.transports.settings import HttpSettings
+from greenroom.runtime.security.schemes.api_keys import KeyFile
+from greenroom.runtime.security.schemes.mutual_tls import forwarded_names
+from greenroom.transports.http.settings import HttpSettings
 
 from .certificates import Authority
 from .conftest import Issuer

@@ -25,12 +25,11 @@ from msgspec import structs
 
 from greenroom import Agent, asgi
 from greenroom.auth import ApiKeys, Security, SigningKey, new_key
-from greenroom.cli import main
+from greenroom.cli.main import main
 from greenroom.protocol import types as t
-from greenroom.protocol.cards import card_json, parse_card
-from greenroom.protocol.jcs import canonical, number
-from greenroom.protocol.jose import JoseError, key_of_pem, keys_of
-from greenroom.protocol.signing import (
+from greenroom.protocol.cards.canonical import canonical, number
+from greenroom.protocol.cards.shapes import card_json, parse_card
+from greenroom.protocol.cards.signing import (
     OPTIONAL,
     SdkFormError,
     SignatureError,
@@ -38,6 +37,7 @@ from greenroom.protocol.signing import (
     sign,
     verify,
 )
+from greenroom.protocol.jose import JoseError, key_of_pem, keys_of
 from tests.support.asgi import request
 
 # RFC 8785 appendix B

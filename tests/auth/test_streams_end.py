@@ -33,10 +33,10 @@ from greenroom.protocol import types as t
 from greenroom.protocol.errors import UnauthenticatedError, UnavailableError
 from greenroom.protocol.protobuf import codec, v1
 from greenroom.protocol.sse import Decoder
-from greenroom.runtime.auth.keys import KeyFile
-from greenroom.runtime.settings import RuntimeSettings
+from greenroom.runtime.security.schemes.api_keys import KeyFile
+from greenroom.runtime.settings.settings import RuntimeSettings
 from greenroom.testing import LoopClock
-from greenroom.transports.http_client import request
+from greenroom.transports.client.http import request
 
 from ..support.drive import read
 from ..support.time import virtual_backend

@@ -11,15 +11,15 @@ from msgspec import structs
 
 from greenroom import Agent
 from greenroom.auth import Security, SigningKey, static_tokens
-from greenroom.cli import main
+from greenroom.cli.main import main
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
-from greenroom.protocol.cards import card_json, parse_card
-from greenroom.protocol.coverage import uncovered
-from greenroom.protocol.signing import SignatureError, sign, verify
-from greenroom.transports.client import Peer, PeerError, Trust
-from greenroom.transports.http_client import request
-from greenroom.transports.settings import HttpSettings
+from greenroom.protocol.cards.coverage import uncovered
+from greenroom.protocol.cards.shapes import card_json, parse_card
+from greenroom.protocol.cards.signing import SignatureError, sign, verify
+from greenroom.transports.client.http import request
+from greenroom.transports.client.peer import Peer, PeerError, Trust
+from greenroom.transports.http.settings import HttpSettings
 
 from .serving import BINDINGS, desk, send, serving
 from .test_signing import KEYS, MAKE, SECURED, card, pem, signed_by_the_sdk
@@ -242,7 +242,7 @@ async def test_the_client_talks_to_whom_it_trusts_only() -> None:
     # Where the server will be is on its card, so a first start finds a free port.
     async with serving(Security(static_tokens({"ada": TOKEN})), with_grpc=False) as server:
         port = server.port
-    from greenroom.transports.server import ServerSettings
+    from greenroom.transports.server.entrypoint import ServerSettings
 
     security, http = signed_desk(f"http://127.0.0.1:{port}")
     listen = ServerSettings(port=port, tune_gc=False)

@@ -13,7 +13,7 @@ from greenroom.protocol.errors import (
     UnsupportedOperationError,
 )
 from greenroom.protocol.types import AgentCapabilities, AgentCard, AgentInterface
-from greenroom.transports.client import (
+from greenroom.transports.client.peer import (
     HttpError,
     PeerError,
     _envelope,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.transports.http_client import HttpError, Limits, request
+from greenroom.transports.client.http import HttpError, Limits, request
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from greenroom.runtime.call import Call
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 
 from ..support.time import virtual_backend
 from .dialects import DIALECTS, Answer, Dialect, Json

@@ -12,7 +12,7 @@ from greenroom.auth import Policy, Security, StaticToken, static_tokens
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 
 from .conftest import START, Stage, said, state
 from .dialects import LISTING, Answer, Dialect, Json

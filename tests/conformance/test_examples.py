@@ -15,11 +15,11 @@ import pytest
 from greenroom import Agent, Artifact, Part, TaskContext
 from greenroom.protocol import json as protojson
 from greenroom.protocol import types as t
-from greenroom.protocol.cards import card_json, parse_card
+from greenroom.protocol.cards.shapes import card_json, parse_card
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 
 from ..protocol.test_examples_v1 import CALLS, SENDS, URLS, merged, user
 from ..protocol.test_v03_examples import EXAMPLES

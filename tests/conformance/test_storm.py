@@ -17,11 +17,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from greenroom.runtime.rows import Append, Outcome
+from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 
 from ..support.asgi import Wire, opened
 from .conftest import START, Stage, said

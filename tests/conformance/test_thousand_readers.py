@@ -16,7 +16,7 @@ from greenroom.protocol.sse import Decoder
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 
 from ..support.asgi import scope_of
 from .conftest import START, said

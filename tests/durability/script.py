@@ -12,8 +12,8 @@ import anyio.lowlevel
 
 from greenroom import Agent, Task, TaskContext, TaskState
 from greenroom.protocol.types import Role
-from greenroom.runtime.cancel import StepFailed
-from greenroom.runtime.durable import step_info
+from greenroom.runtime.actor.cancellation import StepFailed
+from greenroom.runtime.durable.steps import step_info
 
 from ..support.drive import Caller, said
 

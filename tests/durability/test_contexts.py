@@ -9,7 +9,7 @@ from greenroom import Agent, Message, Part, Role, RuntimeSettings, TaskContext, 
 from greenroom.protocol.errors import TaskNotFoundError
 from greenroom.protocol.types import Task
 from greenroom.runtime.call import Principal, Scope
-from greenroom.runtime.contexts import ContextEvent, Contexts, NotOverError
+from greenroom.runtime.contexts.contexts import ContextEvent, Contexts, NotOverError
 
 from ..support.drive import Caller, KeptStore, result, running, settle, user
 

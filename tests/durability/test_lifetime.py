@@ -12,9 +12,9 @@ import anyio.lowlevel
 import pytest
 
 from greenroom import Agent, TaskContext, TaskState
-from greenroom.runtime.rows import DueTimer
+from greenroom.runtime.journal.entries import DueTimer
 from greenroom.runtime.runtime import Runtime
-from greenroom.runtime.settings import RuntimeSettings
+from greenroom.runtime.settings.settings import RuntimeSettings
 
 from ..support.crash import RecordingStore, copy_of
 from ..support.drive import START, Caller, KeptStore, result, said
@@ -609,7 +609,7 @@ async def test_what_cannot_be_written_changes_nothing() -> None:
 
 
 async def test_a_step_is_not_tried_again_by_a_process_that_has_lost_the_task() -> None:
-    from greenroom.runtime.durable import Retry, step_info
+    from greenroom.runtime.durable.steps import Retry, step_info
 
     tried: list[tuple[float, int]] = []
     agent = Agent("Desk")

@@ -14,10 +14,10 @@ import pytest
 from greenroom import Agent, InputRequired, Task, TaskContext, TaskState
 from greenroom.protocol.errors import TaskNotCancelableError
 from greenroom.protocol.types import Role
+from greenroom.runtime.actor.cancellation import StepFailed
 from greenroom.runtime.call import Scope
-from greenroom.runtime.cancel import StepFailed
-from greenroom.runtime.durable import Retry
-from greenroom.runtime.rows import Append, Outcome
+from greenroom.runtime.durable.steps import Retry
+from greenroom.runtime.journal.entries import Append, Outcome
 
 from ..support.crash import RecordingStore, ShufflingLoop, copy_of
 from ..support.drive import Caller, KeptStore, running, said, user

@@ -17,10 +17,10 @@ from greenroom import Agent, Principal, Rejected, TaskContext, TaskState
 from greenroom.protocol.errors import UnavailableError
 from greenroom.protocol.frame import Frame
 from greenroom.protocol.types import Artifact, Message, Part, Role
+from greenroom.runtime.actor.cancellation import StepFailed
 from greenroom.runtime.call import Scope
-from greenroom.runtime.cancel import StepFailed
-from greenroom.runtime.durable import Retry, step_info
-from greenroom.runtime.rows import Kind, SendRecord, TaskRef, Timer
+from greenroom.runtime.durable.steps import Retry, step_info
+from greenroom.runtime.journal.entries import Kind, SendRecord, TaskRef, Timer
 from greenroom.runtime.runtime import Runtime
 from greenroom.testing import LoopClock
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from greenroom import Agent, BlockingContext, TaskContext, TaskState, step_info
-from greenroom.runtime.rows import Append, Outcome
+from greenroom.runtime.journal.entries import Append, Outcome
 
 from ..support.crash import RecordingStore, copy_of
 from ..support.drive import Caller, KeptStore, running

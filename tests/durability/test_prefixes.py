@@ -10,7 +10,7 @@ import pytest
 
 from greenroom import Task
 from greenroom.runtime.call import Scope
-from greenroom.runtime.rows import Entry, Kind
+from greenroom.runtime.journal.entries import Entry, Kind
 
 from ..support.crash import RecordingStore, ShufflingLoop, copy_of
 from ..support.drive import KeptStore, running

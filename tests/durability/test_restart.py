@@ -15,10 +15,10 @@ from greenroom import Agent, TaskContext, TaskState
 from greenroom.protocol.errors import TaskGenerationMismatchError, UnavailableError
 from greenroom.protocol.types import Task
 from greenroom.runtime.runtime import Runtime
-from greenroom.runtime.settings import RuntimeSettings
+from greenroom.runtime.settings.settings import RuntimeSettings
 from greenroom.stores.sqlite import SQLiteStore
-from greenroom.transports.asgi import Application
-from greenroom.transports.settings import HttpSettings
+from greenroom.transports.http.asgi import Application
+from greenroom.transports.http.settings import HttpSettings
 
 from ..support.asgi import Response, request
 from ..support.drive import Caller, result, user

@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 
 from greenroom import Agent, SQLiteStore, Task, TaskContext, TaskState
-from greenroom.cli import main
+from greenroom.cli.main import main
 from greenroom.runtime.call import Principal
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.sqlite.queries import FIND

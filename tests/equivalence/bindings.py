@@ -23,8 +23,8 @@ from greenroom.protocol.v03 import reading
 from greenroom.protocol.v03 import types as w
 from greenroom.protocol.v03.codec import V03, V03_REST
 from greenroom.protocol.v03.writing import Writer
-from greenroom.transports.asgi import Application
 from greenroom.transports.grpc.services import LEGACY, V1
+from greenroom.transports.http.asgi import Application
 from tests.grpc.serving import Serving
 from tests.support import asgi
 

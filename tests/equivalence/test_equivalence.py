@@ -15,7 +15,7 @@ from greenroom.protocol import errors
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.protocol.operations import Operation
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 from tests.grpc.serving import Serving, make_agents, serving
 
 from .bindings import BINDINGS, Binding, JsonRpc, ProtocolError

@@ -17,9 +17,9 @@ from typing import Any
 import anyio
 
 from greenroom import Agent, TaskContext
-from greenroom.runtime.durable import step_info
-from greenroom.runtime.operations import Operations
-from greenroom.runtime.rows import Append, Outcome
+from greenroom.runtime.durable.run import Operations
+from greenroom.runtime.durable.steps import step_info
+from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.stores.sqlite import SQLiteStore
 
 agent = Agent("Faulty", "Does a little of everything.", on_interrupt="resume")

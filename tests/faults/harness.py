@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from greenroom.runtime.call import Scope
-from greenroom.runtime.rows import Entry, Kind
+from greenroom.runtime.journal.entries import Entry, Kind
 from greenroom.stores.sqlite import SQLiteStore
 
 from ..e2e.process import environment

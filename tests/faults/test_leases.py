@@ -10,9 +10,9 @@ import pytest
 
 from greenroom import Agent, TaskContext, TaskState
 from greenroom.runtime.call import Scope
-from greenroom.runtime.durable import step_info
+from greenroom.runtime.durable.steps import step_info
 from greenroom.runtime.runtime import Runtime
-from greenroom.runtime.settings import RuntimeSettings
+from greenroom.runtime.settings.settings import RuntimeSettings
 
 from ..support.drive import START, Caller, KeptStore, result, settle
 from ..support.time import virtual_backend

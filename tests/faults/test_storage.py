@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from greenroom import Agent, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, UnavailableError
 from greenroom.runtime.call import Scope
-from greenroom.runtime.durable import step_info
-from greenroom.runtime.ports import OutcomeUnknownError, StoreError
-from greenroom.runtime.rows import Append, EventPage, Kind, Outcome
-from greenroom.transports.asgi import Application
+from greenroom.runtime.durable.steps import step_info
+from greenroom.runtime.journal.entries import Append, EventPage, Kind, Outcome
+from greenroom.runtime.journal.store import OutcomeUnknownError, StoreError
+from greenroom.transports.http.asgi import Application
 
 from ..support.asgi import request
 from ..support.crash import copy_of

@@ -16,13 +16,13 @@ def main() -> None:
     import anyio._backends._asyncio
     import hypercorn.asyncio
 
+    import greenroom.announce
     import greenroom.app
-    import greenroom.cli
+    import greenroom.cli.main
     import greenroom.logs
-    import greenroom.ready
     import greenroom.stores.sqlite
-    import greenroom.transports.asgi
-    import greenroom.transports.server
+    import greenroom.transports.http.asgi
+    import greenroom.transports.server.entrypoint
 
     assert hypercorn.asyncio
     assert anyio._backends._asyncio
@@ -42,7 +42,7 @@ def main() -> None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115
         code = 1
         try:
-            code = greenroom.cli.main(told["argv"])
+            code = greenroom.cli.main.main(told["argv"])
         finally:
             sys.stdout.flush()
             os._exit(code)

@@ -16,7 +16,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from greenroom import Agent, MemoryStore, Message, Part, Role, Runtime, Skill, TaskContext
 from greenroom.auth import Limits, Security
 from greenroom.protocol.types import AgentExtension
-from greenroom.runtime.ports import Store
+from greenroom.runtime.journal.store import Store
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
 

@@ -18,10 +18,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from greenroom import MemoryStore, Runtime
 from greenroom.auth import ApiKeys, Security, new_key
-from greenroom.runtime.ports import StoreError
-from greenroom.runtime.rows import Append, Outcome
+from greenroom.runtime.journal.entries import Append, Outcome
+from greenroom.runtime.journal.store import StoreError
 from greenroom.transports.grpc.server import GrpcServer
-from greenroom.transports.server import ServerError
+from greenroom.transports.server.entrypoint import ServerError
 
 from .serving import Serving, make_agents, said, serving, stub
 

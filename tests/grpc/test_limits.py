@@ -16,7 +16,7 @@ from greenroom.auth import Security, static_tokens
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
 from greenroom.transports.grpc.status import Status
-from greenroom.transports.server import ServerError
+from greenroom.transports.server.entrypoint import ServerError
 
 from .raw import SEND, STREAM, RawClient, framed, request
 from .serving import MIB, Serving, make_agents, said, serving, stub

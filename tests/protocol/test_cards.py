@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from greenroom.protocol import types as t
-from greenroom.protocol.cards import card_json, parse_card
+from greenroom.protocol.cards.shapes import card_json, parse_card
 from greenroom.protocol.errors import InvalidAgentResponseError, VersionNotSupportedError
 
 from .legacy import VALUE

@@ -14,7 +14,7 @@ import pytest
 
 from greenroom.protocol import operations
 from greenroom.protocol import types as t
-from greenroom.protocol.cards import card_json, parse_card
+from greenroom.protocol.cards.shapes import card_json, parse_card
 from greenroom.protocol.operations import OPERATIONS
 from greenroom.protocol.v03 import V03
 

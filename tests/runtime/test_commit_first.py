@@ -18,8 +18,8 @@ from greenroom.protocol.errors import (
     UnavailableError,
     UnsupportedOperationError,
 )
-from greenroom.runtime.ports import StoreError
-from greenroom.runtime.rows import Append, Outcome
+from greenroom.runtime.journal.entries import Append, Outcome
+from greenroom.runtime.journal.store import StoreError
 from greenroom.stores.memory import MemoryStore
 
 from ..support.drive import Caller, numbers, read, running, settle, states

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from greenroom import Agent, Message, Part, Role, TaskContext, TaskState
-from greenroom.runtime.cancel import Rejected
+from greenroom.runtime.actor.cancellation import Rejected
 
 from ..support.drive import Caller, result, running, said, settle
 

@@ -18,20 +18,10 @@ from greenroom.protocol.errors import (
 )
 from greenroom.protocol.types import Task
 from greenroom.runtime.call import Principal
-from greenroom.runtime.rows import Append, Outcome, SendRecord
+from greenroom.runtime.journal.entries import Append, Outcome, SendRecord
 from greenroom.stores.memory import MemoryStore
 
-from ..support.drive import (
-    Caller,
-    KeptStore,
-    read,
-    result,
-    running,
-    said,
-    settle,
-    states,
-    user,
-)
+from ..support.drive import Caller, KeptStore, read, result, running, said, settle, states, user
 
 pytestmark = pytest.mark.anyio
 

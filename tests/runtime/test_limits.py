@@ -13,7 +13,7 @@ import pytest
 
 from greenroom import Agent, InputRequired, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, InternalError, ResourceExhaustedError
-from greenroom.runtime.rows import Append, Outcome
+from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.stores.memory import MemoryStore
 
 from ..support.drive import numbers, read, result, running, settle

@@ -15,13 +15,9 @@ from hypothesis import given, settings
 
 from greenroom import Agent, Artifact, Part, TaskContext, TaskState
 from greenroom.protocol.frame import Frame
-from greenroom.protocol.types import (
-    StreamResponse,
-    Task,
-    TaskArtifactUpdateEvent,
-)
+from greenroom.protocol.types import StreamResponse, Task, TaskArtifactUpdateEvent
 from greenroom.runtime.call import ANONYMOUS, Scope
-from greenroom.runtime.fold import SEAL, Artifacts, join, lines_of
+from greenroom.runtime.journal.fold import SEAL, Artifacts, join, lines_of
 from greenroom.testing import VirtualTimeLoop
 
 from ..support.drive import Caller, KeptStore, running

@@ -8,11 +8,7 @@ import anyio
 import pytest
 
 from greenroom import Agent, InputRequired, TaskContext, TaskState
-from greenroom.protocol.errors import (
-    A2AError,
-    InvalidParamsError,
-    TaskNotFoundError,
-)
+from greenroom.protocol.errors import A2AError, InvalidParamsError, TaskNotFoundError
 from greenroom.runtime.call import Principal
 from greenroom.stores.memory import MemoryStore
 

@@ -10,17 +10,7 @@ import pytest
 from greenroom import Agent, InputRequired, Message, Part, Role, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, ContentTypeNotSupportedError, TaskNotFoundError
 
-from ..support.drive import (
-    START,
-    numbers,
-    read,
-    result,
-    running,
-    said,
-    settle,
-    states,
-    user,
-)
+from ..support.drive import START, numbers, read, result, running, said, settle, states, user
 
 pytestmark = pytest.mark.anyio
 

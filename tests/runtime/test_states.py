@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from greenroom import Agent, TaskContext, TaskState
-from greenroom.runtime.states import IllegalTransition
+from greenroom.runtime.actor.states import IllegalTransition
 
 from ..support.drive import STATES, running
 
@@ -65,7 +65,7 @@ async def test_every_pair(old: str, new: TaskState) -> None:
 
 @pytest.mark.parametrize("new", STATES, ids=lambda state: state.name)
 async def test_from_submitted(new: TaskState) -> None:
-    from greenroom.runtime.states import check
+    from greenroom.runtime.actor.states import check
 
     if new.name in TABLE["SUBMITTED"]:
         check(TaskState.SUBMITTED, new)

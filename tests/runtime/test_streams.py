@@ -18,19 +18,9 @@ from greenroom.protocol.errors import (
 )
 from greenroom.protocol.frame import Frame
 from greenroom.runtime.call import Scope
-from greenroom.runtime.rows import EventPage, Loaded, Snapshot
+from greenroom.runtime.journal.entries import EventPage, Loaded, Snapshot
 
-from ..support.drive import (
-    KeptStore,
-    numbers,
-    read,
-    result,
-    running,
-    settle,
-    states,
-    take,
-    user,
-)
+from ..support.drive import KeptStore, numbers, read, result, running, settle, states, take, user
 
 pytestmark = pytest.mark.anyio
 

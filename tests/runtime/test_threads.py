@@ -14,10 +14,10 @@ import anyio.to_thread
 import pytest
 
 from greenroom import Agent, InputRequired, Message, Part, Role, TaskContext, TaskState
-from greenroom.runtime.blocking import BlockingContext
+from greenroom.runtime.actor.cancellation import StepFailed, TaskCancelled
 from greenroom.runtime.call import ANONYMOUS, Scope
-from greenroom.runtime.cancel import StepFailed, TaskCancelled
-from greenroom.runtime.durable import Retry
+from greenroom.runtime.durable.steps import Retry
+from greenroom.runtime.handler.blocking import BlockingContext
 
 from ..support.drive import KeptStore, read, result, running, said, states
 

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from greenroom import Agent, TaskContext
-from greenroom.runtime.ticker import Ticker
+from greenroom.runtime.concurrency.lanes import Ticker
 
 from ..support.drive import result, running, take
 

@@ -18,16 +18,7 @@ from greenroom.protocol.errors import (
     UnsupportedOperationError,
 )
 
-from ..support.drive import (
-    numbers,
-    read,
-    result,
-    running,
-    said,
-    settle,
-    states,
-    user,
-)
+from ..support.drive import numbers, read, result, running, said, settle, states, user
 
 pytestmark = pytest.mark.anyio
 

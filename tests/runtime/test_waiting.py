@@ -10,20 +10,11 @@ import pytest
 
 from greenroom import Agent, InputRequired, Message, Part, Role, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, UnavailableError
-from greenroom.runtime.rows import Append, Outcome
+from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 
-from ..support.drive import (
-    KeptStore,
-    read,
-    result,
-    running,
-    said,
-    settle,
-    states,
-    take,
-)
+from ..support.drive import KeptStore, read, result, running, said, settle, states, take
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from msgspec import structs
 from greenroom.auth import Claims, Policy, Security, open_id_connect
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
-from greenroom.transports.http_client import request
+from greenroom.transports.client.http import request
 
 from ..auth.conftest import Issuer, anyio_backend, issuer
 from ..auth.serving import BINDINGS, OLD_BINDINGS, Answer, Server, send, serving

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.runtime.ports import Store
+from greenroom.runtime.journal.store import Store
 from greenroom.stores.contract import CLAUSES, DURABLE_CLAUSES, Clause
 from greenroom.stores.memory import MemoryStore
 from greenroom.stores.sqlite import SQLiteStore

@@ -18,8 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from greenroom.protocol.types import TaskState
 from greenroom.runtime.call import Scope
-from greenroom.runtime.ports import Store
-from greenroom.runtime.rows import (
+from greenroom.runtime.journal.entries import (
     NEVER,
     Append,
     Entry,
@@ -30,6 +29,7 @@ from greenroom.runtime.rows import (
     TaskQuery,
     Timer,
 )
+from greenroom.runtime.journal.store import Store
 from greenroom.stores.memory import MemoryStore
 from greenroom.stores.sqlite import SQLiteStore
 

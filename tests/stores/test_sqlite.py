@@ -20,14 +20,14 @@ import pytest
 from msgspec import structs
 
 from greenroom.protocol.types import TaskState
-from greenroom.runtime.ports import (
+from greenroom.runtime.journal.entries import Outcome, TaskQuery, TaskRef, Verdict
+from greenroom.runtime.journal.store import (
     OutcomeUnknownError,
     StoreClosedError,
     StoreError,
     StoreFormatError,
     StoreInUseError,
 )
-from greenroom.runtime.rows import Outcome, TaskQuery, TaskRef, Verdict
 from greenroom.stores.sqlite import SQLiteStore
 from greenroom.stores.sqlite.schema import MIGRATIONS
 

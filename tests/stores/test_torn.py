@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.runtime.rows import TaskQuery
+from greenroom.runtime.journal.entries import TaskQuery
 from greenroom.stores.sqlite import SQLiteStore
 
 from .writer import SCOPE, append

@@ -8,7 +8,7 @@ import anyio
 
 from greenroom.protocol.types import TaskState
 from greenroom.runtime.call import Scope
-from greenroom.runtime.rows import Append, Entry, Header, Kind, SendRecord
+from greenroom.runtime.journal.entries import Append, Entry, Header, Kind, SendRecord
 from greenroom.stores.sqlite import SQLiteStore
 
 SCOPE = Scope("acme", "desk", "ann")

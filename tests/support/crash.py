@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from copy import deepcopy
 
-from greenroom.runtime.rows import Append, Outcome
+from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.testing import VirtualTimeLoop
 
 from .drive import KeptStore

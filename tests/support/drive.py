@@ -28,10 +28,10 @@ from greenroom.protocol.types import (
 )
 from greenroom.runtime.agent import Agent
 from greenroom.runtime.call import Call, Principal
-from greenroom.runtime.feed import Stream
-from greenroom.runtime.ports import Store
+from greenroom.runtime.journal.feed import Stream
+from greenroom.runtime.journal.store import Store
 from greenroom.runtime.runtime import Runtime
-from greenroom.runtime.settings import RuntimeSettings
+from greenroom.runtime.settings.settings import RuntimeSettings
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 

@@ -12,10 +12,10 @@ from greenroom import Agent, Message, Part, Role, TaskContext
 from greenroom.protocol.operations import Operation
 from greenroom.runtime.call import Call
 from greenroom.runtime.runtime import Runtime
-from greenroom.runtime.settings import RuntimeSettings
+from greenroom.runtime.settings.settings import RuntimeSettings
 from greenroom.stores.memory import MemoryStore
-from greenroom.transports.asgi import Application
-from greenroom.transports.settings import HttpSettings
+from greenroom.transports.http.asgi import Application
+from greenroom.transports.http.settings import HttpSettings
 
 
 class Stage:

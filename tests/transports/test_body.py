@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from greenroom.transports.asgi import Application
-from greenroom.transports.settings import HttpSettings
+from greenroom.transports.http.asgi import Application
+from greenroom.transports.http.settings import HttpSettings
 
 from ..support.asgi import Wire, message, opened
 from .conftest import Stage

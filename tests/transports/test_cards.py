@@ -6,8 +6,8 @@ from email.utils import formatdate
 
 import pytest
 
-from greenroom.transports.asgi import Application
-from greenroom.transports.settings import HttpSettings
+from greenroom.transports.http.asgi import Application
+from greenroom.transports.http.settings import HttpSettings
 
 from ..support.asgi import Peer, Response, request
 

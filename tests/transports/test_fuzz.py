@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 
 from ..support.asgi import Peer, Response, message, request
 

@@ -7,12 +7,8 @@ from typing import Any
 
 import pytest
 
-from greenroom.protocol.errors import (
-    ResourceExhaustedError,
-    UnauthenticatedError,
-    UnavailableError,
-)
-from greenroom.transports.asgi import Application
+from greenroom.protocol.errors import ResourceExhaustedError, UnauthenticatedError, UnavailableError
+from greenroom.transports.http.asgi import Application
 
 from ..support.asgi import Peer, message, request
 from .conftest import Stage

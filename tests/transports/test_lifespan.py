@@ -11,7 +11,7 @@ import pytest
 from greenroom import Agent, TaskContext
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 
 from ..support.asgi import Peer, message, request
 from .conftest import RecordingRuntime, Stage

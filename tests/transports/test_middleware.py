@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from greenroom.transports.asgi import Application
-from greenroom.transports.settings import HttpSettings
+from greenroom.transports.http.asgi import Application
+from greenroom.transports.http.settings import HttpSettings
 
 from ..support.asgi import message, opened, request
 

@@ -6,9 +6,9 @@ import pytest
 
 from greenroom import Agent, asgi
 from greenroom.auth import ApiKeys, Security, new_key
-from greenroom.transports.asgi import Application
-from greenroom.transports.proxies import Proxies
-from greenroom.transports.settings import HttpSettings
+from greenroom.transports.caller.proxies import Proxies
+from greenroom.transports.http.asgi import Application
+from greenroom.transports.http.settings import HttpSettings
 
 from ..support.asgi import Peer, message, request
 from .conftest import Stage

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from greenroom.protocol.errors import UnauthenticatedError
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 
 from ..support.asgi import Peer, message, request
 from .conftest import Stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenroom.transports.asgi import Application
+from greenroom.transports.http.asgi import Application
 
 from ..support.asgi import Peer, message, request
 from .conftest import Stage

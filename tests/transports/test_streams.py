@@ -19,10 +19,10 @@ from greenroom.protocol.types import (
     TaskStatus,
     TaskStatusUpdateEvent,
 )
-from greenroom.runtime.settings import RuntimeSettings
-from greenroom.transports.asgi import Application
-from greenroom.transports.exchange import Exchange
-from greenroom.transports.settings import HttpSettings
+from greenroom.runtime.settings.settings import RuntimeSettings
+from greenroom.transports.http.asgi import Application
+from greenroom.transports.http.exchange import Exchange
+from greenroom.transports.http.settings import HttpSettings
 
 from ..support.asgi import Peer, Response, Wire, message, opened
 from .conftest import Stage

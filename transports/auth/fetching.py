@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from ..http_client import HttpError, Limits, request
+from ..client.http import HttpError, Limits, request
 
 _LIMITS = Limits(connect=5.0, silence=10.0, body=1024 * 1024)
 _LOCAL = ("localhost", "127.0.0.1", "::1")

@@ -12,8 +12,14 @@ from urllib.parse import quote_plus
 import anyio
 
 from ...protocol.errors import UnavailableError
-from ...runtime.auth.ports import Rejected, Unknown, check_purpose, check_times, same_issuer
-from ...runtime.auth.turns import Turns
+from ...runtime.security.schemes.fair_queue import Turns
+from ...runtime.security.schemes.ports import (
+    Rejected,
+    Unknown,
+    check_purpose,
+    check_times,
+    same_issuer,
+)
 from .fetching import FetchError, check_address, post_form
 
 log = logging.getLogger("greenroom.security")

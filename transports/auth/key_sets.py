@@ -10,7 +10,7 @@ import anyio
 
 from ...protocol.errors import UnavailableError
 from ...protocol.jose import JoseError, Key, keys_of, material
-from ...runtime.auth.ports import same_issuer
+from ...runtime.security.schemes.ports import same_issuer
 from .fetching import FetchError, check_address, get_json
 
 log = logging.getLogger("greenroom.security")

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from msgspec import Struct, json
 
 from ...protocol.types import SecurityScheme
-from ...runtime.auth.bearer import Bearer
 from ...runtime.runtime import Runtime
+from ...runtime.security.schemes.bearer import Bearer
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 

@@ -13,9 +13,9 @@ from ...protocol.types import (
     OpenIdConnectSecurityScheme,
     SecurityScheme,
 )
-from ...runtime.auth.bearer import Bearer
-from ...runtime.auth.jwt import DEFAULT_ALGORITHMS, DEFAULT_TYPES, JwtVerifier
-from ...runtime.auth.ports import Claims, TokenVerifier
+from ...runtime.security.schemes.bearer import Bearer
+from ...runtime.security.schemes.jwt import DEFAULT_ALGORITHMS, DEFAULT_TYPES, JwtVerifier
+from ...runtime.security.schemes.ports import Claims, TokenVerifier
 from .introspection import Introspection
 from .key_sets import RemoteKeys
 

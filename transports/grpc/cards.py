@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from ...protocol.cards import card_json
+from ...protocol.cards.shapes import card_json
 from ...protocol.types import AgentCard, AgentInterface
 from ...protocol.version import V03, V10
 from ...runtime.runtime import Runtime

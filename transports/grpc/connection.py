@@ -32,9 +32,9 @@ from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from .framing import PREFIX
-from .link import FAREWELL, MIN_WINDOW, Link
 from .metadata import Metadata, RawHeaders
 from .rpc import Rpc
+from .session import FAREWELL, MIN_WINDOW, Link
 from .status import RpcError, Status
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from ...protocol.errors import VersionNotSupportedError
 from ...protocol.version import V03, negotiate
 from ...runtime.call import Call
-from ..exchange import HeaderView
-from ..proxies import CALLER
+from ..caller.proxies import CALLER
+from ..http.exchange import HeaderView
 from .framing import IDENTITY
 from .status import Headers, RpcError, Status
 

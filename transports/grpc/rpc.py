@@ -24,8 +24,8 @@ from .metadata import Metadata
 from .status import OK, Headers, RpcError, Status, trailers
 
 if TYPE_CHECKING:
-    from ...runtime.supervisor import Child
-    from .link import Link
+    from ...runtime.concurrency.supervisor import Child
+    from .session import Link
 
 _WAITING = 256
 """What a message that waits to be read costs beside its bytes: the least may be empty."""

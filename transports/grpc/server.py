@@ -18,13 +18,13 @@ from grpclib.protocol import AbstractHandler
 
 from ...protocol.errors import A2AError, RefusedError
 from ...protocol.types import AgentInterface
-from ...runtime.bounds import checked
+from ...runtime.concurrency.supervisor import Supervisor, supervisor
 from ...runtime.runtime import Runtime
-from ...runtime.supervisor import Supervisor, supervisor
-from .. import faults
+from ...runtime.settings.bounds import checked
 from ..auth.resource import WELL_KNOWN, ProtectedResource, pointed
-from ..proxies import Proxies
-from ..server import ServerError
+from ..caller.proxies import Proxies
+from ..http import errors as faults
+from ..server.entrypoint import ServerError
 from . import tls
 from .cards import Cards
 from .connection import CONFIGURATION, GrpcProtocol

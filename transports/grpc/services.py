@@ -18,7 +18,7 @@ from .rpc import Method, Rpc
 from .status import RpcError, Status
 
 if TYPE_CHECKING:
-    from ...runtime.feed import Stream
+    from ...runtime.journal.feed import Stream
 
 V1 = "lf.a2a.v1.A2AService"
 LEGACY = "a2a.v1.A2AService"

@@ -6,9 +6,9 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ...runtime.bounds import Count, NotNegative, Port, Positive, Size
-from ...runtime.described import described
-from ..settings import FORWARDED_HEADERS
+from ...runtime.settings.bounds import Count, NotNegative, Port, Positive, Size
+from ...runtime.settings.described import described
+from ..http.settings import FORWARDED_HEADERS
 
 MIB = 1024 * 1024
 

@@ -1,0 +1,1 @@
+"""Agent cards: their shapes by version, signatures and what a signature covers."""

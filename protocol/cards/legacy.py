@@ -1,0 +1,201 @@
+"""The card of A2A 0.3 and 0.2, as plain JSON objects, from and to the card of 1.0.
+
+Lost from 0.3 to 1.0: ``stateTransitionHistory``, which 1.0 has no more. Lost from 1.0: tenants,
+PKCE, the device code flow.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ..errors import InvalidAgentResponseError
+from ..types import AgentCard, AgentInterface
+
+Plain = dict[str, Any]
+
+# The member of a 1.0 scheme, the `type` of 0.3, and the members that have another name there.
+_SCHEMES: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("apiKeySecurityScheme", "apiKey", {"location": "in"}),
+    ("httpAuthSecurityScheme", "http", {}),
+    ("oauth2SecurityScheme", "oauth2", {}),
+    ("openIdConnectSecurityScheme", "openIdConnect", {}),
+    ("mtlsSecurityScheme", "mutualTLS", {}),
+)
+_TYPES = {type_: (member, renamed) for member, type_, renamed in _SCHEMES}
+_OAUTH_URLS = {
+    "authorizationCode": ("authorizationUrl", "tokenUrl"),
+    "clientCredentials": ("tokenUrl",),
+    "implicit": ("authorizationUrl",),
+    "password": ("tokenUrl",),
+}
+_SAME = (
+    "name", "description", "version", "provider", "documentationUrl", "iconUrl", "capabilities",
+    "defaultInputModes", "defaultOutputModes", "skills", "signatures",
+)  # fmt: skip
+
+
+def to_legacy(
+    card: AgentCard, interfaces: list[AgentInterface], shape: Literal["0.3", "0.2"]
+) -> Plain:
+    """Return the card of ``shape``; ``interfaces`` (not empty) are those of its version."""
+    plain: Plain = msgspec.to_builtins(card)
+    first = interfaces[0]
+    found: Plain = {
+        "protocolVersion": "0.2.6" if shape == "0.2" else _patch(first.protocol_version),
+        "url": first.url,
+        "preferredTransport": first.protocol_binding,
+        "additionalInterfaces": [
+            {"url": one.url, "transport": one.protocol_binding} for one in interfaces
+        ],
+    }
+    found.update((name, plain[name]) for name in _SAME if name in plain)
+    capabilities = found["capabilities"]
+    extended = capabilities.pop("extendedAgentCard", None)
+    if extended is not None:
+        found["supportsAuthenticatedExtendedCard"] = extended
+    capabilities["stateTransitionHistory"] = False
+    for skill in found["skills"]:
+        requirements = skill.pop("securityRequirements", None)
+        if requirements is not None and shape != "0.2":
+            skill["security"] = _security(requirements)
+    if (schemes := plain.get("securitySchemes")) is not None:
+        found["securitySchemes"] = {name: _scheme(scheme) for name, scheme in schemes.items()}
+    if (requirements := plain.get("securityRequirements")) is not None:
+        found["security"] = _security(requirements)
+    if shape == "0.2":
+        found.pop("signatures", None)
+        _leave_out(found)
+    return found
+
+
+def _patch(version: str) -> str:
+    return {"0.3": "0.3.0", "0.2": "0.2.6"}.get(version, version)
+
+
+def _security(requirements: list[Plain]) -> list[Plain]:
+    return [
+        {name: scopes.get("list", []) for name, scopes in one.get("schemes", {}).items()}
+        for one in requirements
+    ]
+
+
+def _scheme(scheme: Plain) -> Plain:
+    for member, type_, renamed in _SCHEMES:
+        if (inner := scheme.get(member)) is not None:
+            found: Plain = {"type": type_}
+            found.update((renamed.get(name, name), value) for name, value in inner.items())
+            if type_ == "oauth2":
+                found["flows"] = _flows(inner["flows"])
+            return found
+    raise ValueError("A security scheme has exactly one member (A2A 1.0 section 4.5.1)")
+
+
+def _flows(flows: Plain) -> Plain:
+    """All members but ``refreshUrl`` are required in 0.3."""
+    found: Plain = {}
+    for name, urls in _OAUTH_URLS.items():
+        if (flow := flows.get(name)) is not None:
+            found[name] = {url: flow.get(url, "") for url in urls}
+            found[name]["scopes"] = flow.get("scopes", {})
+            if "refreshUrl" in flow:
+                found[name]["refreshUrl"] = flow["refreshUrl"]
+    return found
+
+
+def _leave_out(card: Plain) -> None:
+    """Leave out what 0.2 does not know, mutual TLS and the metadata URL, for its readers refuse
+    unknown types, and ``security`` may name only schemes that are there. An alternative that is of
+    mutual TLS alone goes: without a name it would say that nothing is required.
+    """
+    schemes = card.get("securitySchemes", {})
+    for name, scheme in list(schemes.items()):
+        if scheme["type"] == "mutualTLS":
+            del schemes[name]
+        scheme.pop("oauth2MetadataUrl", None)
+    left = [
+        ({name: scopes for name, scopes in one.items() if name in schemes}, one)
+        for one in card.pop("security", ())
+    ]
+    if kept := [known for known, one in left if known or not one]:
+        card["security"] = kept
+
+
+def from_legacy(plain: Plain) -> Plain:
+    """Return the 1.0 form of a 0.3 or 0.2 card, in its schema's form or its proto's."""
+    version = ".".join(str(plain.get("protocolVersion") or "0.3").split(".")[:2])
+    first = (plain["url"], plain.get("preferredTransport") or "JSONRPC")
+    addresses = [first]
+    for one in _list(plain, "additionalInterfaces"):
+        if (address := (one.get("url"), one.get("transport"))) not in addresses:
+            addresses.append(address)
+    found: Plain = {
+        "supportedInterfaces": [
+            {"url": url, "protocolBinding": binding, "protocolVersion": version}
+            for url, binding in addresses
+        ]
+    }
+    found.update((name, plain[name]) for name in _SAME if plain.get(name) is not None)
+    if plain.get("supportsAuthenticatedExtendedCard") is not None:
+        found["capabilities"] = {
+            **_object(found, "capabilities"),
+            "extendedAgentCard": plain["supportsAuthenticatedExtendedCard"],
+        }
+    if "skills" in found:
+        found["skills"] = [
+            {**skill, "securityRequirements": _requirements(skill)}
+            if "security" in skill
+            else skill
+            for skill in _list(plain, "skills")
+        ]
+    if plain.get("securitySchemes") is not None:
+        found["securitySchemes"] = schemes(plain)
+    if plain.get("security") is not None:
+        found["securityRequirements"] = _requirements(plain)
+    return found
+
+
+def schemes(plain: Plain) -> Plain:
+    """Return the security schemes of any card in 1.0 form."""
+    found = _object(plain, "securitySchemes")
+    return {name: _from_scheme(name, scheme) for name, scheme in found.items()}
+
+
+def _requirements(holder: Plain) -> list[Plain]:
+    found = []
+    for one in _list(holder, "security"):
+        if isinstance(one.get("schemes"), dict):  # the proto's form is that of 1.0
+            found.append(one)
+        else:
+            found.append({"schemes": {name: {"list": scopes} for name, scopes in one.items()}})
+    return found
+
+
+def _from_scheme(name: str, scheme: Any) -> Plain:
+    if not isinstance(scheme, dict):
+        raise InvalidAgentResponseError(f"Not an agent card: securitySchemes.{name} is no object")
+    if any(member in scheme for member, _, _ in _SCHEMES):  # the proto's form is that of 1.0
+        return scheme
+    type_ = scheme.get("type")
+    if not isinstance(type_, str) or type_ not in _TYPES:
+        raise InvalidAgentResponseError(
+            f"Not an agent card: securitySchemes.{name}.type {type_!r} is not known"
+        )
+    member, renamed = _TYPES[type_]
+    names = {legacy: current for current, legacy in renamed.items()}
+    return {member: {names.get(key, key): value for key, value in scheme.items() if key != "type"}}
+
+
+def _list(holder: Plain, name: str) -> list[Plain]:
+    found = holder.get(name) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise InvalidAgentResponseError(f"Not an agent card: {name} is no list of objects")
+    return found
+
+
+def _object(holder: Plain, name: str) -> Plain:
+    found = holder.get(name) or {}
+    if not isinstance(found, dict):
+        raise InvalidAgentResponseError(f"Not an agent card: {name} is no object")
+    return found

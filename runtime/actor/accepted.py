@@ -1,0 +1,373 @@
+"""What a task accepts: the handler's view of an actor, and the entries that it appends.
+
+Everything here is a plain method that changes the accepted state and appends to what waits for the
+journal. Nothing of it is visible outside before it is committed (``committing``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...protocol.frame import Frame
+from ...protocol.types import (
+    Message,
+    StreamResponse,
+    TaskArtifactUpdateEvent,
+    TaskState,
+    TaskStatus,
+    TaskStatusUpdateEvent,
+)
+from ..call import Scope, Sender
+from ..content import check_numbers
+from ..journal.entries import ALL_TIMERS, Entry, Header, Kind, SendRecord, Timer
+from ..journal.feed import Feed
+from ..journal.fold import Artifacts
+from . import states
+from .cancellation import Reason
+from .system import System
+
+if TYPE_CHECKING:
+    from ..agent import Agent
+    from ..handler.execution import Execution
+
+log = logging.getLogger("greenroom.actor")
+
+_encode = msgspec.json.Encoder().encode
+_MESSAGES_KEPT = 32
+"""Messages of a young task kept in memory; a task with more reads its history from the store."""
+
+
+STOPPING = "The server is stopping; try again."
+GIVEN_UP = "The server lost sight of the task for a moment; try again."
+
+
+class LeaseLost(Exception):
+    """Another node owns the task now, or the store forgot us: this actor may not write."""
+
+    def __init__(self, why: str, told: str = "The task has moved to another node; try again."):
+        super().__init__(why)
+        self.told = told
+        """To those who wait for the task here."""
+
+
+class Duplicate(Exception):
+    """The message had been accepted before: by whom, ``send`` says."""
+
+    def __init__(self, send: SendRecord) -> None:
+        super().__init__(send.message_id)
+        self.send = send
+
+
+class Op(msgspec.Struct, frozen=True):
+    """The place of an operation of a handler in its run."""
+
+    branch: str
+    ordinal: int
+
+
+ROOT = Op("", 0)
+"""No operation: written by the runtime itself."""
+
+
+class Writing:
+    """The accepted state of one task."""
+
+    __slots__ = (
+        "_artifact_bytes",
+        "_artifacts",
+        "_borders",
+        "_born_at",
+        "_cleared",
+        "_committed_sequence",
+        "_first",
+        "_folded",
+        "_inflight",
+        "_lost",
+        "_messages",
+        "_metadata",
+        "_new",
+        "_pending",
+        "_queued",
+        "_row_epoch",
+        "_sends",
+        "_status_json",
+        "_timed",
+        "_timers",
+        "_touched",
+        "_unfolded",
+        "_unfolded_bytes",
+        "agent",
+        "attempts",
+        "before_run",
+        "blocked",
+        "born",
+        "committed",
+        "context_id",
+        "created_at",
+        "entries",
+        "epoch",
+        "execution",
+        "feed",
+        "floor",
+        "generation",
+        "handler",
+        "id",
+        "inbox",
+        "left_at_work",
+        "open_ask",
+        "parked",
+        "readers",
+        "reply",
+        "run",
+        "run_start",
+        "scope",
+        "sequence",
+        "skill",
+        "state",
+        "status",
+        "stopped",
+        "system",
+        "updated_at",
+    )  # fmt: skip
+
+    def __init__(
+        self, system: System, agent: Agent, scope: Scope, task_id: str, context_id: str
+    ) -> None:
+        settings = system.settings
+        self.system = system
+        self.agent = agent
+        self.scope = scope
+        self.id = task_id
+        self.context_id = context_id
+        self.born = False
+        self.state = TaskState.SUBMITTED
+        self.status = TaskStatus(state=TaskState.SUBMITTED)
+        self.generation = 1
+        self.sequence = 0
+        self.created_at = self.updated_at = 0.0
+        self.run = 0
+        self.run_start = 0
+        self.before_run = 1
+        """Generation of the last event before the current run."""
+        self.epoch = 1
+        self.floor = 0
+        self.handler = ""
+        self.blocked = ""
+        self.skill: str | None = None
+        """What the current run carries out: whoever continues it must be allowed to."""
+        self.parked = False
+        self.attempts = 0
+        self.stopped = False
+        """Its handler was told to go, and the run goes on in another process."""
+        self.left_at_work = False
+        """… where it does not only wait."""
+        self.execution: Execution | None = None
+        self.inbox: deque[tuple[int, Message]] = deque()
+        """Accepted messages that the handler has not read."""
+        self.open_ask: Op | None = None
+        """Where the answer to the open question will be recorded."""
+        self.reply: Message | None = None
+        """A direct Message: then there is no task."""
+        self.readers = 0
+        """Who waits for this actor: while somebody does it stays in memory."""
+        self.entries: Sequence[Entry] = ()
+        """Of a woken task: what its run did, until the run goes on."""
+        self.committed: Header | None = None
+        self.feed = Feed(1, max_events=settings.tail_events, max_bytes=settings.tail_bytes)
+        self._first: tuple[Message, SendRecord | None] | None = None
+        self._born_at = ""
+        self._metadata: bytes | None = None
+        self._messages: list[tuple[int, Message]] | None = []
+        self._pending: list[Entry] = []
+        self._new: list[Frame] = []
+        self._sends: list[SendRecord] = []
+        self._timers: list[Timer] = []
+        self._timed = False
+        """Timers of this task may be in the store."""
+        self._touched = False
+        """The header alone has changed."""
+        self._cleared: list[str] = []
+        self._unfolded: list[Frame] = []
+        self._unfolded_bytes = 0
+        self._artifacts: Artifacts | None = Artifacts()
+        """What was committed of a task whose artifacts are small; of others the store knows."""
+        self._artifact_bytes = 0
+        self._folded = 1
+        self._borders: list[int] = []
+        """Where the log may be cut: ends of segments behind ``floor``, oldest first."""
+        self._status_json = b""
+        self._row_epoch = 0
+        self._committed_sequence = 0
+        self._inflight: tuple[Header, list[Frame], list[SendRecord]] | None = None
+        self._queued = False
+        self._lost: Exception | None = None
+
+    def birth(self) -> None:
+        """Let the task exist, if it does not yet."""
+        raise NotImplementedError
+
+    def _dirty(self) -> None:
+        """There is something to commit."""
+        raise NotImplementedError
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    def set_status(
+        self, state: TaskState, message: Message | None = None, op: Op = ROOT,
+        metadata: dict[str, object] | None = None,
+    ) -> None:  # fmt: skip
+        """Append a status event. Raises ``IllegalTransition``."""
+        if not self.born:
+            self.birth()
+            if state is TaskState.WORKING and message is None and op is ROOT:
+                return
+        states.check(self.state, state)
+        status = TaskStatus(state=state, message=message, timestamp=self.system.timestamp())
+        # Encoded first: what cannot be written must not have changed anything.
+        status_json = _encode(status)
+        frame = self._frame(
+            StreamResponse(
+                status_update=TaskStatusUpdateEvent(
+                    task_id=self.id, context_id=self.context_id, status=status, metadata=metadata
+                )
+            )
+        )
+        self._keep_status_message()
+        self.state = state
+        self.status = status
+        self.updated_at = self.system.now()
+        self._status_json = status_json
+        if state.terminal and self._timed:
+            self._timers.clear()
+            self._cleared = [ALL_TIMERS]
+        self._add_event(frame, op)
+
+    def add_artifact(self, event: TaskArtifactUpdateEvent, op: Op = ROOT) -> None:
+        """Append an artifact event. Raises ``IllegalTransition`` when the task is over."""
+        if not self.born:
+            self.birth()
+        if self.state.terminal:
+            raise states.IllegalTransition(self.state, self.state)
+        self._add_event(self._frame(StreamResponse(artifact_update=event)), op)
+
+    def record(self, op: Op, body: bytes) -> None:
+        """Append a record of the current run."""
+        if not self.born:
+            self.birth()
+        self._add(Kind.RECORD, body, 0, op)
+
+    def set_timer(self, timer: Timer) -> None:
+        self._timed = True
+        self._timers.append(timer)
+        self._dirty()
+
+    def clear_timer(self, name: str) -> None:
+        if self._timers:  # one that was set and is in no append yet
+            self._timers = [timer for timer in self._timers if timer.name != name]
+        self._cleared.append(name)
+        self._dirty()
+
+    def begin_run(self, message: Message, name: str, state: bytes = b"null") -> None:
+        """Begin a run that no message begins: a record holds what it starts from, and ``name``
+        says what began it."""
+        self.birth()  # or the first run would still be to come
+        self.run += 1
+        self.run_start = self.sequence + 1
+        self.before_run = self.generation
+        self.handler = self.agent.version
+        self.record(
+            ROOT,
+            b'{"kind":"run","name":"%b","value":{"message":%b,"state":%b,"unread":%b}}'
+            % (name.encode(), _encode(message), state, _encode(list(self.inbox))),
+        )
+
+    def record_call(self, sender: Sender | None) -> None:
+        """Keep what came with the message of a run and chooses or guides its handler."""
+        if sender is not None and (sender.metadata or sender.activated or sender.skill):
+            from ..durable.replay import call_record
+
+            self._add(Kind.RECORD, call_record(sender), 0, ROOT)
+
+    def record_cancel(self, reason: Reason) -> None:
+        """Keep that the run was told to end, and why, until it has."""
+        if self.born and not self.state.terminal and self._lost is None:
+            self._add(Kind.RECORD, b'{"kind":"cancel","value":"%b"}' % reason.encode(), 0, ROOT)
+
+    def _keep_status_message(self) -> None:
+        """A status message that is superseded belongs to the history (section 3.7)."""
+        if self.status.message is not None:
+            self._add_message(self.status.message)
+            self.status = msgspec.structs.replace(self.status, message=None)
+
+    def _add_message(self, message: Message) -> int:
+        self._add(Kind.MESSAGE, _encode(message), 0, ROOT)
+        if self._messages is not None:
+            self._messages.append((self.sequence, message))
+            if len(self._messages) > _MESSAGES_KEPT:
+                self._messages = None
+        return self.sequence
+
+    def _frame(self, response: StreamResponse) -> Frame:
+        """The next event, encoded. Raises what its content makes the encoder raise, and TypeError
+        for numbers that are no JSON."""
+        frame = Frame(self.generation + 1, response=response)
+        check_numbers(frame.json, response)
+        return frame
+
+    def _add_event(self, frame: Frame, op: Op) -> None:
+        self.generation += 1
+        self._add(Kind.EVENT, frame.json, self.generation, op)
+        self._new.append(frame)
+
+    def _add(self, kind: Kind, body: bytes, generation: int, op: Op) -> None:
+        if self._lost is not None:
+            raise LeaseLost(str(self._lost))
+        self.parked = False
+        if op.ordinal and self.attempts > 1 and self.agent.on_interrupt != "rerun":
+            self.attempts = 1  # the run has come further than ever
+        self.sequence += 1
+        self._pending.append(
+            Entry(self.sequence, kind, body, generation, self.run, op.branch, op.ordinal)
+        )
+        self._dirty()
+
+    # --- the header -------------------------------------------------------------------------------
+
+    @property
+    def _node(self) -> str:
+        """Who has to be alive for this task to go on; nobody if only its client or time can."""
+        execution = self.execution
+        if self.state.terminal or self.blocked:
+            return ""
+        if execution is None:
+            asleep = not self.left_at_work
+        else:
+            asleep = execution.asleep and not execution.ending
+        waits = (self.state.interrupted or self.parked) and asleep
+        return "" if waits else self.system.node
+
+    def moved(self) -> None:
+        """The handler fell asleep or woke up: the store must know who is to be missed."""
+        if self.committed is not None and self.committed.node != self._node:
+            self.touch()
+
+    def touch(self) -> None:
+        """Have the header written, though there may be no entry to write."""
+        self._touched = True
+        self._dirty()
+
+    def interrupted(self, at_work: bool) -> None:
+        """The handler was stopped in good order: that was no attempt that failed.
+
+        If it was ``at_work``, somebody else must go on with it though the client be asked as well.
+        """
+        if self._lost is None and self.born and not self.state.terminal:
+            self.stopped = True
+            self.left_at_work = at_work
+            self.attempts = max(0, self.attempts - 1)
+            self.touch()

@@ -1,0 +1,393 @@
+"""One task: the single writer of its journal.
+
+An actor is an object, not a child of the event loop. What changes a task is a plain method here;
+it appends entries and says so to the journal. There are two points of view:
+
+- what was *accepted* (``state``, ``sequence``, ``generation`` …): the handler's view;
+- what was *committed* (``committed``, ``feed``): the world's view. Nothing else leaves it.
+
+The sequence of an actor's life: ``begin`` (or ``wake``) → entries … → ``rest`` or an end. A task
+whose first message is answered at once is written once, with everything that happened to it:
+until ``birth`` nothing of it exists outside.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ...protocol.errors import (
+    ResourceExhaustedError,
+    TaskGenerationMismatchError,
+    UnavailableError,
+    UnsupportedOperationError,
+)
+from ...protocol.frame import Frame
+from ...protocol.types import Message, TaskState, TaskStatus
+from ..call import Sender
+from ..journal.entries import Kind, Loaded, SendRecord, Timer
+from ..journal.fold import BLOCKED
+from .accepted import ROOT, STOPPING, Duplicate, LeaseLost, Op
+from .cancellation import TOLD, Reason
+from .committed import Wait
+from .replies import say
+from .system import System
+from .view import Viewing
+
+if TYPE_CHECKING:
+    from ..agent import Agent
+    from ..handler.execution import Execution
+
+log = logging.getLogger("greenroom.actor")
+
+_encode = msgspec.json.Encoder().encode
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_status = msgspec.json.Decoder(TaskStatus).decode
+
+UNBLOCK = "unblock"
+"""The timer of a task that is blocked."""
+CANCEL = "cancel"
+"""The timer that the command line sets."""
+DEADLINE = "deadline"
+ENDING = frozenset({CANCEL, DEADLINE})
+"""Timers that end a task."""
+
+
+class Actor(Viewing):
+    """The awake form of one task."""
+
+    __slots__ = ()
+
+    # --- coming to life ---------------------------------------------------------------------------
+
+    def begin(
+        self, message: Message, send: SendRecord | None, metadata: dict[str, object] | None
+    ) -> None:
+        """Take the first message of a new task. Nothing is written before ``birth``."""
+        self._first = (message, send)
+        if metadata:
+            self._metadata = _encode(metadata)
+
+    def birth(self) -> None:
+        """Let the task exist: it, its first message and what follows are written from now on."""
+        if self.born or self.reply is not None or self._first is None:
+            return
+        self.born = True
+        self.system.births.discard(self)
+        message, send = self._first
+        self._born_at = self.system.timestamp()
+        self.created_at = self.updated_at = self.system.now()  # never before what is shown
+        self.status = TaskStatus(state=TaskState.SUBMITTED, timestamp=self._born_at)
+        self._status_json = _encode(self.status)
+        self.run = self.run_start = 1
+        self.handler = self.agent.version
+        self.attempts = 1
+        self._add_message(message)
+        if self.execution is not None:
+            self.record_call(self.execution.call)
+        if send is not None:
+            self._sends.append(send)
+        if self.agent.deadline is not None:
+            self.set_timer(Timer(DEADLINE, self.created_at + self.agent.deadline))
+        if self.execution is not None:
+            self.set_status(TaskState.WORKING)
+
+    @classmethod
+    def wake(cls, system: System, agent: Agent, loaded: Loaded) -> Actor:
+        """Make the actor of a stored task. Its first append takes the task over."""
+        header = loaded.header
+        self = cls(system, agent, header.scope, header.id, header.context_id)
+        self.born = self._timed = True
+        self.state = header.state
+        self.status = _decode_status(header.status)
+        self.generation = header.generation
+        self.sequence = self._committed_sequence = header.sequence
+        self.created_at = header.created_at
+        self.updated_at = header.updated_at
+        self.run = header.run
+        self.run_start = header.run_start
+        first = next((entry for entry in loaded.entries if entry.kind is Kind.EVENT), None)
+        self.before_run = header.generation if first is None else first.generation - 1
+        self._row_epoch = header.epoch
+        self.epoch = header.epoch + 1
+        self.floor = header.floor
+        self.handler = header.handler
+        self.blocked = header.blocked
+        self.attempts = header.attempts
+        self.committed = header
+        self._messages = None
+        self._metadata = header.metadata
+        self._status_json = header.status
+        self._artifacts = None
+        self._folded = header.folded
+        self._borders = list(loaded.borders)
+        frames = [Frame(entry.generation, json=entry.body) for entry in loaded.tail]
+        for frame in frames:
+            self._unfold(frame)
+        self.feed.restore(frames, header.generation)
+        if header.state.terminal:
+            self.feed.close()
+        return self
+
+    # --- messages and cancellations ---------------------------------------------------------------
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether a message would make a handler start, or go on that waits for one, or has just
+        been started again and waits for one where it left off."""
+        execution = self.execution
+        if execution is None:
+            return self.state.interrupted or self.open_ask is not None
+        if not execution.started:
+            return True
+        listens = self.open_ask is not None or execution.listeners > 0
+        return listens and not execution.at_work
+
+    def deliver(
+        self,
+        message: Message,
+        send: SendRecord | None,
+        if_generation: int | None,
+        sender: Sender | None = None,
+    ) -> tuple[int, int]:
+        """Accept a message for an existing task.
+
+        Returns the generation it was accepted after and the sequence it got.
+
+        Order of checks: state, then generation (authorisation and deduplication came before).
+        """
+        if self._lost is not None:
+            raise self._failure()
+        if self.stopped:
+            raise UnavailableError(STOPPING, headers={"Retry-After": "1"})
+        if self.state.terminal:
+            raise UnsupportedOperationError(
+                f"The task is {self.state.name.lower()} and accepts no more messages; "
+                f"send the message without a taskId to start a new task.",
+                taskId=self.id,
+            )
+        if if_generation is not None and if_generation != self.generation:
+            raise TaskGenerationMismatchError(
+                f"Expected generation {if_generation} but the task is at {self.generation}",
+                taskId=self.id,
+                expectedGeneration=str(if_generation),
+                currentGeneration=str(self.generation),
+            )
+        # What answers a question is read at once, whatever was left unread before it.
+        waiting = self.state.interrupted or self.open_ask is not None
+        if not waiting and len(self.inbox) >= self.system.settings.mailbox:
+            raise ResourceExhaustedError(
+                f"The task has {len(self.inbox)} messages that its agent has not read yet",
+                headers={"Retry-After": "1"},
+            )
+        accepted_after = self.generation
+        if waiting:
+            self._keep_status_message()
+        elif self.status.message is not None and not self.blocked:
+            self.set_status(self.state)  # what was said before comes before it in the history
+        sequence = self._add_message(message)
+        if send is not None:
+            self._sends.append(send)
+        self.inbox.append((sequence, message))
+        if waiting:
+            self._resume(sequence, message, sender)
+        elif self.execution is not None:
+            self.execution.wake()
+        return accepted_after, sequence
+
+    def _resume(self, sequence: int, message: Message, sender: Sender | None) -> None:
+        """The message that a waiting task waited for is here: committed with working, together."""
+        from ..durable.replay import Ledger
+        from ..handler.execution import Execution
+
+        self.system.idle.discard(self)
+        ask, self.open_ask = self.open_ask, None
+        if ask is None and self.execution is None and not Ledger.suspended(self.entries):
+            # One call per message: a new turn, a new run.
+            self.inbox.clear()
+            self.entries = ()
+            self.run += 1
+            self.run_start = sequence
+            self.before_run = self.generation
+            self.handler = self.agent.version
+            self.attempts = 1
+            self.execution = Execution(self, message, sender)
+            self.record_call(sender)
+            self.set_status(TaskState.WORKING)
+            self.execution.start()
+            return
+        if self.state.interrupted:
+            self.set_status(TaskState.WORKING)
+        if ask is not None:
+            self.inbox.pop()
+            self.record(ask, b'{"kind":"answer","value":%d}' % sequence)
+        if self.execution is None:
+            self.resume(sender)
+        assert self.execution is not None
+        if ask is not None:
+            self.execution.answered(ask, message)
+        else:
+            self.execution.wake()
+
+    def resume(self, sender: Sender | None = None) -> None:
+        """Start the handler of a woken task again: it replays up to where it was.
+
+        ``sender`` is who woke it, but for what came with the message that the run answers.
+        """
+        from ..durable.replay import Ledger
+        from ..handler.execution import Execution
+
+        entries, self.entries = self.entries, ()
+        began = Ledger.start(entries)
+        # A message just delivered is in the inbox already; the others were never read.
+        known = {sequence for sequence, _ in self.inbox}
+        self.inbox.extendleft(item for item in reversed(began.unread) if item[0] not in known)
+        sender = began.sender(sender.principal if sender is not None else None)
+        self.execution = Execution(self, began.message, sender, entries, began.state)
+        self.execution.start()
+
+    def withdraw(self) -> None:
+        """Nobody waits any more for the answer to the open question."""
+        if self._lost is None and self.state.interrupted:
+            self.set_status(TaskState.WORKING)
+
+    def cancel(self, reason: Reason) -> None:
+        """End the task: through the handler if one runs, else at once."""
+        if self.execution is not None:
+            # Whoever takes the task up, if this process does not live to see its end, must know.
+            self.record_cancel(reason)
+            self.execution.cancel(reason)
+        else:
+            self.set_status(TaskState.CANCELED, say(self, TOLD[reason]))
+
+    def block(self, why: str, source: str = "") -> None:
+        """Replay cannot go on: visible, not terminal, tried again with a new version. ``source``,
+        the line of the handler, is for the log alone."""
+        shown = f"{why}: {source}" if source else why
+        if self.agent.on_mismatch == "fail":
+            log.error("task %s cannot be replayed: %s", self.id, shown)
+            self.set_status(
+                TaskState.FAILED,
+                say(self, "The agent has changed since this task began and cannot go on with it."),
+            )
+            return
+        log.error("task %s is blocked: %s", self.id, shown)
+        self.blocked = f"{self.agent.version}\n{self.system.node}\n{why}"
+        self.set_status(
+            TaskState.WORKING,
+            say(self, f"Blocked: {why}"),
+            metadata={BLOCKED: why},
+        )
+        self.set_timer(Timer(UNBLOCK, self.system.now() + self.system.settings.unblock_every))
+
+    def timer_due(self, timer: Timer) -> None:
+        """A durable timer of this task is due."""
+        if self._lost is not None:
+            return
+        alarm = self.execution.alarms.get(timer.name) if self.execution is not None else None
+        if alarm is not None and alarm.due > self.system.now():
+            return  # what was due is an earlier run's; this one has set it anew
+        self.clear_timer(timer.name)
+        if alarm is not None:
+            alarm.ring()
+            return
+        if self.state.terminal:
+            return
+        if timer.name == DEADLINE:
+            self.cancel(Reason.DEADLINE)
+        elif timer.name == CANCEL:
+            log.info("task %s is canceled by the operator", self.id)
+            self.cancel(Reason.OPERATOR)
+        elif timer.name == UNBLOCK:
+            if self.blocked:
+                self.set_timer(
+                    Timer(UNBLOCK, self.system.now() + self.system.settings.unblock_every)
+                )
+        elif self.execution is None and self.entries and not self.blocked:
+            # A sleep or a time-out, beside a question that is still open: the run goes on.
+            self.resume()
+
+    def restarted(self, execution: Execution, state: bytes = b"null") -> None:
+        """``ctx.restart``: a new run of the same handler on the same message."""
+        from ..handler.execution import Execution
+
+        self.attempts = 1
+        self.begin_run(execution.message, "restart", state)
+        self.record_call(execution.call)
+        self.execution = Execution(
+            self, execution.message, execution.call, state=msgspec.json.decode(state)
+        )
+        self.execution.start()
+
+    # --- leaving memory ---------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        if self.system.actors.get(self.id) is self:
+            del self.system.actors[self.id]
+        self.system.births.discard(self)
+        self.system.idle.discard(self)
+        if self.first_send is not None:
+            self.system.sends.pop(self.first_send.key, None)
+        self.feed.close()
+
+    def rest(self) -> None:
+        """Leave memory; the task stays where it is, in the store. Who still waits for it does so
+        only because the server stops: nobody is put to rest in front of a reader."""
+        self._lost = LeaseLost("passivated", told=STOPPING)
+        self._leave()
+
+    def quiet(self) -> None:
+        """Nothing is to be done until somebody calls: after a while the actor may rest."""
+        if self.born and self._lost is None and not self.state.terminal:
+            self.system.idle.add(self)
+
+    def idle_over(self) -> None:
+        """The idle time is over."""
+
+        if self._lost is not None or self.state.terminal:
+            return
+        execution = self.execution
+        asleep = execution is not None and execution.asleep
+        if execution is not None and not asleep:
+            return  # it will say when it waits again
+        if self.readers or self.unwritten:
+            self.system.idle.add(self)
+        elif self.state.interrupted or self.blocked:
+            if execution is None or asleep:
+                self._passivate()
+        elif asleep and not self.parked:
+            # It sleeps while working: say in the store that nobody has it, then leave.
+            self.parked = True
+            self.moved()
+            self.system.idle.add(self)
+        elif asleep:
+            self._passivate()
+
+    def _passivate(self) -> None:
+        if self.execution is not None:
+            self.execution.reason = Reason.PASSIVATED
+            self.execution.abandon("passivated")
+        self.rest()
+
+    @property
+    def first_send(self) -> SendRecord | None:
+        return self._first[1] if self._first is not None else None
+
+    def replied(self, message: Message) -> None:
+        """The handler's direct Message may be seen: there will be no task."""
+        self.reply = message
+        self._leave()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Actor {self.id} {self.state.name.lower()} generation={self.generation} "
+            f"sequence={self.sequence} backlog={self.backlog}>"
+        )
+
+
+__all__ = [
+    "CANCEL", "DEADLINE", "ENDING", "ROOT", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Op",
+    "Wait",
+]  # fmt: skip

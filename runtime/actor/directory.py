@@ -1,0 +1,68 @@
+"""From task id to actor: awake ones are found, sleeping ones are woken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...protocol.errors import TaskNotFoundError
+from ..agent import Agent
+from ..call import Scope
+from ..durable.replay import Ledger
+from ..journal.entries import Loaded
+from .actor import Actor
+from .recovery import recover
+from .system import System
+
+
+class Directory:
+    """The actors of this node. A task that is not the scope's does not exist."""
+
+    def __init__(self, system: System, agents: Mapping[str, Agent]) -> None:
+        self._system = system
+        self.agents = agents
+
+    def awake(self, scope: Scope, task_id: str) -> Actor | None:
+        """Return the actor if it is awake here, born and the scope's."""
+        actor = self._system.actors.get(task_id)
+        if actor is None or actor.scope != scope or actor.committed is None:
+            return None
+        return actor
+
+    def create(self, agent: Agent, scope: Scope, context_id: str) -> Actor:
+        """Make the actor of a new task."""
+        actor = Actor(self._system, agent, scope, self._system.new_id(), context_id)
+        self._system.actors[actor.id] = actor
+        return actor
+
+    async def activate(self, scope: Scope, task_id: str) -> Actor:
+        """Return the actor of a task, awake. Raises ``TaskNotFoundError``."""
+        actor = self.awake(scope, task_id)
+        if actor is not None:
+            return actor
+        loaded = await self._system.store.load(scope, task_id)
+        actor = self.awake(scope, task_id)  # somebody else may have been quicker
+        if actor is not None:
+            return actor
+        if loaded is None:
+            raise TaskNotFoundError(taskId=task_id)
+        return self.wake(loaded)
+
+    def wake(self, loaded: Loaded, *, ends: bool = False) -> Actor:
+        """Make the actor of a stored task and put it into the directory. One that ``ends`` is not
+        started again: whatever it was at, it is to be no more."""
+        header = loaded.header
+        actor = Actor.wake(self._system, self.agents[header.scope.agent], loaded)
+        if not header.state.terminal:
+            if actor.agent.skill_ids:
+                began = Ledger.start(loaded.entries)
+                actor.skill = actor.agent.skill_of(began.message, began.sender())
+            self._system.actors[actor.id] = actor
+            if ends:
+                pass
+            elif header.state.interrupted and not header.node:
+                actor.open_ask = Ledger.open_ask(loaded.entries)
+                actor.entries = loaded.entries
+                actor.quiet()
+            else:
+                recover(actor, loaded)
+        return actor

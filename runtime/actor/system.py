@@ -1,0 +1,195 @@
+"""What every actor of one runtime shares: store, journal, clock, time-outs, children."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ..call import Scope
+from ..concurrency.lanes import Lane, Ticker
+from ..concurrency.signal import Signal
+from ..concurrency.supervisor import Body, Child, Supervisor
+from ..journal.committer import Journal
+from ..journal.store import Clock, Store
+from ..settings.settings import RuntimeSettings
+
+if TYPE_CHECKING:
+    from ..handler.execution import Execution
+    from .actor import Actor, Wait
+
+log = logging.getLogger("greenroom.runtime")
+
+
+class System:
+    """The surroundings of the actors of one runtime on one node."""
+
+    def __init__(self, store: Store, settings: RuntimeSettings, clock: Clock) -> None:
+        self.store = store
+        self.settings = settings
+        self.clock = clock
+        self.node = secrets.token_hex(8)
+        """Random per start: a dead node never comes back."""
+        self.journal = Journal(store, clock.now)
+        self.ticker = Ticker()
+        self.births: Lane[Actor] = self.ticker.lane(settings.birth_delay, _birth)
+        self.waits: Lane[Wait] = self.ticker.lane(settings.blocking_wait, _expire)
+        self.polls: Lane[Wait] = self.ticker.lane(settings.long_poll_wait, _expire)
+        self.graces: Lane[Execution] = self.ticker.lane(settings.cancel_grace, _overdue)
+        self.idle: Lane[Actor] = self.ticker.lane(settings.idle, _rest)
+        self.supervisor: Supervisor | None = None
+        self.actors: dict[str, Actor] = {}
+        """The directory: task id to the actor that is awake."""
+        self.deps: dict[str, Any] = {}
+        """What the lifespans of the agents yielded, by slug."""
+        self.sends: dict[bytes, tuple[Actor, int, int]] = {}
+        """Sends accepted and not yet committed: a repeat attaches to (actor, after, sequence)."""
+        self.strays: dict[str, Scope] = {}
+        """Tasks whose actor was lost: who has them now must be looked up in the store."""
+        self.alive_until = float("inf")
+        """When the lease of this node ends unless it is renewed."""
+        self._alive = Signal()
+        self.running = 0
+        """Handlers that run now …"""
+        self.waiting = 0
+        """… of which so many wait for their client."""
+        self._at_work: dict[tuple[str, str], int] = {}
+        """Those that do not wait, by tenant and owner."""
+        self._quiet = Signal()
+        self._stirred = Signal()
+        self.draining = False
+        self.tracing = False
+        """Somebody collects spans."""
+        self.random = random.Random()
+        self._threads: anyio.CapacityLimiter | None = None
+        self._random_digits: list[str] = []
+        self._stamp = (0, "")
+        self._millis = (0, "")
+
+    def now(self) -> float:
+        """Wall time in seconds since the epoch."""
+        return self.clock.now()
+
+    def timestamp(self) -> str:
+        """The present as the wire writes it: RFC 3339, UTC, milliseconds (section 5.6.1)."""
+        millis = int(self.clock.now() * 1000)
+        if millis == self._millis[0]:
+            return self._millis[1]
+        second, rest = divmod(millis, 1000)
+        if second != self._stamp[0]:
+            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._stamp = (second, text)
+        stamp = f"{self._stamp[1]}.{rest:03d}Z"
+        self._millis = (millis, stamp)
+        return stamp
+
+    @property
+    def threads(self) -> anyio.CapacityLimiter:
+        """Bounds the worker threads of plain functions."""
+        if self._threads is None:
+            self._threads = anyio.CapacityLimiter(self.settings.threads)
+        return self._threads
+
+    def lives(self, until: float) -> None:
+        """The lease was renewed."""
+        self.alive_until = until
+        self._alive.notify()
+
+    async def until_alive(self) -> None:
+        """Wait until the lease is sure to hold: nothing may be begun that others may begin too.
+
+        A process that was stopped comes back here, and learns whether its tasks are still its own.
+        """
+        while self.now() > self.alive_until - self.settings.lease / 10:
+            await self._alive.wait()
+
+    def began(self, scope: Scope) -> None:
+        """A handler is to run: it counts from here on, not only once its child has its turn."""
+        self.running += 1
+        self._count(scope, 1)
+
+    def ended(self, scope: Scope) -> None:
+        """A handler ended."""
+        self.running -= 1
+        self._count(scope, -1)
+        if not self.running:
+            self._quiet.notify()
+        self.stir()
+
+    def paused(self, scope: Scope) -> None:
+        """A handler waits for its client, or for time."""
+        self.waiting += 1
+        self._count(scope, -1)
+
+    def went_on(self, scope: Scope) -> None:
+        """It waits no longer."""
+        self.waiting -= 1
+        self._count(scope, 1)
+
+    def at_work(self, scope: Scope) -> int:
+        """How many handlers of this owner are at work."""
+        return self._at_work.get((scope.tenant, scope.owner), 0)
+
+    def _count(self, scope: Scope, more: int) -> None:
+        key = (scope.tenant, scope.owner)
+        left = self._at_work.get(key, 0) + more
+        if left:
+            self._at_work[key] = left
+        else:
+            del self._at_work[key]
+
+    def stir(self) -> None:
+        """Something happened that an orderly end waits for."""
+        if self.draining:
+            self._stirred.notify()
+
+    async def stirred(self) -> None:
+        """Wait for the next ``stir``."""
+        await self._stirred.wait()
+
+    async def until_quiet(self) -> None:
+        """Wait until no handler runs."""
+        while self.running:
+            await self._quiet.wait()
+
+    def rename(self) -> None:
+        """Take a new node id: the old one is dead for good."""
+        self.node = secrets.token_hex(8)
+
+    def new_id(self) -> str:
+        """A random UUID (version 4)."""
+        if not self._random_digits:
+            # A system call for each id is a third of its cost.
+            pool = os.urandom(16 * 64).hex()
+            self._random_digits = [pool[at : at + 32] for at in range(0, len(pool), 32)]
+        digits = self._random_digits.pop()
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return (
+            f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+        )
+
+    def start(self, body: Body, name: str) -> Child:
+        """Run a child under the runtime's root, never under a request."""
+        assert self.supervisor is not None, "the runtime is not running: use `async with runtime:`"
+        return self.supervisor.start(body, name)
+
+
+def _birth(actor: Actor) -> None:
+    actor.birth()
+
+
+def _overdue(execution: Execution) -> None:
+    execution.overdue()
+
+
+def _rest(actor: Actor) -> None:
+    actor.idle_over()
+
+
+def _expire(wait: Wait) -> None:
+    wait.expire()

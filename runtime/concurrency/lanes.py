@@ -1,0 +1,100 @@
+"""All time-outs of a runtime in one child.
+
+A *lane* holds things that each wait the same time, so its order is that of arrival: adding and
+removing cost a dict operation, and ten thousand waits cost no timer of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+import anyio
+
+from .signal import Signal
+
+T = TypeVar("T", bound=Hashable)
+_NEVER = float("inf")
+_LEAST = 0.01
+"""The shortest delay: what is added again as soon as it is due must not spin."""
+
+
+class Lane(Generic[T]):
+    """Things that time out ``delay`` seconds after they were added."""
+
+    __slots__ = ("_due", "_items", "_ticker", "delay")
+
+    def __init__(self, ticker: Ticker, delay: float, due: Callable[[T], None]) -> None:
+        self._ticker = ticker
+        self.delay = max(delay, _LEAST)
+        self._due = due
+        # Not a dict: finding the first item of one whose front was emptied is a walk each time.
+        self._items: OrderedDict[T, float] = OrderedDict()
+
+    def add(self, item: T) -> None:
+        """Start the time-out of ``item``, anew if it runs already."""
+        self._items.pop(item, None)
+        at = self._ticker.time() + self.delay
+        self._items[item] = at
+        self._ticker.expect(at)
+
+    def discard(self, item: T) -> None:
+        """Forget ``item``; unknown ones are no error."""
+        self._items.pop(item, None)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def expire(self, now: float) -> float:
+        """Hand out what is due; return when the next one is (infinity: none waits)."""
+        while self._items:
+            item, at = next(iter(self._items.items()))
+            if at > now:
+                return at
+            del self._items[item]
+            self._due(item)
+        return _NEVER
+
+
+def loop_time() -> Callable[[], float]:
+    """The running event loop's clock as a plain function, looked up once."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:
+        return anyio.current_time
+
+
+class Ticker:
+    """The child that lets lanes expire."""
+
+    def __init__(self) -> None:
+        self._lanes: list[Lane] = []  # type: ignore[type-arg]
+        self._until = -_NEVER
+        self._signal = Signal()
+        self.time: Callable[[], float] = anyio.current_time
+
+    def lane(self, delay: float, due: Callable[[T], None]) -> Lane[T]:
+        """Make a lane; ``due`` is called in the ticker's child and must neither block nor raise."""
+        made = Lane(self, delay, due)
+        self._lanes.append(made)
+        return made
+
+    def expect(self, at: float) -> None:
+        """Wake no later than ``at``."""
+        if at < self._until:
+            self._until = -_NEVER
+            self._signal.notify()
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        self.time = loop_time()
+        while True:
+            now = self.time()
+            self._until = min((lane.expire(now) for lane in self._lanes), default=_NEVER)
+            if self._until == _NEVER:
+                await self._signal.wait()
+            else:
+                with anyio.move_on_after(self._until - now):
+                    await self._signal.wait()

@@ -1,0 +1,1 @@
+"""Contexts: conversations that group tasks, their expiry and their events."""

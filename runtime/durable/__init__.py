@@ -1,0 +1,1 @@
+"""Durable operations of a handler: steps, asks, streams, branches, and their replay."""

@@ -1,0 +1,292 @@
+"""What a handler holds in its hands: every way in which it can listen and speak."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from ...protocol.types import Artifact, Message, Part, TaskState
+from .. import content as content_parts
+from ..actor.actor import Op
+from ..actor.cancellation import Reason, Restart, Stop, TaskCancelled
+from ..actor.replies import say
+from ..actor.states import IllegalTransition
+from ..call import ANONYMOUS, Principal
+from ..content import Content
+from ..durable.artifacts import ArtifactWriter, pump, stream
+from ..durable.ask import Asking
+from ..durable.fan_out import gather, race
+from ..durable.group import Group, group
+from ..durable.replay import record
+from ..durable.steps import DurableOperations
+from ..durable.timeout import TimeoutScope
+from .history import History
+
+T = TypeVar("T")
+
+
+class TaskContext(Asking, DurableOperations):
+    """The context of one task, for its handler.
+
+    Operations on one context must not run side by side in coroutines that Greenroom does not know:
+    use ``gather``, ``group`` or ``race``, whose branches replay the same whatever their timing.
+    """
+
+    def check_complete(self, error: Exception | None = None) -> None:
+        """Raise ``ReplayMismatch`` if the handler ended, by ``error`` if any, before all that it
+        did earlier. Not for handlers."""
+        now = "the end of the handler" if error is None else f"an error ({type(error).__name__})"
+        self._ledger.check_complete(self._root.ordinal, now)
+
+    # --- what was asked -------------------------------------------------------------------------
+
+    @property
+    def message(self) -> Message:
+        """The message that this run of the handler answers."""
+        return self._execution.message
+
+    @property
+    def text(self) -> str:
+        """Its text parts, one under the other."""
+        return self._execution.message.text
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        return self._execution.message.parts
+
+    @property
+    def files(self) -> list[Part]:
+        """Its file parts: ``raw`` (bytes) or ``url``, with ``filename`` and ``media_type``."""
+        return [part for part in self.parts if part.raw is not None or part.url is not None]
+
+    @property
+    def data(self) -> Any:
+        """The value of its first data part, or ``None``."""
+        for part in self.parts:
+            if part.data is not msgspec.UNSET:
+                return part.data
+        return None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """Metadata of the request and of the message; the message's wins."""
+        call = self._execution.call
+        request = call.metadata if call is not None else None
+        return {**(request or {}), **(self.message.metadata or {})}
+
+    @property
+    def task_id(self) -> str:
+        return self._actor.id
+
+    @property
+    def context_id(self) -> str:
+        return self._actor.context_id
+
+    @property
+    def state(self) -> TaskState:
+        return self._actor.state
+
+    @property
+    def deps(self) -> Any:
+        """What the agent's lifespan yielded."""
+        return self._actor.system.deps.get(self._actor.agent.slug)
+
+    @property
+    def principal(self) -> Principal:
+        """Who sent the message. Once the task was at rest, or in another process, that is its
+        owner and tenant: nothing else of a principal is kept."""
+        call = self._execution.call
+        if call is not None and call.principal is not None:
+            return call.principal
+        scope = self._actor.scope
+        if scope.owner == ANONYMOUS.owner and not scope.tenant:
+            return ANONYMOUS
+        return Principal(owner=scope.owner, tenant=scope.tenant)
+
+    @property
+    def extensions(self) -> Sequence[str]:
+        """URIs of the extensions activated for the message."""
+        call = self._execution.call
+        return call.activated if call is not None else (self.message.extensions or ())
+
+    @property
+    def cancelled(self) -> Reason | None:
+        """Why the handler is being stopped, if it is."""
+        return self._execution.reason
+
+    async def history(self, limit: int | None = None) -> AsyncIterator[Message]:
+        """Iterate over the newest ``limit`` messages of the task (all without), oldest first.
+
+        The message being answered is the last. Of a long conversation only a page at a time is
+        read from the store and held in memory.
+        """
+        history = History(self._actor, limit)
+        while page := await history.page():
+            for message in page:
+                yield message
+
+    # --- speaking -------------------------------------------------------------------------------
+
+    async def status(
+        self,
+        content: Content = None,
+        state: TaskState = TaskState.WORKING,
+        *,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Say how it goes: a status event with an optional message.
+
+        Raises ``IllegalTransition`` if ``state`` cannot follow. Waits only while too much of this
+        task is still uncommitted.
+        """
+        if not isinstance(state, TaskState):
+            raise TypeError(f"a state is one of TaskState, as in TaskState.WORKING, not {state!r}")
+        message = say(self._actor, content)
+        op = await self._begin(waits=False)
+        if self._replays(op, "a status"):
+            return
+        try:
+            self._actor.set_status(state, message, op, metadata)
+        except IllegalTransition as refused:
+            told = content_parts.encode((refused.old, refused.new))
+            self._actor.record(op, record("refused", value=told))
+            raise
+        self._ask_again()
+        await self._room()
+
+    def artifact(
+        self,
+        name: str,
+        content: Content = None,
+        *,
+        artifact_id: str | None = None,
+        description: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        extensions: list[str] | None = None,
+    ) -> ArtifactWriter:
+        """Deliver an artifact: ``await ctx.artifact("report", text)`` whole, or in chunks::
+
+            async with ctx.artifact("report") as report:
+                await report.write("first chunk")
+
+        The name is its id unless ``artifact_id`` is given: delivering it again replaces it.
+        """
+        if isinstance(content, Artifact):
+            first = content
+        else:
+            key = artifact_id or name
+            if not isinstance(key, str) or not key:
+                raise TypeError(f"an artifact's name is a text that is not empty, not {key!r}")
+            first = Artifact(
+                artifact_id=key,
+                name=name,
+                description=description,
+                parts=[],
+                metadata=metadata,
+                extensions=extensions,
+            )
+        return ArtifactWriter(self, first, content)
+
+    async def reject(self, why: Content = None) -> None:
+        """Refuse the task: it becomes rejected and the handler ends here."""
+        await self._end(TaskState.REJECTED, why)
+
+    async def fail(self, why: Content = None) -> None:
+        """Fail the task with a message for the caller; the handler ends here."""
+        await self._end(TaskState.FAILED, why)
+
+    async def _end(self, state: TaskState, why: Content) -> None:
+        self._check()
+        reason = self._execution.reason
+        if reason is not None and not reason.ends:
+            raise TaskCancelled(reason)  # the task goes on without this process
+        self._actor.set_status(state, say(self._actor, why))
+        raise Stop
+
+    async def stream(
+        self,
+        name: str,
+        generator: Callable[..., AsyncGenerator[Any, None]],
+        *args: Any,
+        on_restart: str = "again",
+        **kwargs: Any,
+    ) -> Artifact:
+        """Run an async generator as a step whose chunks are streamed as the artifact ``name``.
+
+        Closed, it is never called again. Interrupted, it is called anew and its first chunk
+        replaces what was streamed; with ``on_restart="continue"`` it is called with the keyword
+        ``committed`` (the list of parts that were committed) and appends to them.
+        Returns the artifact.
+        """
+        return await stream(self, name, generator, args, kwargs, on_restart)
+
+    async def pump(self, generator: AsyncGenerator[Any, None]) -> Any:
+        """Stream what a generator handler yields. Not for handlers."""
+        return await pump(self, generator)
+
+    # --- side by side ---------------------------------------------------------------------------
+
+    async def gather(self, *awaitables: Awaitable[Any]) -> list[Any]:
+        """Run awaitables side by side, each as a branch; give their results in order.
+
+        The first that fails cancels the others and is raised.
+        """
+        return await gather(self, awaitables)
+
+    async def race(self, *awaitables: Awaitable[T]) -> T:
+        """Run awaitables side by side; the first that ends wins, the others are cancelled."""
+        result: T = await race(self, awaitables)
+        return result
+
+    def group(self) -> AbstractAsyncContextManager[Group]:
+        """Start branches as you go: ``async with ctx.group() as group: group.start(fn, arg)``.
+
+        Leaving the block waits for them; an error in one cancels the others.
+        """
+        return group(self)
+
+    def timeout(self, seconds: float) -> TimeoutScope:
+        """Bound a block, through restarts: ``async with ctx.timeout(60): ...``.
+
+        Raises ``TimeoutError`` at its end when the time was up. Where it struck is recorded.
+        """
+        return TimeoutScope(self, seconds)
+
+    # --- changes of code, long lives --------------------------------------------------------------
+
+    def patched(self, name: str) -> bool:
+        """Whether this run may take the new code path called ``name``.
+
+        ``True`` for runs that come here for the first time, ``False`` for those whose journal was
+        written by the code before the change.
+        """
+        branch = self._branch()
+        if self._ledger.last(branch.name) > branch.ordinal:
+            following = Op(branch.name, branch.ordinal + 1)
+            if not self._ledger.is_record(following, "patched", name):
+                return False
+            self._place()
+        else:
+            self._actor.record(self._place(), record("patched", name))
+        return True
+
+    async def restart(self, state: Any = None) -> NoReturn:
+        """Begin a new run of the handler with ``state`` in hand (``ctx.restart_state``).
+
+        For handlers that live long: the journal of a run is replayed from its start.
+        """
+        raise Restart(content_parts.encode(state))
+
+    @property
+    def restart_state(self) -> Any:
+        """What ``restart`` was given, as plain JSON values; ``None`` in a first run."""
+        return self._execution.state
+
+    def __repr__(self) -> str:
+        return f"<TaskContext {self.task_id} {self.state.name.lower()}>"
+
+
+__all__ = ["TaskContext"]

@@ -1,0 +1,227 @@
+"""What a handler's end means for its task: a return value, an exception, a cancellation.
+
+What it returned becomes artifacts and the last status in one append, so a task is never left half
+finished. A handler's exception fails its own task and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import sysconfig
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+
+from ...protocol.errors import InternalError
+from ...protocol.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent, TaskState
+from .. import content as parts
+from ..actor.actor import LeaseLost
+from ..actor.cancellation import TOLD, Rejected, Restart, Stop, TaskCancelled
+from ..actor.replies import agent_message, say
+from ..durable.replay import ReplayMismatch
+from ..operations.idempotency import DirectReply
+
+if TYPE_CHECKING:
+    from ..actor.actor import Actor
+    from .execution import Execution
+
+log = logging.getLogger("greenroom.runtime")
+
+_STDLIB = os.path.join(sysconfig.get_paths()["stdlib"], "")
+_SITE = {"site-packages", "dist-packages"}
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+
+RESULT = "result"
+"""Name of the artifact that holds what a handler returned."""
+
+
+class InputRequired(msgspec.Struct, frozen=True):
+    """Return it to ask for more input; the next message calls the handler again."""
+
+    question: Any = ""
+    metadata: dict[str, Any] | None = None
+
+
+def finish(execution: Execution, value: Any) -> None:
+    """Write what the handler returned, and the end, in one append."""
+    actor = execution.actor
+    if actor.state.terminal:
+        return
+    if execution.reason is not None and not (execution.ending or execution.handler.threaded):
+        # What a handler returns that was told to go is not what it would have returned.
+        cancelled(execution)
+        return
+    if isinstance(value, Message) and not actor.born:
+        DirectReply(actor, agent_message(actor, value)).send()
+        return
+    if isinstance(value, InputRequired):
+        actor.set_status(
+            TaskState.INPUT_REQUIRED,
+            say(actor, value.question),
+            metadata=value.metadata,
+        )
+        return
+    if isinstance(value, Message):
+        _complete(actor, agent_message(actor, value))
+        return
+    if value is not None:
+        _deliver(actor, value)
+    _complete(actor, None)
+
+
+def _complete(actor: Actor, message: Message | None) -> None:
+    if not actor.born:
+        actor.birth()
+    if actor.state.interrupted:
+        actor.set_status(TaskState.WORKING)
+    actor.set_status(TaskState.COMPLETED, message)
+
+
+def _deliver(actor: Actor, value: Any) -> None:
+    if (
+        isinstance(value, list | tuple)
+        and value
+        and all(isinstance(item, Artifact) for item in value)
+    ):
+        for item in value:
+            _artifact(actor, item)
+        return
+    _artifact(actor, parts.artifact_of(RESULT, value))
+
+
+def _artifact(actor: Actor, artifact: Artifact) -> None:
+    actor.add_artifact(
+        TaskArtifactUpdateEvent(
+            task_id=actor.id, context_id=actor.context_id, artifact=artifact, last_chunk=True
+        )
+    )
+
+
+def unwound(execution: Execution, cause: BaseException) -> None:
+    """The handler ended by an exception: write what that means for its task."""
+    actor = execution.actor
+    match cause:
+        case Stop() | LeaseLost():
+            pass
+        case TaskCancelled():
+            cancelled(execution)
+        case Restart() if execution.reason is None:
+            actor.restarted(execution, cause.state)
+        case Restart():  # no run begins that is to stop at once
+            cancelled(execution)
+        case ReplayMismatch():
+            where, source = _where(cause)
+            actor.block(f"{cause}{where}", source)
+        case Rejected():
+            _end(actor, TaskState.REJECTED, say(actor, str(cause)))
+        case _ if isinstance(cause, anyio.get_cancelled_exc_class()):
+            # Not ours, if nobody gave a reason: the whole runtime is going down.
+            if execution.reason is not None:
+                cancelled(execution)
+            elif not _being_cancelled():
+                _failed(execution, cause)
+        case _ if execution.reason is not None:
+            # Only the client and the deadline may end a task that is being stopped.
+            log.warning("the clean-up of task %s failed", actor.id, exc_info=cause)
+            cancelled(execution)
+        case _:
+            _failed(execution, cause)
+
+
+def _failed(execution: Execution, error: BaseException) -> None:
+    actor = execution.actor
+    error_id = secrets.token_hex(6)
+    log.error(
+        "the handler of task %s failed (error id %s)",
+        actor.id,
+        error_id,
+        exc_info=error,
+        extra={"task": actor.id, "error_id": error_id},
+    )
+    told = f"The agent failed. Error id: {error_id}"
+    if execution.handler.direct and not actor.born:
+        # It promised never to make a task, so there is none that could fail.
+        actor.lose(InternalError(told))
+        return
+    _end(
+        actor,
+        TaskState.FAILED,
+        Message(
+            message_id=actor.system.new_id(),
+            role=Role.AGENT,
+            parts=[Part(text=told)],
+            context_id=actor.context_id,
+            task_id=actor.id,
+            metadata={"errorId": error_id},
+        ),
+    )
+
+
+def cancelled(execution: Execution) -> None:
+    """The handler is gone; whether its task is over depends on why."""
+    actor = execution.actor
+    if execution.reason in TOLD:
+        _end(actor, TaskState.CANCELED, say(actor, TOLD[execution.reason]))
+    else:
+        # The journal is as it was: the task is resumed by whoever owns it next.
+        actor.interrupted(execution.stopped_at_work)
+
+
+def _end(actor: Actor, state: TaskState, message: Message | None) -> None:
+    if actor.state.terminal:
+        return
+    try:
+        actor.set_status(state, message)
+    except LeaseLost:
+        log.info("task %s has a new owner; its end here is not written", actor.id)
+
+
+_SIGNALS = (ReplayMismatch, Restart, Stop, TaskCancelled)
+"""What outweighs the errors that it comes with in a group, the strongest first."""
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What a handler was unwound by, where task groups wrapped it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    for wanted in (*_SIGNALS, Rejected, anyio.get_cancelled_exc_class()):
+        found, rest = error.split(wanted)
+        if found is not None and (rest is None or wanted in _SIGNALS):
+            cause: BaseException = found
+            while isinstance(cause, BaseExceptionGroup):
+                cause = cause.exceptions[0]
+            return cause
+    return error
+
+
+def _being_cancelled() -> bool:
+    """Whether somebody cancels the handler; on asyncio it may have raised that error itself."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return True
+    return task is None or task.cancelling() > 0
+
+
+def _where(mismatch: BaseException) -> tuple[str, str]:
+    """The line of the user's code that a mismatch came from, by its number, and what it says."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(mismatch.__traceback__)
+        if not frame.filename.startswith(_PACKAGE)
+    ]
+    installed = [frame for frame in frames if _SITE.intersection(Path(frame.filename).parts)]
+    own = [
+        frame
+        for frame in frames
+        if frame not in installed and not frame.filename.startswith(_STDLIB)
+    ]
+    for frame in reversed(own or installed):  # the agent itself may have been installed
+        return f" ({os.path.basename(frame.filename)}, line {frame.lineno})", frame.line or ""
+    return "", ""

@@ -1,0 +1,1 @@
+"""One process of the server: its lease, housekeeping, readiness and shutdown."""

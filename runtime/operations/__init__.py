@@ -1,0 +1,1 @@
+"""The operations of A2A: messages, tasks, subscriptions, cards, results."""

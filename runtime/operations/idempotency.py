@@ -1,0 +1,97 @@
+"""Idempotent sends: what makes a send the same send, and direct replies that are remembered."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import msgspec
+
+from ...protocol.types import Message
+from ..call import Principal, Scope
+from ..content import check_numbers
+from ..journal.entries import Append, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from ..actor.actor import Actor
+
+_encode = msgspec.json.Encoder().encode
+_UUID = "[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
+_UUID_GRADE = re.compile(
+    rf"{_UUID}|.*[^0-9A-Za-z]{_UUID}"  # with a prefix or without
+    r"|[0-9A-Fa-f]{32,}|[0-9A-HJKMNP-TV-Z]{26}"  # its digits, a ULID
+    r"|(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[0-9A-Za-z_-]{20,}"  # drawn from a large alphabet
+).fullmatch
+"""What nobody picks twice by chance; long is not enough (``my-conversation-message-1``)."""
+
+
+def send_key(scope: Scope, principal: Principal, message: Message) -> bytes | None:
+    """Digest of everything that makes two sends the same: owner, id, content, task and context.
+
+    ``None`` where repeats cannot be told from coincidence: between anonymous callers, who share an
+    owner, only ids that nobody picks twice by chance count; but within one task every id does.
+    """
+    if principal.anonymous and not message.task_id and not _UUID_GRADE(message.message_id):
+        return None
+    digest = _of_scope(scope).copy()
+    digest.update(_encode(message))
+    return key_begin(message.message_id) + digest.digest()
+
+
+def key_begin(message_id: str) -> bytes:
+    """How the keys of all sends of a message begin: they are found by it without a second index,
+    which would cost each send a quarter of its commit. Others may begin so by chance."""
+    return crc32(message_id.encode()).to_bytes(4, "big")
+
+
+@lru_cache(maxsize=1024)
+def _of_scope(scope: Scope) -> blake2b:
+    return blake2b("\x00".join((*scope, "")).encode(), digest_size=16)
+
+
+class DirectReply:
+    """A direct Message on its way out: remembered first where the send can be repeated."""
+
+    __slots__ = ("_actor", "_body", "_message")
+
+    def __init__(self, actor: Actor, message: Message) -> None:
+        self._actor = actor
+        self._message = message
+        # Here, where only its handler fails if it cannot be written.
+        self._body = _encode(message)
+        check_numbers(self._body, message)
+
+    def send(self) -> None:
+        if self._actor.first_send is None:
+            self._reply()
+        else:
+            self._actor.system.journal.submit(self)
+
+    def _reply(self) -> None:
+        self._actor.replied(self._message)
+
+    def take(self) -> Append | None:
+        send = self._actor.first_send
+        assert send is not None
+        return Append(
+            scope=self._actor.scope,
+            sends=(msgspec.structs.replace(send, task_id="", message=self._body),),
+        )
+
+    def done(self, outcome: Outcome) -> None:
+        if outcome.verdict is Verdict.COMMITTED:
+            self._reply()
+        else:
+            from ..actor.actor import Duplicate
+
+            assert outcome.send is not None
+            self._actor.lose(Duplicate(outcome.send))
+
+    def unknown(self, error: BaseException) -> None:
+        self._actor.unknown(error)
+
+
+__all__ = ["DirectReply", "key_begin", "send_key"]

@@ -1,0 +1,284 @@
+"""Reading: GetTask, ListTasks and SubscribeToTask (sections 3.1.3, 3.1.4, 3.1.6)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+from math import inf, nextafter
+
+import msgspec
+
+from ...protocol.errors import (
+    InvalidParamsError,
+    TaskNotFoundError,
+    UnavailableError,
+    UnsupportedOperationError,
+)
+from ...protocol.frame import Frame
+from ...protocol.types import (
+    GetTaskRequest,
+    ListTasksRequest,
+    ListTasksResponse,
+    SendMessageConfiguration,
+    StreamResponse,
+    SubscribeToTaskRequest,
+    Task,
+)
+from ..actor.actor import Actor, Wait
+from ..actor.directory import Directory
+from ..actor.system import System
+from ..agent import Agent
+from ..call import Call, Scope
+from ..journal.entries import Snapshot, TaskQuery
+from ..journal.feed import Stream
+from ..journal.fold import rewind, task_of
+from ..journal.store import StoreError
+from ..security.gate import Gate
+from .open_streams import held
+
+PAGE_EVENTS = 256
+"""Events read at once for a reader that catches up."""
+MAX_PAGE_SIZE = 100
+
+
+def shown_history(system: System, configuration: SendMessageConfiguration | None) -> int | None:
+    """How many messages to show (section 3.2.4)."""
+    if configuration is None or configuration.history_length is None:
+        return system.settings.history_limit
+    return configuration.history_length
+
+
+class Reading:
+    """The doors for those who look."""
+
+    def __init__(
+        self, system: System, directory: Directory, gate: Gate, opened: Callable[[Stream], None]
+    ) -> None:
+        self._system = system
+        self._directory = directory
+        self._gate = gate
+        self._opened = opened
+
+    # --- GetTask --------------------------------------------------------------------------------
+
+    async def get(self, call: Call, agent: Agent, scope: Scope, request: GetTaskRequest) -> Task:
+        history = request.history_length
+        if history is None:
+            history = self._system.settings.history_limit
+        if request.current_generation is not None:
+            async with held(self._gate, call):
+                await self._newer(scope, request.id, request.current_generation)
+        actor = self._directory.awake(scope, request.id)
+        if actor is not None:
+            task, generation = await actor.task(history)
+        else:
+            snapshot = await self._system.store.snapshot(scope, request.id, history=history)
+            if snapshot is None:
+                raise TaskNotFoundError(taskId=request.id)
+            task, generation = task_of(snapshot), snapshot.header.generation
+        return with_generation(task, generation, call)
+
+    async def _newer(self, scope: Scope, task_id: str, generation: int) -> None:
+        """Long-poll (1.1, section 3.2.7): wait until the task is past ``generation``."""
+        actor = await self._directory.activate(scope, task_id)
+        wait = Wait(actor)
+        self._system.polls.add(wait)
+        actor.readers += 1
+        try:
+            while not (actor.feed.generation > generation or actor.feed.closed or wait.expired):
+                await actor.feed.signal.wait()
+        finally:
+            actor.readers -= 1
+            self._system.polls.discard(wait)
+
+    # --- ListTasks ------------------------------------------------------------------------------
+
+    async def list(
+        self, call: Call, agent: Agent, scope: Scope, request: ListTasksRequest
+    ) -> ListTasksResponse:
+        size = (
+            request.page_size
+            if request.page_size is not None
+            else (self._system.settings.page_size)
+        )
+        if not 1 <= size <= MAX_PAGE_SIZE:
+            raise InvalidParamsError(
+                f"pageSize must be between 1 and {MAX_PAGE_SIZE}", field="pageSize"
+            )
+        after = _read_token(request) if request.page_token else None
+        page = await self._system.store.tasks(
+            TaskQuery(
+                scope=scope,
+                limit=size,
+                context_id=request.context_id or None,
+                state=request.status,
+                updated_after=_seconds(request.status_timestamp_after),
+                after=after,
+            )
+        )
+        artifacts = bool(request.include_artifacts)
+        history = request.history_length if request.history_length is not None else 0
+        snapshots: Sequence[Snapshot] = [Snapshot(header) for header in page.headers]
+        if artifacts or history:
+            snapshots = await self._system.store.snapshots(
+                scope, [header.id for header in page.headers], history=history, artifacts=artifacts
+            )
+        tasks = []
+        for snapshot in snapshots:
+            task = task_of(snapshot, artifacts=artifacts)
+            if artifacts and task.artifacts is None:
+                task = msgspec.structs.replace(task, artifacts=[])
+            tasks.append(with_generation(task, snapshot.header.generation, call))
+        token = ""
+        if page.more:
+            last = page.headers[-1]
+            token = _write_token(request, (last.updated_at, last.id))
+        return ListTasksResponse(
+            tasks=tasks, next_page_token=token, page_size=size, total_size=page.total
+        )
+
+    # --- SubscribeToTask ------------------------------------------------------------------------
+
+    async def subscribe(
+        self, call: Call, agent: Agent, scope: Scope, request: SubscribeToTaskRequest
+    ) -> Stream:
+        actor = await self._directory.activate(scope, request.id)
+        committed = actor.committed
+        assert committed is not None
+        if committed.state.terminal and call.last_event_id is None:
+            raise UnsupportedOperationError(
+                f"The task is {committed.state.name.lower()}; there is nothing to subscribe to",
+                taskId=request.id,
+            )
+        stream = await open_stream(
+            self._system, actor, call, history=self._system.settings.history_limit
+        )
+        self._opened(stream)
+        return stream
+
+
+async def open_stream(
+    system: System,
+    actor: Actor,
+    call: Call,
+    *,
+    history: int | None,
+    sending: bool = False,
+    first: Frame | None = None,
+) -> Stream:
+    """Open a reader on a task: a snapshot as of n, then n+1, n+2 … (none twice, none missing).
+
+    With ``call.last_event_id`` n is that; a cursor outside what is kept gets the present.
+    """
+    scope, task_id = actor.scope, actor.id
+
+    async def catchup(cursor: int) -> Sequence[Frame] | None:
+        try:
+            page = await system.store.events(scope, task_id, after=cursor, limit=PAGE_EVENTS)
+        except StoreError as error:
+            raise UnavailableError("The store failed. Come back.") from error
+        if page is None or cursor < page.header.floor:
+            return None
+        return [Frame(generation, json=body) for generation, body in page.events]
+
+    async def snapshot() -> Frame | None:
+        task, generation = await actor.task(history)
+        return task_frame(task, generation)
+
+    reset = False
+    cursor = call.last_event_id
+    if first is None:
+        if cursor is not None:
+            first = await _as_of(system, actor, cursor, history)
+        reset = cursor is not None and first is None
+        if first is None:
+            first = await snapshot()
+    assert first is not None
+    actor.readers += 1
+
+    def release() -> None:
+        actor.readers -= 1
+        system.stir()
+
+    stream = Stream(
+        actor.feed, first, cursor=first.generation, sending=sending,
+        catchup=catchup, resync=snapshot, release=release,
+    )  # fmt: skip
+    stream.reset = reset
+    stream.task_id = actor.id
+    return stream
+
+
+async def _as_of(system: System, actor: Actor, cursor: int, history: int | None) -> Frame | None:
+    """The task as it was at a generation (for ``Last-Event-ID``); ``None`` if nobody can tell."""
+    assert actor.committed is not None
+    if cursor == actor.committed.generation:
+        task, generation = await actor.task(history)
+        if generation == cursor:
+            return task_frame(task, generation)
+    past = await system.store.as_of(actor.scope, actor.id, cursor)
+    return None if past is None else task_frame(rewind(past), cursor)
+
+
+def task_frame(task: Task, generation: int) -> Frame:
+    return Frame(generation, response=StreamResponse(task=task))
+
+
+def with_generation(task: Task, generation: int, call: Call) -> Task:
+    """Add what 1.1 shows; under other versions nothing of it is sent."""
+    if call.version != "1.1":
+        return task
+    return msgspec.structs.replace(task, generation=generation)
+
+
+# --- page tokens --------------------------------------------------------------------------------
+
+
+class _Token(msgspec.Struct, array_like=True):
+    filters: str
+    updated_at: float
+    id: str
+
+
+def _filters(request: ListTasksRequest) -> str:
+    """A digest of the filters: a token is for the question it answered."""
+    told = (request.context_id, request.status, request.status_timestamp_after)
+    return blake2b(msgspec.json.encode(told), digest_size=6).hexdigest()
+
+
+def _write_token(request: ListTasksRequest, position: tuple[float, str]) -> str:
+    body = msgspec.json.encode(_Token(_filters(request), *position))
+    return base64.urlsafe_b64encode(body).decode().rstrip("=")
+
+
+def _read_token(request: ListTasksRequest) -> tuple[float, str]:
+    text = request.page_token or ""
+    try:
+        body = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        token = msgspec.json.decode(body, type=_Token)
+    except Exception:
+        token = None
+    if token is None or token.filters != _filters(request):
+        raise InvalidParamsError(
+            "pageToken is not one that this server gave for these filters; start again without it",
+            field="pageToken",
+        )
+    return token.updated_at, token.id
+
+
+def _seconds(timestamp: str | None) -> float | None:
+    if not timestamp:
+        return None
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        raise InvalidParamsError(
+            "statusTimestampAfter must be an RFC 3339 time such as 2026-01-31T12:00:00Z",
+            field="statusTimestampAfter",
+        ) from None
+    # At or after it counts (a2a.proto), while the store is asked for what came later; times on the
+    # wire are cut to milliseconds, so a task's own timestamp is never after its update.
+    exact = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return nextafter(exact, -inf)

@@ -1,0 +1,177 @@
+"""How often: token buckets for those we know, waiting for those who keep guessing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from ipaddress import IPv4Address, ip_address
+
+import anyio
+
+from ...protocol.errors import ResourceExhaustedError
+from .limits import Limits
+
+
+class Buckets:
+    """One token bucket for each key: ``rate`` tokens a second, at most ``rate * burst``."""
+
+    __slots__ = ("_levels", "_size")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._levels: dict[Hashable, tuple[float, float]] = {}
+
+    def take(self, key: Hashable, rate: float, burst: float, now: float) -> float:
+        """Take one token: 0 if there was one, else the seconds until there will be."""
+        full = max(1.0, rate * burst)
+        levels = self._levels
+        found = levels.pop(key, None)  # and back at the end: the first are those unused longest
+        if found is None:
+            if len(levels) >= self._size:
+                for oldest in list(levels)[: max(1, self._size // 10)]:
+                    del levels[oldest]
+            level = full
+        else:
+            level = min(full, found[0] + max(0.0, now - found[1]) * rate)
+        if level < 1.0:
+            levels[key] = (level, now)
+            return (1.0 - level) / rate
+        levels[key] = (level - 1.0, now)
+        return 0.0
+
+
+def network_of(address: str) -> str:
+    """Return who an address speaks for: itself, but for IPv6 its /64, of which one host has as many
+    addresses as it likes. What is no address (a proxy's word) is cut to a bounded length.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return parsed.packed[:8].hex(":", 2) + "::/64"
+
+
+class _Network:
+    """Credentials of one network that are being verified, or wait for that."""
+
+    __slots__ = ("busy", "line", "members")
+
+    def __init__(self) -> None:
+        self.line = anyio.Lock()
+        self.busy = 0
+        self.members = 0
+
+
+class Patience:
+    """Makes addresses (networks, of IPv6) that present bad credentials wait before the next one is
+    looked at, and then one at a time.
+
+    Who shows a credential that is known already never waits, so nobody is locked out by others
+    behind the same address; and who shows one for the first time waits for nobody elsewhere.
+    Waiting costs a parked coroutine, of which there are a bounded number.
+    """
+
+    def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
+        self._limits = limits
+        self._now = now
+        self._failed: dict[str, tuple[int, float]] = {}
+        self._networks: dict[str, _Network] = {}
+        self.parked = 0
+
+    def failed(self, address: str) -> int:
+        """Count a refusal; return how many there were."""
+        limits, now = self._limits, self._now()
+        address = network_of(address)
+        count, last = self._failed.pop(address, (0, now))
+        if now - last > limits.forgiven:
+            count = 0
+        if len(self._failed) >= limits.seen:
+            del self._failed[next(iter(self._failed))]
+        self._failed[address] = (count + 1, now)
+        return count + 1
+
+    def due(self, address: str) -> float:
+        """Return the seconds that the address has to wait."""
+        return self._due(network_of(address)) if self._failed else 0.0
+
+    def _refusals(self, network: str) -> int:
+        count, last = self._failed.get(network, (0, 0.0))
+        return 0 if self._now() - last > self._limits.forgiven else count
+
+    def _due(self, network: str) -> float:
+        beyond = self._refusals(network) - self._limits.failures
+        if beyond < 0:
+            return 0.0
+        wait: float = self._limits.penalty / 16 * 2.0 ** min(beyond, 4)
+        return wait
+
+    @asynccontextmanager
+    async def turn(self, address: str) -> AsyncGenerator[None, None]:
+        """Verify a credential of an address inside. Until its refusals, and what is being verified,
+        are as many as it may have of refusals, everybody at once; then one after the other.
+
+        Raises ResourceExhaustedError where too many wait.
+        """
+        name = network_of(address)
+        network = self._networks.get(name)
+        if network is None:
+            network = self._networks[name] = _Network()
+        network.members += 1
+        try:
+            if self._refusals(name) + network.busy < self._limits.failures:
+                network.busy += 1
+                try:
+                    yield
+                finally:
+                    network.busy -= 1
+            else:
+                await self._stand_in_line(name, network)
+                try:
+                    yield
+                finally:
+                    network.line.release()
+        finally:
+            network.members -= 1
+            if not network.members:
+                del self._networks[name]
+
+    async def _stand_in_line(self, name: str, network: _Network) -> None:
+        """Wait what is due, once, then for those before; return with the line held."""
+        waited = False
+        while True:
+            if not waited and (due := self._due(name)):
+                waited = True
+                if network.members > max(1, self._limits.parked // 10):
+                    raise _too_many(due)  # or those of one address could take every place
+                await self.wait(due)
+            with self._parking(1.0):
+                await network.line.acquire()
+            if waited or not self._due(name):
+                return
+            network.line.release()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait, or raise ResourceExhaustedError where too many do."""
+        with self._parking(seconds):
+            await anyio.sleep(seconds)
+
+    @contextmanager
+    def _parking(self, seconds: float) -> Iterator[None]:
+        if self.parked >= self._limits.parked:
+            raise _too_many(seconds)
+        self.parked += 1
+        try:
+            yield
+        finally:
+            self.parked -= 1
+
+
+def _too_many(seconds: float) -> ResourceExhaustedError:
+    return ResourceExhaustedError(
+        "Too many refused requests; come back later",
+        headers={"Retry-After": str(max(1, round(seconds)))},
+    )

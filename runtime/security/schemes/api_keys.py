@@ -1,0 +1,249 @@
+"""API keys: made by ``greenroom keys``, kept as hashes in a file, re-read when the file changes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from stat import S_IMODE
+from typing import Literal
+
+import msgspec
+from msgspec import Struct, structs
+
+from ....protocol.types import APIKeySecurityScheme, SecurityScheme
+from ...call import Call, Principal
+from .bearer import REALM
+from .credential_cache import digest
+from .ports import Rejected, Unknown, challenge, identify
+
+log = logging.getLogger("greenroom.security")
+Location = Literal["header", "query", "cookie"]
+LOOK_EVERY = 1.0
+"""Seconds between looks at the file: a revoked key works no longer than this."""
+
+
+class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One key. ``digest`` is the SHA-256 (hex) of the text that its owner holds."""
+
+    id: str
+    digest: str
+    owner: str
+    tenant: str = ""
+    scopes: tuple[str, ...] = ()
+    created: float = 0.0
+    expires: float | None = None
+    revoked: float | None = None
+
+    def usable(self, now: float) -> bool:
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
+
+def new_key(
+    owner: str,
+    *,
+    now: float,
+    tenant: str = "",
+    scopes: Sequence[str] = (),
+    lifetime: float | None = None,
+) -> tuple[ApiKey, str]:
+    """Return a key and the text to hand to its owner, which is nowhere else."""
+    id_ = secrets.token_hex(4)
+    text = f"grk_{id_}_{secrets.token_urlsafe(32)}"
+    key = ApiKey(
+        id=id_,
+        digest=digest_of(text),
+        owner=owner,
+        tenant=tenant,
+        scopes=tuple(scopes),
+        created=now,
+        expires=None if lifetime is None else now + lifetime,
+    )
+    return key, text
+
+
+def digest_of(text: str) -> str:
+    """Keys are long and random, so one round of SHA-256 is as good as a slow hash."""
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class KeyFile:
+    """The file; changed by one at a time and replaced whole. A new one is for its user only, a
+    changed one for whom it was: where that cannot be, ``add`` and ``revoke`` raise OSError."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def read(self) -> list[ApiKey]:
+        """Return all keys, revoked ones too; none where there is no file."""
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=list[ApiKey])
+        except FileNotFoundError:
+            return []
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{self.path} is not a file of API keys: {error}") from None
+
+    def add(self, key: ApiKey) -> None:
+        with self._changing() as keys:
+            keys.append(key)
+
+    def revoke(self, id_: str, now: float) -> ApiKey | None:
+        """Revoke and return the key; ``None``: there is none of that id."""
+        with self._changing() as keys:
+            for index, key in enumerate(keys):
+                if key.id == id_:
+                    keys[index] = structs.replace(key, revoked=key.revoked or now)
+                    return keys[index]
+        return None
+
+    @contextmanager
+    def _changing(self) -> Iterator[list[ApiKey]]:
+        import fcntl
+
+        lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            keys = self.read()
+            before = self.path.stat() if self.path.exists() else None
+            yield keys
+            fresh = self.path.with_name(self.path.name + ".new")
+            descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n")
+                file.flush()
+                if before is not None:  # or the server could not read what root has changed
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+                    os.fchmod(descriptor, S_IMODE(before.st_mode))
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        finally:
+            os.close(lock)
+
+
+def _present(file: KeyFile) -> list[ApiKey]:
+    path = file.path
+    if not path.exists():
+        raise ValueError(
+            f"there is no file of API keys {path}: make the first key with "
+            f"`greenroom keys create NAME --file {path}`"
+        )
+    try:
+        return file.read()
+    except OSError as error:
+        raise ValueError(
+            f"the file of API keys {path} cannot be read ({error.strerror}): it must be a file "
+            "that the user whom the server runs as may read"
+        ) from None
+
+
+class ApiKeys:
+    """API keys in a header, a query parameter or a cookie."""
+
+    def __init__(
+        self,
+        keys: str | Path | Iterable[ApiKey],
+        *,
+        name: str = "apiKey",
+        field: str = "X-API-Key",
+        location: Location = "header",
+    ) -> None:
+        """``keys`` is the path of a file that ``greenroom keys`` made, or the keys themselves;
+        ``field`` the name of the header field, parameter or cookie. Raises ValueError for a file
+        that is not there or cannot be read: the server would refuse everybody, and the first
+        caller would be the one to find out."""
+        self.name = name
+        self.card = SecurityScheme(
+            api_key_security_scheme=APIKeySecurityScheme(location=location, name=field)
+        )
+        self._field = field.lower() if location == "header" else field
+        self._location = location
+        self._file = KeyFile(keys) if isinstance(keys, (str, Path)) else None
+        self._keys: dict[str, tuple[ApiKey, Principal]] = {}
+        self._state: object = ()  # not that of a file that is gone
+        self._failed: object = ()
+        self._looked = -LOOK_EVERY
+        self._take(_present(self._file) if self._file else keys)  # type: ignore[arg-type]
+
+    def _take(self, keys: Iterable[ApiKey]) -> None:
+        self._keys = {key.digest: (key, self._principal(key)) for key in keys}
+
+    def _principal(self, key: ApiKey) -> Principal:
+        return identify(
+            scheme=self.name,
+            issuer=self.name,
+            subject=key.owner,
+            tenant=key.tenant,
+            scopes=key.scopes,
+            claims={"key": key.id},
+            expires=key.expires,
+        )
+
+    def _text(self, call: Call) -> str | None:
+        if self._location == "header":
+            return call.headers.get(self._field)
+        if self._location == "query":
+            return call.query.get(self._field)
+        if call.headers.get("sec-fetch-site") == "cross-site":
+            return None  # a browser sends it whoever's page asked
+        # By hand: SimpleCookie sees none of them where one, whoever set it, is not to its taste.
+        for cookie in (call.headers.get("cookie") or "").split(";"):
+            name, _, value = cookie.strip().partition("=")
+            if name == self._field:
+                return value.strip('"')
+        return None
+
+    def known(self, call: Call, now: float) -> Principal | None:
+        """Keys are all known: looking one up is a hash."""
+        text = self._text(call)
+        if text is None:
+            return None
+        if self._file is not None and not 0 <= time.monotonic() - self._looked < LOOK_EVERY:
+            self._look()
+        found = self._keys.get(digest_of(text))
+        return found[1] if found is not None and found[0].usable(now) else None
+
+    def credential(self, call: Call) -> bytes | None:
+        text = self._text(call)
+        return None if text is None else digest(text)
+
+    async def verify(self, call: Call, now: float) -> Principal | None:
+        text = self._text(call)
+        if text is None:
+            return None
+        found = self.known(call, now)
+        if found is not None:
+            return found
+        entry = self._keys.get(digest_of(text))
+        if entry is None:
+            raise Unknown("the API key is not known here")
+        raise Rejected("the API key was revoked" if entry[0].revoked else "the API key has expired")
+
+    def _look(self) -> None:
+        """A small local file: to look at it takes microseconds, once a second."""
+        assert self._file is not None
+        self._looked = time.monotonic()
+        try:
+            status = self._file.path.stat()
+            state: object = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
+        except OSError:
+            state = None
+        if state == self._state:
+            return
+        try:
+            self._take(self._file.read())
+        except (OSError, ValueError, Rejected) as error:
+            # No caller can help it, and one bad edit shall not lock everybody out. What keeps it
+            # from being read may pass without a trace on the file: it is tried again.
+            if state != self._failed:
+                log.error("the API keys stay as they were: %s: %s", self._file.path, error)
+            self._failed = state
+        else:
+            self._state, self._failed = state, ()
+
+    def challenge(self, error: str | None) -> str:
+        return challenge("ApiKey", REALM, error, name=self._field, location=self._location)

@@ -1,0 +1,118 @@
+"""HTTP Basic (RFC 7617), for small set-ups: passwords kept as scrypt hashes."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from hashlib import scrypt
+
+import anyio
+import anyio.to_thread
+
+from ....protocol.types import HTTPAuthSecurityScheme, SecurityScheme
+from ...call import Call, Principal
+from .bearer import REALM
+from .credential_cache import Seen, digest
+from .fair_queue import Turns
+from .ports import Rejected, Unknown, challenge, identify
+
+_COST = {"n": 2**14, "r": 8, "p": 1}
+_KEEP = 300.0
+_AT_ONCE = 2
+"""Hashes that are made at once, or wrong passwords would take every core."""
+PREFIX = "scrypt:"
+
+
+def hash_password(password: str) -> str:
+    """Return ``scrypt:<salt>:<hash>`` for a configuration file."""
+    salt = os.urandom(16)
+    return f"{PREFIX}{b64encode(salt).decode()}:{b64encode(_scrypt(password, salt)).decode()}"
+
+
+def _scrypt(password: str, salt: bytes) -> bytes:
+    return scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, dklen=32, **_COST)
+
+
+class Basic:
+    """``users`` maps a name to its password, or better to what ``hash_password`` returned, and
+    ``tenants`` and ``scopes`` map names to theirs.
+
+    A right password is remembered (as a digest) for five minutes: scrypt is slow on purpose.
+    """
+
+    def __init__(
+        self,
+        users: Mapping[str, str],
+        *,
+        tenants: Mapping[str, str] | None = None,
+        scopes: Mapping[str, Sequence[str]] | None = None,
+        name: str = "basic",
+    ) -> None:
+        self.name = name
+        self.card = SecurityScheme(http_auth_security_scheme=HTTPAuthSecurityScheme(scheme="basic"))
+        if not users:
+            raise ValueError("name at least one user")
+        self._tenants, self._scopes = dict(tenants or {}), dict(scopes or {})
+        self._users: dict[str, tuple[bytes, bytes]] = {}
+        for user, secret in users.items():
+            if not secret:
+                raise ValueError(f"user {user!r} has no password")
+            text = secret if secret.startswith(PREFIX) else hash_password(secret)
+            try:
+                salt, hashed = text.removeprefix(PREFIX).split(":")
+                self._users[user] = (b64decode(salt), b64decode(hashed))
+            except ValueError:
+                raise ValueError(f"the password of {user!r} is not a scrypt hash") from None
+        # A name that nobody has costs as much as a wrong password.
+        self._nobody = (os.urandom(16), b"\0" * 32)
+        self._seen: Seen[Principal] = Seen(1000)
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._turns = Turns(_AT_ONCE)
+
+    def known(self, call: Call, now: float) -> Principal | None:
+        pair = _pair(call)
+        return None if pair is None else self._seen.get(digest(pair), now)
+
+    def credential(self, call: Call) -> bytes | None:
+        pair = _pair(call)
+        return None if pair is None else digest(pair)
+
+    async def verify(self, call: Call, now: float) -> Principal | None:
+        pair = _pair(call)
+        if pair is None:
+            return None
+        found = self._seen.get(digest(pair), now)
+        if found is not None:
+            return found
+        try:
+            user, colon, password = b64decode(pair, validate=True).decode().partition(":")
+        except ValueError:
+            raise Rejected("not Basic credentials") from None
+        if not colon:
+            raise Rejected("not Basic credentials")
+        salt, expected = self._users.get(user, self._nobody)
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(_AT_ONCE)
+        async with self._turns.of(call.peer):
+            hashed = await anyio.to_thread.run_sync(_scrypt, password, salt, limiter=self._limiter)
+        if not hmac.compare_digest(hashed, expected):
+            raise Unknown("user and password do not match")
+        found = identify(
+            scheme=self.name,
+            issuer=self.name,
+            subject=user,
+            tenant=self._tenants.get(user, ""),
+            scopes=self._scopes.get(user, ()),
+        )
+        self._seen.put(digest(pair), found, now + _KEEP)
+        return found
+
+    def challenge(self, error: str | None) -> str:
+        return challenge("Basic", REALM, None, charset="UTF-8")
+
+
+def _pair(call: Call) -> str | None:
+    kind, _, pair = call.headers.get("authorization", "").partition(" ")
+    return pair if kind.lower() == "basic" else None

@@ -1,0 +1,1 @@
+"""Settings of the server: files, variables and flags become one object."""

@@ -1,0 +1,317 @@
+"""What a server is told, and from where: defaults < TOML file < environment < command line.
+
+One Struct holds everything; its field descriptions are the help of ``greenroom serve``. A name that
+nobody knows is an error with a suggestion, wherever it was written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from ..runtime.security.limits import Limits
+from ..runtime.settings.bounds import Port
+from ..runtime.settings.settings import RuntimeSettings
+from ..transports.grpc.settings import GrpcSettings
+from ..transports.http.settings import HttpSettings
+from .auth_checks import refuse_empty
+from .security import AuthSettings
+
+PREFIX = "GREENROOM_"
+_CLOSE = 0.7
+"""How like a setting a name must be to be taken for a slip of the pen."""
+AUTH_TOKEN = "AUTH_TOKEN"
+"""The variable that other A2A servers read their static token from."""
+# Not settings: they name the file to read, or where variables are only passed through.
+RESERVED = frozenset({"GREENROOM_CONFIG"})
+# Kubernetes describes a service called "greenroom" with variables of these shapes.
+_ORCHESTRATOR = re.compile(r"GREENROOM_(SERVICE_(HOST|PORT\w*)|PORT_\d+_\w+)")
+
+
+class SettingsError(ValueError):
+    """A setting is unknown, or its value cannot be used; the message says what to write."""
+
+
+class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The settings of ``greenroom serve`` and ``greenroom.serve``. Times are in seconds.
+
+    ``greenroom settings`` tells what each means, those of the groups included.
+    """
+
+    agents: Annotated[
+        tuple[str, ...], Meta(description="agents to serve: module:attribute or file.py:attribute")
+    ] = ()
+    host: Annotated[str, Meta(title="ADDRESS", description="address to listen on")] = "127.0.0.1"
+    port: Annotated[Port, Meta(title="PORT", description="port; 0 picks a free one")] = 8000
+    grpc_port: Annotated[
+        Port | None,
+        Meta(title="PORT", description="port for gRPC; 0 picks a free one; default: no gRPC"),
+    ] = None
+    store: Annotated[
+        str,
+        Meta(
+            title="URL",
+            description="sqlite:///path (add ?durability=relaxed for speed) or memory://",
+        ),
+    ] = "sqlite:///greenroom.db"
+    public_url: Annotated[
+        str | None,
+        Meta(title="URL", description="address to put on cards; default: taken from the request"),
+    ] = None
+    certfile: Annotated[
+        str | None, Meta(title="FILE", description="TLS certificate chain (PEM)")
+    ] = None
+    keyfile: Annotated[str | None, Meta(title="FILE", description="TLS private key (PEM)")] = None
+    client_ca: Annotated[
+        str | None,
+        Meta(title="FILE", description="mutual TLS: certificate authorities of the clients (PEM)"),
+    ] = None
+    client_certificate: Annotated[
+        Literal["optional", "required"], Meta(description="whether every client must have one")
+    ] = "required"
+    http2: Annotated[bool, Meta(description="offer HTTP/2 over TLS beside HTTP/1.1")] = False
+    backend: Annotated[Literal["asyncio", "trio"], Meta(description="event loop family")] = (
+        "asyncio"
+    )
+    loop: Annotated[
+        Literal["asyncio", "uvloop"], Meta(description="loop of the asyncio backend")
+    ] = "asyncio"
+    workers: Annotated[
+        int, Meta(ge=1, description="serving processes; more than 1 needs a shared store")
+    ] = 1
+    reload: Annotated[bool, Meta(description="restart when a source file changes")] = False
+    grace: Annotated[
+        float, Meta(ge=0, description="what running handlers are given on SIGTERM")
+    ] = 10.0
+    deadline: Annotated[
+        float, Meta(gt=0, description="the process is gone this long after SIGTERM at the latest")
+    ] = 20.0
+    keep_alive: Annotated[float, Meta(gt=0, description="how long an idle connection stays")] = 75.0
+    backlog: Annotated[int, Meta(ge=1, description="connections that may wait to be taken")] = 2048
+    tune_gc: Annotated[
+        bool, Meta(description="freeze and relax the garbage collector after start")
+    ] = True
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="least level logged")
+    ] = "info"
+    log_format: Annotated[
+        Literal["console", "json"], Meta(description="one JSON object a line, or plain text")
+    ] = "console"
+    http: HttpSettings = field(default_factory=HttpSettings)
+    grpc: GrpcSettings = field(default_factory=GrpcSettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    limits: Limits = field(default_factory=Limits)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+
+
+GROUPS: dict[str, type[Struct]] = {
+    "http": HttpSettings,
+    "grpc": GrpcSettings,
+    "runtime": RuntimeSettings,
+    "limits": Limits,
+    "auth": AuthSettings,
+}
+"""Nested settings: a TOML table, ``GREENROOM_HTTP_…``, ``--set http.…=…``."""
+
+# Filled from the top-level settings: ``public_url``, ``grace``, and where to listen.
+_DERIVED = frozenset(
+    {
+        "http.public_url", "http.drain_grace",
+        "grpc.host", "grpc.port", "grpc.public_url", "grpc.certfile", "grpc.keyfile",
+        "grpc.client_ca", "grpc.client_certificate", "grpc.trusted_proxies",
+        "grpc.forwarded_headers",
+    }
+)  # fmt: skip
+
+
+_UNSET = ("none", "null")
+
+
+class Option(Struct, frozen=True):
+    """One top-level setting as the command line shows it."""
+
+    name: str
+    type: Any
+    default: Any
+    description: str
+    title: str
+
+    @property
+    def takes(self) -> str:
+        """What is to be written behind the flag."""
+        return self.title or {int: "N", float: "SECONDS"}.get(self.type, "TEXT")
+
+    @property
+    def choices(self) -> tuple[str, ...] | None:
+        return get_args(self.type) or None if "Literal" in repr(self.type) else None
+
+
+def options() -> Iterator[Option]:
+    """Return the settings that have a flag of their own, in the order of declaration."""
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults = Settings()
+    for name in Settings.__struct_fields__:
+        if name in GROUPS:
+            continue
+        kind, *_, meta = get_args(hints[name])  # the innermost type, the outermost description
+        yield Option(name, kind, getattr(defaults, name), meta.description or "", meta.title or "")
+
+
+def names() -> dict[str, str]:
+    """Return every environment variable and the setting it fills (``http.x`` for nested ones)."""
+    found = {PREFIX + option.name.upper(): option.name for option in options()}
+    for group, kind in GROUPS.items():
+        for name in kind.__struct_fields__:
+            if f"{group}.{name}" not in _DERIVED:
+                found[f"{PREFIX}{group.upper()}_{name.upper()}"] = f"{group}.{name}"
+    return found
+
+
+def load(
+    *,
+    config: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """Return the settings of all sources, later ones first obeyed.
+
+    ``config`` is a TOML file with a ``[greenroom]`` table (default: ``GREENROOM_CONFIG``);
+    ``overrides`` are names with values (text is converted), nested ones as ``http.name``.
+    Raises SettingsError.
+    """
+    environ = environ or {}
+    values: dict[str, Any] = {}
+    if config := config or environ.get("GREENROOM_CONFIG"):
+        _merge(values, _flatten(_read(Path(config))), f"{config}")
+    if (token := environ.get(AUTH_TOKEN)) is not None:
+        if not token.strip():
+            raise SettingsError(
+                f"environment variable {AUTH_TOKEN} is empty, and a server without a token is open "
+                "to everybody: give it a value, or unset it"
+            )
+        values["auth.token"] = token
+    _merge(values, _from_environment(environ), "the environment")
+    _merge(values, overrides or {}, "the command line or call")
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        group, _, leaf = name.rpartition(".")
+        if group == "auth":
+            try:
+                refuse_empty(leaf, value)
+            except ValueError as error:
+                raise SettingsError(f"setting {error}") from None
+        (nested.setdefault(group, {}) if group else nested)[leaf] = value
+    try:
+        settings = msgspec.convert(nested, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        where = re.search(r"at `\$\.?([\w.]*)", str(error))
+        name = where[1] if where else "?"
+        text = re.sub(r" - at `.*`", "", str(error))
+        if values.get(name) in _UNSET:
+            text = "it cannot be unset; leave it out to get its default"
+        for option in options():
+            if option.name == name and option.choices:
+                text += f"; it is one of {', '.join(option.choices)}"
+        raise SettingsError(f"setting {name}: {text}") from None
+    if settings.public_url and not re.match(r"https?://[^/]", settings.public_url):
+        raise SettingsError(
+            f"setting public_url: {settings.public_url!r} is not a whole address; write it as in "
+            "https://agents.example.com"
+        )
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        parsed = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    table = parsed.get("greenroom")
+    if not isinstance(table, dict):
+        raise SettingsError(f"{path} has no [greenroom] table; put the settings under one")
+    return table
+
+
+def _flatten(table: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        name = name.replace("-", "_")
+        if name in GROUPS and isinstance(value, dict):
+            flat |= {f"{name}.{leaf.replace('-', '_')}": inner for leaf, inner in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    known = names()
+    found: dict[str, str] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable in RESERVED:
+            continue
+        if _ORCHESTRATOR.fullmatch(variable) or ("://" in value and variable == "GREENROOM_PORT"):
+            continue
+        if variable not in known:
+            raise SettingsError(f"environment variable {variable}: {_unknown(variable, known)}")
+        found[known[variable]] = value
+    return found
+
+
+def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> None:
+    known = {name: name for name in names().values()}
+    for name, value in layer.items():
+        if name not in known:
+            raise SettingsError(f"setting {name!r} in {source}: {_unknown(name, known)}")
+        values[name] = _split(name, value)
+
+
+def _split(name: str, value: object) -> object:
+    """Lists and mappings (``a=1,b=2``) are written with commas where only text can be written, and
+    ``none`` where nothing may be set; but for who may call: a mistake there must not let all in."""
+    group, _, leaf = name.rpartition(".")
+    kind = get_type_hints(GROUPS[group] if group else Settings)[leaf]
+    if value in _UNSET and NoneType in get_args(kind) and group != "auth":
+        return None
+    if isinstance(value, str) and getattr(kind, "__origin__", None) in (tuple, list, frozenset):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    if isinstance(value, str) and getattr(kind, "__origin__", None) is Mapping:
+        pairs = [item.partition("=") for item in value.split(",") if item.strip()]
+        listed = get_args(kind)[1] is not str and get_args(kind)[1] is not float
+        return {name.strip(): text.split() if listed else text for name, _, text in pairs}
+    return value
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    """``known`` are names as they could have been written, and the settings they are."""
+    if name.startswith(PREFIX):
+        wanted = name.removeprefix(PREFIX).lower()
+        group = next((group for group in GROUPS if wanted.startswith(f"{group}_")), "")
+        leaf = wanted.removeprefix(f"{group}_")
+    else:
+        wanted = name
+        group, _, leaf = name.rpartition(".")
+
+    def likeness(setting: str) -> float:
+        # By what is behind the group, which would make all of one group look alike.
+        its_group, _, its_leaf = setting.rpartition(".")
+        if leaf == its_leaf:
+            return 1.0 if group == its_group else 0.9
+        if its_group and its_group != group:
+            return 0.0
+        return difflib.SequenceMatcher(None, leaf if its_group else wanted, its_leaf).ratio()
+
+    found = {candidate: likeness(setting) for candidate, setting in known.items()}
+    most = max(found.values())
+    close = [candidate for candidate, alike in found.items() if alike == most >= _CLOSE]
+    hint = f"did you mean {' or '.join(close)}?" if close else "`greenroom settings` lists them"
+    return f"there is no such setting; {hint}"

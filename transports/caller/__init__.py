@@ -1,0 +1,1 @@
+"""What a transport knows of the caller: address, proxies, certificates."""

@@ -1,0 +1,1 @@
+"""The client side: discovery, HTTP and the peer."""

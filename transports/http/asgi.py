@@ -1,0 +1,287 @@
+"""The ASGI application: every HTTP binding of every agent of one runtime, without a framework."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from ...protocol import json
+from ...protocol.codec import HTTP_JSON, codec_for
+from ...protocol.errors import A2AError, InvalidRequestError
+from ...protocol.types import AgentInterface
+from ...protocol.version import V10
+from ...runtime.runtime import Runtime
+from ...runtime.settings.bounds import checked
+from .. import metrics as prometheus
+from ..auth.resource import WELL_KNOWN, ProtectedResource, pointed
+from ..caller.proxies import Proxies
+from ..metrics import Metrics
+from .body import discard
+from .cards import Cards
+from .cors import Cors
+from .errors import MethodNotAllowedError, PathNotFoundError, headers_of, told
+from .exchange import JSON, ClientGone, Exchange, Receive, Scope, Send, answer_headers
+from .jsonrpc import JsonRpc
+from .rest import Rest
+from .routes import Places, path_of, raw_path_of
+from .settings import HttpSettings
+from .sse import Streams, Writer
+
+log = logging.getLogger("greenroom.transports")
+
+_READ = frozenset({"GET", "HEAD"})
+_POST = frozenset({"POST"})
+_PLAIN = b"text/plain; charset=utf-8"
+
+
+class Neighbour(Protocol):
+    """Another server of the same runtime, which cards and metrics tell of."""
+
+    def interfaces(self, agent: str, base: str) -> list[AgentInterface]: ...
+
+    def statistics(self) -> dict[str, int]: ...
+
+
+class Application:
+    """An ASGI 3 application over a runtime. It runs the runtime: from its own lifespan, or, when
+    mounted in a host whose lifespan does not reach it, inside ``async with app.lifespan():``.
+    """
+
+    def __init__(self, runtime: Runtime, settings: HttpSettings | None = None) -> None:
+        self.runtime = runtime
+        self.settings = checked(settings or HttpSettings())
+        self.metrics = Metrics()
+        self.streams = Streams(
+            lambda child, name: runtime.system.start(child, name),
+            retry=self.settings.retry,
+            write_timeout=self.settings.write_timeout,
+        )
+        self.places = Places(runtime.agents)
+        self._proxies = Proxies(self.settings.trusted_proxies, self.settings.forwarded_headers)
+        self._cors = Cors(self.settings, (runtime.gate.schemes or {}).values())
+        self._vary = b"" if self.settings.public_url else self._proxies.vary
+        self._cards = Cards(
+            runtime.card,
+            max_age=self.settings.card_max_age,
+            modified=time.time(),
+            vary=self._vary,
+        )
+        self._neighbours: list[Neighbour] = []
+        self._rpc = JsonRpc(runtime, self.metrics, self._interfaces)
+        self._rest = Rest(runtime, self.metrics, self._interfaces)
+        self._plain = {
+            "/health": self._health,
+            "/ready": self._ready,
+            "/metrics": self._metrics,
+        }
+        self._resource = ProtectedResource(runtime)
+        self._challenged = self._point if self._resource else None
+        if self._resource:
+            for path in self.places.rpc:
+                self._plain[WELL_KNOWN + path] = self._resource_metadata
+        if keys := runtime.gate.security.signing:
+            if self.settings.public_url is None:
+                raise ValueError("signed cards need public_url: they say where the agent is")
+            self._jwks = json.encode({"keys": [key.public_jwk for key in keys]})
+            self._plain["/.well-known/jwks.json"] = self._key_set
+
+    def tell_of(self, neighbour: Neighbour) -> None:
+        """Put a server that stands beside this application on the cards and in the metrics."""
+        self._neighbours.append(neighbour)
+        self._cards.more = neighbour.interfaces
+
+    # --- lifetime -------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Run the runtime for as long as the block lasts, unless it runs already."""
+        if self.runtime.readiness.running:
+            yield
+            return
+        failure: Exception | None = None
+        async with self.runtime:
+            try:
+                yield
+                await self.runtime.drain(self.settings.drain_grace)
+            except Exception as error:
+                failure = error
+        if failure is not None:
+            raise failure  # the host's own error, not wrapped in a group by our children's
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        started = False
+        try:
+            async with self.lifespan():
+                started = True
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except Exception as error:
+            log.exception("the application could not %s", "stop cleanly" if started else "start")
+            stage = "shutdown" if started else "startup"
+            await send({"type": f"lifespan.{stage}.failed", "message": str(error)})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+    # --- requests -------------------------------------------------------------------------------
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            # A stream may live for hours: nothing of its request is kept in a frame meanwhile.
+            writer = await self._request(scope, receive, send)
+            if writer is not None:
+                await self.streams.run(writer, receive)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            raise RuntimeError(f"Greenroom does not know ASGI scopes of type {scope['type']!r}")
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> Writer | None:
+        exchange = Exchange(scope, receive, send, self.settings)
+        exchange.peer = self._proxies.peer(exchange.nearest, exchange.fields)
+        exchange.forwarded_certificate = self._proxies.certificate(
+            exchange.nearest, exchange.fields
+        )
+        exchange.challenged = self._challenged
+        if self._cors.enabled:
+            self._cors.apply(exchange)
+        path = path_of(scope)
+        try:
+            agent = self.places.rpc.get(path)
+            if agent is not None and exchange.method == "POST":
+                return await self._rpc.serve(exchange, agent)
+            return await self._other(exchange, path, agent)
+        except ClientGone:
+            return None
+
+    async def _other(self, exchange: Exchange, path: str, agent: str | None) -> Writer | None:
+        """Everything but a JSON-RPC request."""
+        try:
+            exchange.path = raw_path_of(exchange.scope)
+            if exchange.method == "OPTIONS":
+                await discard(exchange)
+                await self._options(exchange, path)
+            elif agent is not None:
+                raise MethodNotAllowedError(
+                    "This is the JSON-RPC address: POST to it. The agent's card is at "
+                    "/.well-known/agent-card.json",
+                    _POST,
+                )
+            elif (card := self.places.cards.get(path)) is not None:
+                await self._read_only(exchange)
+                await self._card(exchange, *card)
+            elif (plain := self._plain.get(path)) is not None:
+                await self._read_only(exchange)
+                await plain(exchange)
+            else:
+                place = self.places.below(exchange.path)
+                if place is None:
+                    raise PathNotFoundError(
+                        f"There is no such agent here; there are: {', '.join(self.places.slugs)}"
+                    )
+                return await self._rest.serve(exchange, *place)
+        except ClientGone:
+            raise
+        except Exception as caught:
+            await discard(exchange)
+            await self._fail(exchange, told(caught))
+        return None
+
+    async def _read_only(self, exchange: Exchange) -> None:
+        if exchange.method not in _READ:
+            raise MethodNotAllowedError("This can only be read", _READ)
+        await discard(exchange)
+
+    async def _fail(self, exchange: Exchange, error: A2AError) -> None:
+        codec = codec_for(V10, HTTP_JSON)
+        await exchange.reply(
+            error.http, [*answer_headers(V10), *headers_of(error, exchange)], codec.status(error)
+        )
+
+    async def _options(self, exchange: Exchange, path: str) -> None:
+        headers = self._cors.preflight(exchange) if self._cors.enabled else None
+        if headers is None:
+            headers = [(b"allow", ", ".join(sorted(self._allowed(exchange, path))).encode())]
+        await exchange.reply(204, headers)
+
+    def _allowed(self, exchange: Exchange, path: str) -> set[str]:
+        found = {"OPTIONS"}
+        if path in self.places.rpc:
+            found |= _POST
+        elif path in self.places.cards or path in self._plain:
+            found |= _READ
+        elif (place := self.places.below(exchange.path)) is not None:
+            found.update(self._rest.allowed(place[1]))
+        if len(found) == 1:
+            raise PathNotFoundError
+        return found
+
+    # --- what is no binding ---------------------------------------------------------------------
+
+    async def _card(self, exchange: Exchange, agent: str, prefix: str) -> None:
+        rpc = self.places.rpc_path(prefix)
+        await self._cards.reply(exchange, agent, self._base(exchange) + prefix, rpc)
+
+    def _base(self, exchange: Exchange) -> str:
+        base = self.settings.public_url or self._proxies.base_url(exchange)
+        if base is None:
+            raise InvalidRequestError("The Host header is missing or is no host")
+        return base.rstrip("/")
+
+    def _interfaces(self, exchange: Exchange, agent: str) -> tuple[AgentInterface, ...]:
+        base = self._base(exchange)
+        prefix = self.places.prefix_of(path_of(exchange.scope))
+        rpc = self.places.rpc_path(prefix)
+        return tuple(self._cards.interfaces(agent, base + prefix, rpc))
+
+    async def _key_set(self, exchange: Exchange) -> None:
+        caching = (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age)
+        await exchange.reply(200, [(b"content-type", JSON), caching], self._jwks)
+
+    async def _resource_metadata(self, exchange: Exchange) -> None:
+        path = path_of(exchange.scope)[len(WELL_KNOWN) :]
+        body = self._resource.metadata(self.places.rpc[path], self._base(exchange) + path)
+        headers = [
+            (b"content-type", JSON),
+            (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age),
+        ]
+        if self._vary:
+            headers.append((b"vary", self._vary))
+        await exchange.reply(200, headers, body)
+
+    def _point(self, exchange: Exchange, challenges: str) -> str:
+        """Add where the metadata are of the interface that was asked (RFC 9728 section 5.1)."""
+        base = self.settings.public_url or self._proxies.base_url(exchange)
+        if base is None:
+            return challenges
+        path = path_of(exchange.scope)
+        if path not in self.places.rpc:
+            path = self.places.prefix_of(path)
+        return pointed(challenges, base.rstrip("/") + WELL_KNOWN + path)
+
+    async def _health(self, exchange: Exchange) -> None:
+        await exchange.reply(200, [(b"content-type", JSON)], b'{"status":"ok"}')
+
+    async def _ready(self, exchange: Exchange) -> None:
+        ready = self.runtime.ready
+        await exchange.reply(
+            200 if ready else 503,
+            [(b"content-type", JSON), (b"cache-control", b"no-store")],
+            b'{"status":"ready"}' if ready else b'{"status":"not ready"}',
+        )
+
+    async def _metrics(self, exchange: Exchange) -> None:
+        own = {
+            "http_streams_open": len(self.streams.open),
+            "http_streams_dropped_total": self.streams.dropped,
+        }
+        for neighbour in self._neighbours:
+            own |= neighbour.statistics()
+        body = self.metrics.render(self.runtime.statistics(), own)
+        await exchange.reply(200, [(b"content-type", prometheus.CONTENT_TYPE)], body)

@@ -1,0 +1,1 @@
+"""The entrypoint: it listens, accepts connections and stops on signals."""
