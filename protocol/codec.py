@@ -1,22 +1,18 @@
-"""The seam between the 1.0 model and what one peer reads and writes: one codec per version."""
+"""The port of codecs: what each of them does between the 1.0 model and what one peer writes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from msgspec import structs
 
-from . import json
-from .errors import A2AError, InvalidParamsError, details
+from . import protojson
+from .errors import A2AError, InvalidParamsError
 from .frame import Frame
 from .operations import Operation
-from .types import ListTasksResponse, SendMessageResponse, Task, Wire
-from .validation import MAX_ITEMS, check, violations
-from .version import V03, V10, V11
+from .types import Wire
 
 T = TypeVar("T", bound=Wire)
 
@@ -33,7 +29,7 @@ class Codec(Protocol):
         """0.3, 1.0 or 1.1."""
 
     def decode(
-        self, operation: Operation, body: json.Body, path: Mapping[str, str] = NOTHING
+        self, operation: Operation, body: protojson.Body, path: Mapping[str, str] = NOTHING
     ) -> Any:
         """Return the validated request (``operation.request``) that ``body`` holds.
 
@@ -55,60 +51,6 @@ class Codec(Protocol):
         """Return the HTTP+JSON error body; its status is ``error.http``."""
 
 
-class V1:
-    """A2A 1.0 is the model itself; 1.1 adds the generations.
-
-    The inputs of 1.1 (``currentGeneration``, ``ifGenerationMatch``) are honoured under 1.0 too:
-    the 1.1 draft (section 3.2.7) sends them so. ``generation`` is written under 1.1 only.
-    """
-
-    def __init__(self, version: str) -> None:
-        self.version = version
-
-    def decode(
-        self, operation: Operation, body: json.Body, path: Mapping[str, str] = NOTHING
-    ) -> Any:
-        request: Any = json.strict(body, operation.request)
-        if request is not None:
-            if path:
-                request = with_path(request, path)
-            if not violations(request):
-                return request
-        # Whatever looks wrong gets a second, lenient look: it may be right, or be told better.
-        request = with_path(json.lenient(body, operation.request, MAX_ITEMS), path)
-        check(request)
-        return request
-
-    def encode(self, operation: Operation, response: Any) -> bytes:
-        if response is None:
-            return b"{}"  # google.protobuf.Empty
-        return json.encode(response if self.version == V11 else _without_generation(response))
-
-    def frame(self, frame: Frame) -> bytes:
-        # The generation is spliced in, for the event is encoded once, without it. Every event but
-        # a direct message (generation 0) is one object in the one member of StreamResponse.
-        if self.version != V11 or not frame.generation:
-            return frame.json
-        return frame.wire(V11, _with_generation)
-
-    def error(self, error: A2AError) -> dict[str, Any]:
-        found: dict[str, Any] = {"code": error.code, "message": error.message}
-        if data := details(error):
-            found["data"] = data
-        return found
-
-    def status(self, error: A2AError) -> bytes:
-        # AIP-193 (section 11.6)
-        found: dict[str, Any] = {
-            "code": error.http,
-            "status": error.grpc,
-            "message": error.message,
-        }
-        if data := details(error):
-            found["details"] = data
-        return json.encode({"error": found})
-
-
 def with_path(request: T, path: Mapping[str, str]) -> T:
     """Return ``request`` with the fields of ``path`` set.
 
@@ -123,38 +65,3 @@ def with_path(request: T, path: Mapping[str, str]) -> T:
         if there != value:
             changes[name] = value
     return structs.replace(request, **changes) if changes else request
-
-
-def _with_generation(frame: Frame) -> bytes:
-    return b'%b,"generation":%d}}' % (frame.json[:-2], frame.generation)
-
-
-def _without_generation(response: Any) -> Any:
-    """Return ``response`` as 1.0 knows it; the very object where there is nothing to leave out."""
-    if isinstance(response, Task):
-        return structs.replace(response, generation=0) if response.generation else response
-    if isinstance(response, SendMessageResponse):
-        task = response.task
-        if task is not None and task.generation:
-            return SendMessageResponse(task=structs.replace(task, generation=0))
-    elif isinstance(response, ListTasksResponse) and any(t.generation for t in response.tasks):
-        tasks = [_without_generation(task) for task in response.tasks]
-        return structs.replace(response, tasks=tasks)
-    return response
-
-
-_V1: dict[str, Codec] = {V10: V1(V10), V11: V1(V11)}
-
-
-@cache
-def codec_for(version: str, binding: str = JSONRPC) -> Codec:
-    """Return the codec of a negotiated version (see ``version.negotiate``).
-
-    ``binding`` matters in 0.3 only, whose HTTP+JSON form is another JSON than its JSON-RPC form.
-    """
-    if version == V03:
-        # Imported when first asked for: a server of 1.0 alone never loads it.
-        legacy = import_module(".v03", __package__)
-        found: Codec = legacy.V03_REST if binding == HTTP_JSON else legacy.V03
-        return found
-    return _V1[version]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from . import json, operations
+from . import operations, protojson
 from .codec import Codec
 from .errors import (
     A2AError,
@@ -58,7 +58,7 @@ _METHODS_03 = {operation.method_03: operation for operation in OPERATIONS if ope
 _METHODS_03["agent/authenticatedExtendedCard"] = operations.EXTENDED_CARD  # its name in 0.2
 
 
-def parse(body: json.Body) -> Request:
+def parse(body: protojson.Body) -> Request:
     """Return the request that ``body`` holds.
 
     Raises ParseError or InvalidRequestError, to be answered with ``NO_ID``. What is wrong beyond
@@ -111,13 +111,13 @@ def result(id_: bytes, payload: bytes) -> bytes:
 
 def error(id_: bytes, codec: Codec, fault: A2AError) -> bytes:
     """Return the answer that tells ``fault`` in the codec's version."""
-    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_, json.encode(codec.error(fault)))
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (id_, protojson.encode(codec.error(fault)))
 
 
-def _check_json(body: json.Body) -> None:
+def _check_json(body: protojson.Body) -> None:
     """Raise the ParseError that says why ``body`` is no JSON, if it is none."""
     with suppress(InvalidParamsError):  # a number out of range is JSON still
-        json.plain(body)
+        protojson.plain(body)
 
 
 def _id(raw: bytes) -> bytes:
@@ -126,7 +126,7 @@ def _id(raw: bytes) -> bytes:
     if len(raw) > MAX_ID:
         raise InvalidRequestError(f"The id must have at most {MAX_ID} bytes")
     if not raw.isascii():
-        json.guard(raw)
+        protojson.guard(raw)
     return raw
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, unquote_plus
 
 from msgspec import inspect, structs
 
-from . import json
+from . import protojson
 from .codec import Codec
 from .errors import InvalidParamsError, VersionNotSupportedError
 from .operations import OPERATIONS, Operation
@@ -88,7 +88,7 @@ def version(found: Match, asked: str | None) -> str:
     )
 
 
-def request(codec: Codec, found: Match, query: str = "", body: json.Body = b"") -> Any:
+def request(codec: Codec, found: Match, query: str = "", body: protojson.Body = b"") -> Any:
     """Return the validated request of a match; ``query`` without its question mark.
 
     Raises ParseError and InvalidParamsError.
@@ -100,7 +100,7 @@ def request(codec: Codec, found: Match, query: str = "", body: json.Body = b"") 
         plain = _plain(operation.request, query, legacy=found.family == V03)
         if found.family == V03 and plain.get("historyLength") == "0":
             del plain["historyLength"]  # in 0.3 zero is the default of proto3: all of it
-        decoded = json.read({**plain, **found.params}, operation.request)
+        decoded = protojson.read({**plain, **found.params}, operation.request)
         if found.family == V03 and getattr(decoded, "history_length", None) == 0:
             # In a body of 0.3, too, 0 is no limit: its proto cannot say "unset".
             decoded = structs.replace(decoded, history_length=None)

@@ -18,7 +18,7 @@ from .errors import MAX_FAULTS, InvalidParamsError
 MAX_ID = 256
 """Characters in an id that a client chooses or names."""
 MAX_ITEMS = 10_000
-"""Items of a list in a request, where reading each of them takes long: see ``protocol.json``."""
+"""Items of a list in a request, where reading each of them takes long: see ``protojson``."""
 MAX_PAGE = 100
 """Tasks on one page of ListTasks (section 3.1.4)."""
 

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from ..json import MAX_DEPTH
+from ..protojson import MAX_DEPTH
 
 _SAFE = 2**53
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .. import json
+from .. import protojson
 from ..errors import (
     InvalidAgentResponseError,
     InvalidParamsError,
@@ -34,34 +34,34 @@ def card_json(card: AgentCard, shape: str) -> bytes:
     interface of that version; ``"both"`` is then the pure 1.0 card.
     """
     if shape in ("1.0", "1.1"):
-        return json.encode(_current(card))
+        return protojson.encode(_current(card))
     if shape not in SHAPES:
         raise ValueError(f"No shape of agent cards is called {shape!r}; choose from {SHAPES}")
     legacy = [one for one in card.supported_interfaces if is_legacy(one)]
     if shape == "both":
         if not legacy:
-            return json.encode(_current(card))
-        return json.encode(_merge(_current(card), to_legacy(card, legacy, "0.3")))
+            return protojson.encode(_current(card))
+        return protojson.encode(_merge(_current(card), to_legacy(card, legacy, "0.3")))
     if not legacy:
         raise VersionNotSupportedError(f"{card.name} has no interface of A2A {shape[:3]}")
     if shape == "0.2":
-        return json.encode(to_legacy(card, legacy, "0.2"))
+        return protojson.encode(to_legacy(card, legacy, "0.2"))
     found = to_legacy(card, legacy, "0.3")
     if shape == "0.3+proto" and "securitySchemes" in found:
         # Python reads the schema's form here, JavaScript the proto's: each ignores the other.
         found["securitySchemes"] = _merge(
             found["securitySchemes"], _current(card)["securitySchemes"]
         )
-    return json.encode(found)
+    return protojson.encode(found)
 
 
-def parse_card(body: json.Body) -> AgentCard:
+def parse_card(body: protojson.Body) -> AgentCard:
     """Return the card that ``body`` holds, of whatever version and shape.
 
     Interfaces of 0.3 cards say so in ``protocol_version``. Raises InvalidAgentResponseError.
     """
     try:
-        plain = json.plain(body)
+        plain = protojson.plain(body)
         if not isinstance(plain, dict):
             raise InvalidAgentResponseError("Not an agent card: no JSON object")
         if not plain.keys() & {"supportedInterfaces", "supported_interfaces"}:
@@ -72,7 +72,7 @@ def parse_card(body: json.Body) -> AgentCard:
             plain = from_legacy(plain)
         elif plain.get("securitySchemes"):  # some 1.0 cards keep the form of 0.3 here
             plain = {**plain, "securitySchemes": schemes(plain)}
-        card = json.read({"capabilities": {}, **plain}, AgentCard)
+        card = protojson.read({"capabilities": {}, **plain}, AgentCard)
         # ``optional`` in the proto, so "" is a value, and one that signatures cover (8.4.1).
         said = {field: "" for name, field in _OPTIONAL_TEXTS if plain.get(name) == ""}
         card = msgspec.structs.replace(card, **said) if said else card

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
-from .. import json, operations
+from .. import operations, protojson
 from .. import types as t
 from ..cards.shapes import card_json, parse_card
 from ..codec import NOTHING, with_path
@@ -67,18 +67,20 @@ class V03Codec:
         }
 
     def decode(
-        self, operation: Operation, body: json.Body, path: Mapping[str, str] = NOTHING
+        self, operation: Operation, body: protojson.Body, path: Mapping[str, str] = NOTHING
     ) -> Any:
         """See ``Codec.decode``. A missing push configuration id in ``GET_PUSH`` is ``""``."""
         if not len(body):
             body = b"{}"
         if operation is operations.CREATE_PUSH:
-            fields = structs.asdict(reading.task_push_config(json.decode(body, w.TaskPushConfig)))
+            fields = structs.asdict(
+                reading.task_push_config(protojson.decode(body, w.TaskPushConfig))
+            )
         elif (entry := _READ.get(operation.name)) is not None:
             type_, read = entry
-            fields = read(json.decode(body, type_, MAX_ITEMS))
+            fields = read(protojson.decode(body, type_, MAX_ITEMS))
         else:  # the same in both versions
-            fields = structs.asdict(json.decode(body, operation.request))
+            fields = structs.asdict(protojson.decode(body, operation.request))
         request: Any = with_path(operation.request(**fields), path)
         if operation is operations.GET_PUSH and not request.id:
             # 0.3 sends TaskIdParams too, which mean whichever configuration the task has
@@ -94,13 +96,13 @@ class V03Codec:
             return b"{}" if self._proto else b"null"
         if isinstance(response, t.AgentCard):
             return card_json(response, "0.3+proto" if self._proto else "0.3")
-        return json.encode(self._write[type(response)](response))
+        return protojson.encode(self._write[type(response)](response))
 
     def frame(self, frame: Frame) -> bytes:
         return frame.wire(self._form, self._frame)
 
     def _frame(self, frame: Frame) -> bytes:
-        return json.encode(self._writer.event(frame.response))
+        return protojson.encode(self._writer.event(frame.response))
 
     def error(self, error: A2AError) -> dict[str, Any]:
         """See ``Codec.error``."""
@@ -112,21 +114,21 @@ class V03Codec:
 
     def status(self, error: A2AError) -> bytes:
         """See ``Codec.status``: REST clients of 0.3 look for ``code`` and ``message``."""
-        return json.encode(self.error(error))
+        return protojson.encode(self.error(error))
 
     # --- for clients ----------------------------------------------------------------------------
 
     def request(self, operation: Operation, request: Any) -> bytes:
         """Return the JSON of a request: JSON-RPC ``params``, or a REST body."""
         if isinstance(request, t.SendMessageRequest):
-            return json.encode(self._writer.send(request))
+            return protojson.encode(self._writer.send(request))
         if isinstance(request, t.TaskPushNotificationConfig):
-            return json.encode(self._writer.create_push(request))
+            return protojson.encode(self._writer.create_push(request))
         if operation.name in _READ:
-            return json.encode(self._writer.ids(request))
+            return protojson.encode(self._writer.ids(request))
         return b"{}"
 
-    def response(self, operation: Operation, body: json.Body) -> Any:
+    def response(self, operation: Operation, body: protojson.Body) -> Any:
         """Return the answer as ``operation.response``; raises InvalidAgentResponseError."""
         try:
             return self._response(operation, body)
@@ -135,31 +137,31 @@ class V03Codec:
                 f"The agent's answer is not A2A 0.3: {error.message}"
             ) from error
 
-    def _response(self, operation: Operation, body: json.Body) -> Any:
+    def _response(self, operation: Operation, body: protojson.Body) -> Any:
         kind = operation.response
         if kind is None:
             return None
         if kind is t.AgentCard:
             return parse_card(body)
         if kind is t.StreamResponse:
-            return reading.event(json.decode(body, w.Result))
+            return reading.event(protojson.decode(body, w.Result))
         if kind is t.SendMessageResponse:
-            event = reading.event(json.decode(body, w.Result))
+            event = reading.event(protojson.decode(body, w.Result))
             return t.SendMessageResponse(task=event.task, message=event.message)
         if kind is t.Task:
-            return reading.task(json.decode(body, w.Result))
+            return reading.task(protojson.decode(body, w.Result))
         if kind is t.TaskPushNotificationConfig:
-            return reading.task_push_config(json.decode(body, w.TaskPushConfig))
+            return reading.task_push_config(protojson.decode(body, w.TaskPushConfig))
         bare = bytes(body[:64]).lstrip().startswith(b"[")
         if kind is t.ListTasksResponse:
-            tasks = [reading.task(task) for task in json.decode(body, list[w.Result])]
+            tasks = [reading.task(task) for task in protojson.decode(body, list[w.Result])]
             return t.ListTasksResponse(
                 tasks=tasks, next_page_token="", page_size=len(tasks), total_size=len(tasks)
             )
         configs = (
-            json.decode(body, list[w.TaskPushConfig])
+            protojson.decode(body, list[w.TaskPushConfig])
             if bare
-            else json.decode(body, w.TaskPushConfigs).configs
+            else protojson.decode(body, w.TaskPushConfigs).configs
         )
         return t.ListTaskPushNotificationConfigsResponse(
             configs=[reading.task_push_config(config) for config in configs]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from greenroom import Agent, Artifact, Part, TaskContext
-from greenroom.protocol import json as protojson
+from greenroom.protocol import protojson
 from greenroom.protocol import types as t
 from greenroom.protocol.cards.shapes import card_json, parse_card
 from greenroom.runtime.runtime import Runtime

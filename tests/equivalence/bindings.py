@@ -14,10 +14,10 @@ from msgspec import structs
 from greenroom.protocol import errors
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
-from greenroom.protocol.json import decode, encode
 from greenroom.protocol.operations import Operation
 from greenroom.protocol.protobuf import v03
 from greenroom.protocol.protobuf.v1 import V1_0, V1_1
+from greenroom.protocol.protojson import decode, encode
 from greenroom.protocol.sse import Decoder
 from greenroom.protocol.v03 import reading
 from greenroom.protocol.v03 import types as w

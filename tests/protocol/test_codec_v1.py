@@ -10,7 +10,7 @@ import pytest
 from greenroom.protocol import errors as e
 from greenroom.protocol import operations as o
 from greenroom.protocol import types as t
-from greenroom.protocol.codec import codec_for
+from greenroom.protocol.codecs import codec_for
 from greenroom.protocol.frame import Frame
 
 V10, V11 = codec_for("1.0"), codec_for("1.1")

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from greenroom.protocol import errors as e
-from greenroom.protocol import json as protojson
-from greenroom.protocol import jsonrpc, rest, sse
+from greenroom.protocol import jsonrpc, protojson, rest, sse
 from greenroom.protocol import operations as o
 from greenroom.protocol import types as t
-from greenroom.protocol.codec import codec_for
+from greenroom.protocol.codecs import codec_for
 
 V1 = codec_for("1.0")
 

@@ -8,7 +8,7 @@ import pytest
 
 from greenroom.protocol import jsonrpc
 from greenroom.protocol import operations as o
-from greenroom.protocol.codec import codec_for
+from greenroom.protocol.codecs import codec_for
 from greenroom.protocol.errors import (
     A2AError,
     InvalidParamsError,

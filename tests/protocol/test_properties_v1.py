@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, inspect
 
-from greenroom.protocol import json, jsonrpc, rest
+from greenroom.protocol import jsonrpc, protojson, rest
 from greenroom.protocol import types as t
-from greenroom.protocol.codec import Codec, codec_for
+from greenroom.protocol.codec import Codec
+from greenroom.protocol.codecs import codec_for
 from greenroom.protocol.errors import A2AError
 from greenroom.protocol.operations import OPERATIONS
 
@@ -90,11 +91,11 @@ def test_every_object_reads_back_the_fast_way_and_the_slow_way(cls: type[t.Wire]
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(structs(schema))
     def check(value: t.Wire) -> None:
-        body = json.encode(value)
-        fast = json.strict(body, cls)
+        body = protojson.encode(value)
+        fast = protojson.strict(body, cls)
         assert fast is None or fast == value
-        assert json.lenient(body, cls) == value
-        assert json.encode(json.decode(body, cls)) == body
+        assert protojson.lenient(body, cls) == value
+        assert protojson.encode(protojson.decode(body, cls)) == body
 
     check()
 
@@ -102,7 +103,7 @@ def test_every_object_reads_back_the_fast_way_and_the_slow_way(cls: type[t.Wire]
 @settings(max_examples=200, deadline=None)
 @given(JSON)
 def test_data_is_what_was_sent(data: Any) -> None:
-    part = json.decode(json.encode(t.Part(data=data)), t.Part)
+    part = protojson.decode(protojson.encode(t.Part(data=data)), t.Part)
     assert part.data is not UNSET
     assert part.data == data
 

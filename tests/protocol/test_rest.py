@@ -10,7 +10,7 @@ import pytest
 from greenroom.protocol import operations as o
 from greenroom.protocol import rest
 from greenroom.protocol import types as t
-from greenroom.protocol.codec import codec_for
+from greenroom.protocol.codecs import codec_for
 from greenroom.protocol.errors import (
     InvalidParamsError,
     ParseError,

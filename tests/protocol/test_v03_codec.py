@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from greenroom.protocol import errors as e
 from greenroom.protocol import operations as o
 from greenroom.protocol import types as t
-from greenroom.protocol.codec import HTTP_JSON, codec_for
+from greenroom.protocol.codec import HTTP_JSON
+from greenroom.protocol.codecs import codec_for
 from greenroom.protocol.frame import Frame
 from greenroom.protocol.v03 import V03, V03_REST
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from greenroom.protocol import operations as o
-from greenroom.protocol.codec import codec_for
+from greenroom.protocol.codecs import codec_for
 from greenroom.protocol.errors import InvalidParamsError
 from greenroom.protocol.operations import Operation
 

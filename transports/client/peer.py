@@ -15,7 +15,7 @@ try:
 except ImportError:  # the extra `telemetry` is not installed
     inject = None  # type: ignore[assignment]
 
-from ...protocol import json, sse
+from ...protocol import protojson, sse
 from ...protocol.cards.shapes import parse_card
 from ...protocol.cards.signing import SignatureError
 from ...protocol.codec import HTTP_JSON, JSONRPC
@@ -141,7 +141,7 @@ class Peer:
         if self.interface.tenant and not asked.tenant:
             asked = msgspec.structs.replace(asked, tenant=self.interface.tenant)
         legacy = self.version == VERSION_03
-        body = self._legacy.request(operation, asked) if legacy else json.encode(asked)
+        body = self._legacy.request(operation, asked) if legacy else protojson.encode(asked)
         headers = {**self._headers, HEADER: self.version, "Accept": "application/json"}
         if inject is not None:
             inject(headers)  # the trace of whoever calls goes on at the agent's
@@ -176,7 +176,7 @@ class Peer:
         if operation.response is None:
             return None
         try:
-            return json.decode(bytes(body), operation.response)
+            return protojson.decode(bytes(body), operation.response)
         except A2AError as error:
             raise InvalidAgentResponseError(
                 f"The agent's answer is not A2A 1.0: {error}"

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from ...protocol import json
-from ...protocol.codec import HTTP_JSON, codec_for
+from ...protocol import protojson
+from ...protocol.codec import HTTP_JSON
+from ...protocol.codecs import codec_for
 from ...protocol.errors import A2AError, InvalidRequestError
 from ...protocol.types import AgentInterface
 from ...protocol.version import V10
@@ -85,7 +86,7 @@ class Application:
         if keys := runtime.gate.security.signing:
             if self.settings.public_url is None:
                 raise ValueError("signed cards need public_url: they say where the agent is")
-            self._jwks = json.encode({"keys": [key.public_jwk for key in keys]})
+            self._jwks = protojson.encode({"keys": [key.public_jwk for key in keys]})
             self._plain["/.well-known/jwks.json"] = self._key_set
 
     def tell_of(self, neighbour: Neighbour) -> None:

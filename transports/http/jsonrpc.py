@@ -6,7 +6,8 @@ from functools import partial
 
 from ...protocol import jsonrpc
 from ...protocol import sse as events
-from ...protocol.codec import JSONRPC, Codec, codec_for
+from ...protocol.codec import JSONRPC, Codec
+from ...protocol.codecs import codec_for
 from ...protocol.errors import A2AError, RefusedError, VersionNotSupportedError
 from ...protocol.operations import EXTENDED_CARD
 from ...protocol.version import V03, V10

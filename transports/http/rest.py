@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...protocol import rest
-from ...protocol.codec import HTTP_JSON, Codec, codec_for
+from ...protocol.codec import HTTP_JSON, Codec
+from ...protocol.codecs import codec_for
 from ...protocol.operations import EXTENDED_CARD
 from ...protocol.rest import Match
 from ...protocol.version import SUPPORTED, V03, V10

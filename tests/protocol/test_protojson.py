@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from greenroom.protocol import json
+from greenroom.protocol import protojson
 from greenroom.protocol import types as t
-from greenroom.protocol.codec import codec_for
+from greenroom.protocol.codecs import codec_for
 from greenroom.protocol.errors import InvalidParamsError, ParseError
 from greenroom.protocol.operations import SEND
 
@@ -20,11 +20,11 @@ def send(**message: Any) -> bytes:
     return stdlib.dumps({"message": whole}).encode()
 
 
-PLAIN = json.decode(send(), t.SendMessageRequest)
+PLAIN = protojson.decode(send(), t.SendMessageRequest)
 
 
 def test_ordinary_json_takes_the_strict_way() -> None:
-    assert json.strict(send(), t.SendMessageRequest) == PLAIN
+    assert protojson.strict(send(), t.SendMessageRequest) == PLAIN
     assert PLAIN.message.text == "hi"
 
 
@@ -47,36 +47,39 @@ def test_ordinary_json_takes_the_strict_way() -> None:
     ],
 )
 def test_the_lenient_forms_of_protojson_are_read(body: bytes, same_as: bytes) -> None:
-    assert json.decode(body, t.GetTaskRequest) == json.decode(same_as, t.GetTaskRequest)
+    assert protojson.decode(body, t.GetTaskRequest) == protojson.decode(same_as, t.GetTaskRequest)
 
 
 def test_zero_false_and_absent_differ() -> None:
-    assert json.decode(b'{"id":"x","historyLength":0}', t.GetTaskRequest).history_length == 0
-    assert json.decode(b'{"id":"x"}', t.GetTaskRequest).history_length is None
-    assert json.decode(b'{"includeArtifacts":false}', t.ListTasksRequest).include_artifacts is False
-    assert json.decode(b"{}", t.ListTasksRequest).include_artifacts is None
+    assert protojson.decode(b'{"id":"x","historyLength":0}', t.GetTaskRequest).history_length == 0
+    assert protojson.decode(b'{"id":"x"}', t.GetTaskRequest).history_length is None
+    assert (
+        protojson.decode(b'{"includeArtifacts":false}', t.ListTasksRequest).include_artifacts
+        is False
+    )
+    assert protojson.decode(b"{}", t.ListTasksRequest).include_artifacts is None
 
 
 @pytest.mark.parametrize("state", [b"3", b"3.0", b'"TASK_STATE_COMPLETED"'])
 def test_enums_are_read_by_name_and_by_number(state: bytes) -> None:
-    request = json.decode(b'{"status":%b}' % state, t.ListTasksRequest)
+    request = protojson.decode(b'{"status":%b}' % state, t.ListTasksRequest)
     assert request.status is t.TaskState.COMPLETED
 
 
 @pytest.mark.parametrize("state", [b"0", b'"TASK_STATE_UNSPECIFIED"', b'""', b"null"])
 def test_an_unspecified_enum_is_absent_where_it_may_be(state: bytes) -> None:
-    assert json.lenient(b'{"status":%b}' % state, t.ListTasksRequest) == t.ListTasksRequest()
+    assert protojson.lenient(b'{"status":%b}' % state, t.ListTasksRequest) == t.ListTasksRequest()
 
 
 @pytest.mark.parametrize("text", ["+/+/", "-_-_", "+_-/"])
 def test_base64_is_read_in_both_alphabets(text: str) -> None:
-    message = json.decode(send(parts=[{"raw": text}]), t.SendMessageRequest).message
+    message = protojson.decode(send(parts=[{"raw": text}]), t.SendMessageRequest).message
     assert message.parts[0].raw == b"\xfb\xff\xbf"
 
 
 @pytest.mark.parametrize("text", ["aGk=", "aGk", "aGk=="])
 def test_base64_is_read_with_and_without_padding(text: str) -> None:
-    message = json.decode(send(parts=[{"raw": text}]), t.SendMessageRequest).message
+    message = protojson.decode(send(parts=[{"raw": text}]), t.SendMessageRequest).message
     assert message.parts[0].raw == b"hi"
 
 
@@ -93,7 +96,9 @@ def test_snake_case_names_are_read_at_every_depth() -> None:
         b'"configuration":{"acceptedOutputModes":["a/b"],"returnImmediately":true,'
         b'"taskPushNotificationConfig":{"url":"https://example.com"}}}'
     )
-    assert json.decode(body, t.SendMessageRequest) == json.strict(camel, t.SendMessageRequest)
+    assert protojson.decode(body, t.SendMessageRequest) == protojson.strict(
+        camel, t.SendMessageRequest
+    )
 
 
 USERS_OWN: dict[str, Any] = {
@@ -108,31 +113,31 @@ USERS_OWN: dict[str, Any] = {
 
 def test_the_users_own_json_is_never_touched() -> None:
     body = send(metadata=USERS_OWN, parts=[{"data": USERS_OWN, "metadata": USERS_OWN}])
-    read = json.lenient(body, t.SendMessageRequest)
-    assert json.strict(body, t.SendMessageRequest) is None, "the names are there: look closer"
+    read = protojson.lenient(body, t.SendMessageRequest)
+    assert protojson.strict(body, t.SendMessageRequest) is None, "the names are there: look closer"
     assert read.message.metadata == USERS_OWN
     assert read.message.parts[0].data == USERS_OWN
     assert read.message.parts[0].metadata == USERS_OWN
-    back = stdlib.loads(json.encode(read))
+    back = stdlib.loads(protojson.encode(read))
     assert back["message"]["parts"][0]["data"] == USERS_OWN
 
 
 @pytest.mark.parametrize("data", [None, 0, "", False, [], {}, "x", 1.5])
 def test_any_json_value_is_data_null_included(data: Any) -> None:
-    part = json.decode(stdlib.dumps({"data": data}).encode(), t.Part)
+    part = protojson.decode(stdlib.dumps({"data": data}).encode(), t.Part)
     assert part.data == data
-    assert stdlib.loads(json.encode(part)) == {"data": data}
+    assert stdlib.loads(protojson.encode(part)) == {"data": data}
 
 
 def test_data_null_beside_another_member_is_absent() -> None:
-    part = json.lenient(b'{"text":"hi","raw":null,"url":null,"data":null}', t.Part)
+    part = protojson.lenient(b'{"text":"hi","raw":null,"url":null,"data":null}', t.Part)
     assert part == t.Part(text="hi")
     assert part.data is UNSET
 
 
 def test_an_empty_text_is_a_text() -> None:
-    assert json.decode(b'{"text":""}', t.Part).text == ""
-    assert json.decode(b'{"text":"","filename":""}', t.Part) == t.Part(text="")
+    assert protojson.decode(b'{"text":""}', t.Part).text == ""
+    assert protojson.decode(b'{"text":"","filename":""}', t.Part) == t.Part(text="")
 
 
 @pytest.mark.parametrize(
@@ -166,17 +171,17 @@ def test_an_empty_text_is_a_text() -> None:
 )
 def test_a_wrong_type_is_told_with_its_path(body: bytes, path: str) -> None:
     with pytest.raises(InvalidParamsError) as caught:
-        json.decode(body, t.SendMessageRequest)
+        protojson.decode(body, t.SendMessageRequest)
     assert [found for found, _ in caught.value.violations] == [path]
     assert path in caught.value.message
 
 
 def test_every_fault_is_told_up_to_a_bound() -> None:
     with pytest.raises(InvalidParamsError) as caught:
-        json.decode(b'{"pageSize":"x","status":"RUNNING","tenant":1}', t.ListTasksRequest)
+        protojson.decode(b'{"pageSize":"x","status":"RUNNING","tenant":1}', t.ListTasksRequest)
     assert {path for path, _ in caught.value.violations} == {"pageSize", "status", "tenant"}
     with pytest.raises(InvalidParamsError) as caught:
-        json.decode(send(parts=[1] * 10_000), t.SendMessageRequest)
+        protojson.decode(send(parts=[1] * 10_000), t.SendMessageRequest)
     assert len(caught.value.violations) == 20
 
 
@@ -197,18 +202,18 @@ def test_a_long_list_of_a_request_is_refused_before_its_items_are_read(version: 
 def test_an_answer_may_have_lists_of_any_length() -> None:
     body = b'{"parts":[%b{"text":""}]}' % (b'{"text":""},' * 10_000)
     artifact = b'{"artifactId":"a",%b' % body[1:]
-    assert len(json.decode(artifact, t.Artifact).parts) == 10_001
+    assert len(protojson.decode(artifact, t.Artifact).parts) == 10_001
 
 
 def test_a_wrong_enum_is_told_the_names_there_are() -> None:
     with pytest.raises(InvalidParamsError, match="TASK_STATE_WORKING"):
-        json.decode(b'{"status":"TASK_STATE_RUNNING"}', t.ListTasksRequest)
+        protojson.decode(b'{"status":"TASK_STATE_RUNNING"}', t.ListTasksRequest)
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"null", b"true"])
 def test_what_is_no_object_is_invalid(body: bytes) -> None:
     with pytest.raises(InvalidParamsError, match="must be an object") as caught:
-        json.decode(body, t.GetTaskRequest)
+        protojson.decode(body, t.GetTaskRequest)
     assert caught.value.violations == []
 
 
@@ -237,13 +242,13 @@ def test_what_is_no_object_is_invalid(body: bytes) -> None:
 )
 def test_what_is_no_json_is_a_parse_error(body: bytes) -> None:
     with pytest.raises(ParseError):
-        json.decode(body, t.GetTaskRequest)
+        protojson.decode(body, t.GetTaskRequest)
 
 
 @pytest.mark.parametrize("number", [b"1e400", b"9" * 5000])
 def test_numbers_beyond_all_bounds_are_refused_as_parameters(number: bytes) -> None:
     with pytest.raises(InvalidParamsError):
-        json.decode(b'{"id":"x","historyLength":%b}' % number, t.GetTaskRequest)
+        protojson.decode(b'{"id":"x","historyLength":%b}' % number, t.GetTaskRequest)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +263,7 @@ def test_numbers_beyond_all_bounds_are_refused_as_parameters(number: bytes) -> N
 )
 def test_deep_nesting_is_refused(body: bytes) -> None:
     with pytest.raises(ParseError, match="nested deeper than 100"):
-        json.decode(body, t.GetTaskRequest)
+        protojson.decode(body, t.GetTaskRequest)
 
 
 @pytest.mark.parametrize(
@@ -271,22 +276,22 @@ def test_deep_nesting_is_refused(body: bytes) -> None:
     ],
 )
 def test_brackets_that_do_not_nest_deeply_are_no_matter(body: bytes) -> None:
-    assert json.decode(body, t.GetTaskRequest).id
+    assert protojson.decode(body, t.GetTaskRequest).id
 
 
 def test_the_depth_of_a_hostile_body_is_found_in_linear_time() -> None:
     body = b"[" * 200 + b'"' + b'\\"' * 500_000  # a string that never ends
     with pytest.raises(ParseError):
-        json.guard(body)
+        protojson.guard(body)
 
 
 def test_a_view_of_a_buffer_is_as_good_as_bytes() -> None:
-    assert json.decode(memoryview(send()), t.SendMessageRequest) == PLAIN
-    assert json.decode(bytearray(send()), t.SendMessageRequest) == PLAIN
+    assert protojson.decode(memoryview(send()), t.SendMessageRequest) == PLAIN
+    assert protojson.decode(bytearray(send()), t.SendMessageRequest) == PLAIN
 
 
 def test_required_fields_read_as_their_proto_default_where_they_are_missing() -> None:
-    artifact = json.decode(b'{"parts":[{"text":"x"}]}', t.Artifact)
+    artifact = protojson.decode(b'{"parts":[{"text":"x"}]}', t.Artifact)
     assert artifact == t.Artifact(artifact_id="", parts=[t.Part(text="x")])
 
 
@@ -294,7 +299,7 @@ def test_defaults_are_not_written() -> None:
     event = t.TaskArtifactUpdateEvent(
         task_id="t", context_id="c", artifact=t.Artifact(artifact_id="a", parts=[t.Part(text="x")])
     )
-    assert stdlib.loads(json.encode(event)) == {
+    assert stdlib.loads(protojson.encode(event)) == {
         "taskId": "t",
         "contextId": "c",
         "artifact": {"artifactId": "a", "parts": [{"text": "x"}]},
@@ -304,7 +309,7 @@ def test_defaults_are_not_written() -> None:
 def test_a_list_of_tasks_always_says_its_numbers() -> None:
     # Section 3.1.4: nextPageToken must be there, empty on the last page.
     page = t.ListTasksResponse(tasks=[], next_page_token="", page_size=50, total_size=0)
-    assert stdlib.loads(json.encode(page)) == {
+    assert stdlib.loads(protojson.encode(page)) == {
         "tasks": [],
         "nextPageToken": "",
         "pageSize": 50,
