@@ -282,7 +282,9 @@ class _Reader:
     def bytes_(self, node: inspect.BytesType, value: Any, path: str) -> Any:
         if not isinstance(value, str):
             return self.fault(path, f"must be base64 in a string, not {_kind(value)}")
-        text = value.rstrip("=").replace("-", "+").replace("_", "/")
+        # The mapping of proto3 allows both alphabets, with and without padding; encoders of MIME
+        # break lines, and the parsers of protobuf pass over the breaks.
+        text = value.translate(_LINE_BREAKS).rstrip("=").replace("-", "+").replace("_", "/")
         try:
             return b64decode(text + "=" * (-len(text) % 4), validate=True)
         except ValueError:
@@ -301,6 +303,7 @@ class _Reader:
 
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
+_LINE_BREAKS = {ord("\r"): None, ord("\n"): None}
 _DIGITS = re.compile(r"-?[0-9]+")
 _READ: dict[type, Callable[[_Reader, Any, Any, str], Any]] = {
     inspect.StructType: _Reader.struct_,

@@ -94,10 +94,14 @@ _V1: dict[str, ProtobufCodec] = {V10: V1Codec(V10, V1_0), V11: V1Codec(V11, V1_1
 
 
 @cache
-def protobuf_codec(version: str) -> ProtobufCodec:
-    """Return the codec of a negotiated version (see ``version.negotiate``)."""
+def protobuf_codec(version: str, text: bool = False) -> ProtobufCodec:
+    """Return the codec of a negotiated version (see ``version.negotiate``).
+
+    ``text`` matters in 0.3 only: what ``v03.parts.puts_text_in_bytes`` says of the caller.
+    """
     if version == V03:
         # Imported when first asked for: a server of 1.0 alone never loads it.
-        found: ProtobufCodec = import_module(".legacy", __package__).V03
+        legacy = import_module(".legacy", __package__)
+        found: ProtobufCodec = legacy.V03_TEXT if text else legacy.V03
         return found
     return _V1[version]

@@ -12,7 +12,7 @@ from .. import types as t
 from ..errors import InvalidParamsError
 from ..frame import Frame
 from ..operations import Operation
-from ..v03 import reading
+from ..v03 import parts, reading
 from ..v03 import types as w
 from ..v03.writing import Writer
 from ..validation import check, violations
@@ -40,8 +40,11 @@ class V03ProtobufCodec:
 
     version = VERSION
 
-    def __init__(self) -> None:
-        writer = Writer(proto=True)
+    def __init__(self, *, text: bool) -> None:
+        """``text``: the caller puts base64 text into the bytes of files (see ``v03.parts``)."""
+        writer = Writer(proto=True, text=text)
+        self._text = text
+        self._form = "pb0.3+text" if text else "pb0.3"
         self._event = writer.event
         self._write: dict[type, Callable[[Any], Any]] = {
             t.SendMessageResponse: writer.event,
@@ -59,6 +62,8 @@ class V03ProtobufCodec:
         else:
             schema, type_, take = _READ[operation.name]
             fields = take(read(schema, type_, body))
+            if self._text and "message" in fields:
+                fields["message"] = parts.decode_text(fields["message"])
         request: Any = operation.request(**fields)
         if operation is ops.GET_PUSH and not request.id:
             # a name without a configuration means whichever the task has
@@ -74,10 +79,11 @@ class V03ProtobufCodec:
         return write(V0_3, self._write[type(response)](response))
 
     def frame(self, frame: Frame) -> bytes:
-        return frame.wire("pb0.3", self._frame)
+        return frame.wire(self._form, self._frame)
 
     def _frame(self, frame: Frame) -> bytes:
         return write(V0_3, self._event(frame.response))
 
 
-V03 = V03ProtobufCodec()
+V03 = V03ProtobufCodec(text=False)
+V03_TEXT = V03ProtobufCodec(text=True)

@@ -7,6 +7,6 @@ results). Both are read by either codec; each writes its own.
 
 from __future__ import annotations
 
-from .codec import V03, V03_REST, V03Codec
+from .codec import V03, V03_REST, V03_REST_TEXT, V03Codec
 
-__all__ = ["V03", "V03_REST", "V03Codec"]
+__all__ = ["V03", "V03_REST", "V03_REST_TEXT", "V03Codec"]

@@ -25,7 +25,7 @@ from ..frame import Frame
 from ..operations import Operation
 from ..validation import MAX_ITEMS, check, violations
 from ..version import V03 as VERSION
-from . import reading
+from . import parts, reading
 from . import types as w
 from .writing import Writer
 
@@ -52,11 +52,15 @@ class V03Codec:
 
     version = VERSION
 
-    def __init__(self, *, proto: bool) -> None:
-        """``proto``: write the HTTP+JSON form, else the JSON-RPC form."""
-        self._writer = writer = Writer(proto=proto)
+    def __init__(self, *, proto: bool, text: bool = False) -> None:
+        """``proto``: write the HTTP+JSON form, else the JSON-RPC form.
+
+        ``text``: the peer puts base64 text into the bytes of files (see ``parts``).
+        """
+        self._writer = writer = Writer(proto=proto, text=text)
         self._proto = proto
-        self._form = "0.3+proto" if proto else "0.3"
+        self._text = text
+        self._form = ("0.3+text" if text else "0.3+proto") if proto else "0.3"
         self._write: dict[type, Callable[[Any], Any]] = {
             t.SendMessageResponse: writer.event,
             t.StreamResponse: writer.event,
@@ -78,7 +82,10 @@ class V03Codec:
             )
         elif (entry := _READ.get(operation.name)) is not None:
             type_, read = entry
-            fields = read(protojson.decode(body, type_, MAX_ITEMS))
+            params = protojson.decode(body, type_, MAX_ITEMS)
+            fields = read(params)
+            if self._text and isinstance(params, w.SendParams) and reading.is_proto(params):
+                fields["message"] = parts.decode_text(fields["message"])
         else:  # the same in both versions
             fields = structs.asdict(protojson.decode(body, operation.request))
         request: Any = with_path(operation.request(**fields), path)
@@ -170,3 +177,4 @@ class V03Codec:
 
 V03 = V03Codec(proto=False)
 V03_REST = V03Codec(proto=True)
+V03_REST_TEXT = V03Codec(proto=True, text=True)

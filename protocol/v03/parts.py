@@ -7,15 +7,20 @@ it again on the way back:
   convention of the official SDK's own compatibility layer);
 - ``filename`` and ``mediaType`` of text and data parts go into an object ``part_compat``, but for
   a media type that such a part has anyway.
+
+The bytes of a file are read as the form says, once: base64 in JSON, bytes in protobuf. One family
+of clients, the official Python SDK, puts base64 *text* into the bytes field of the proto form, and
+reads text there. No content tells that text from a file that looks like base64, so the codec goes
+by the user agent of the caller (``puts_text_in_bytes``).
 """
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode, b64encode
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from .. import types as t
 from ..errors import InvalidParamsError
@@ -24,6 +29,18 @@ from . import types as w
 VALUE = "data_part_compat"
 EXTRAS = "part_compat"
 _KINDS = {None, "text", "file", "data"}
+
+
+_PUT_TEXT_IN_BYTES = ("python-httpx/", "grpc-python")
+
+
+def puts_text_in_bytes(user_agent: str) -> bool:
+    """Return whether a caller puts base64 text into the bytes of files in 0.3's proto form.
+
+    The official Python SDK does, over HTTP+JSON and gRPC, and expects the same of answers. The SDKs
+    for other languages send the bytes, as the specification says.
+    """
+    return user_agent.startswith(_PUT_TEXT_IN_BYTES)
 
 
 def read(found: w.Part, where: str, index: int) -> t.Part:
@@ -64,38 +81,44 @@ def read(found: w.Part, where: str, index: int) -> t.Part:
 
 
 def _read_file(file: w.File, metadata: dict[str, t.JSON] | None, where: str) -> t.Part:
-    raw = file.raw if file.raw is not None else file.data
-    if file.file_with_bytes is not None:
-        raw = _unwrap(file.file_with_bytes)
-    uri = file.uri if file.uri is not None else file.file_with_uri
-    if (raw is None) == (uri is None):
+    content = {one for one in (file.raw, file.file_with_bytes, file.data) if one is not None}
+    links = {one for one in (file.uri, file.file_with_uri) if one is not None}
+    if len(content) + len(links) != 1:  # under two names it may say the same
         raise InvalidParamsError("A file has either bytes or a uri", field=where)
     return t.Part(
-        raw=raw,
-        url=uri,
+        raw=next(iter(content), None),
+        url=next(iter(links), None),
         metadata=metadata,
-        filename=file.name or None,
-        media_type=file.mime_type or None,
+        filename=file.name or file.filename or None,
+        media_type=file.mime_type or file.media_type or None,
     )
 
 
-def _unwrap(raw: bytes) -> bytes:
-    """Return the content of ``fileWithBytes``.
+def decode_text(message: t.Message) -> t.Message:
+    """Return a message whose files hold base64 text with the bytes that the text stands for.
 
-    The Python SDKs put base64 text into the bytes field, the JavaScript ones the bytes.
+    The codec calls this function only for callers that are known to send files so.
     """
+    if all(part.raw is None for part in message.parts):
+        return message
+    return replace(message, parts=[_decode_text(part) for part in message.parts])
+
+
+def _decode_text(part: t.Part) -> t.Part:
+    if part.raw is None:
+        return part
     try:
-        return b64decode(raw, validate=True)
-    except (binascii.Error, ValueError):
-        return raw
+        return replace(part, raw=b64decode(part.raw, validate=True))
+    except ValueError:  # the caller is of that family, and sends bytes all the same
+        return part
 
 
 def _text(value: t.JSON) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def write(part: t.Part, proto: bool) -> w.Part:
-    """Return the 0.3 part."""
+def write(part: t.Part, proto: bool, text: bool) -> w.Part:
+    """Return the 0.3 part; ``text``: a file of the proto form holds base64 text."""
     metadata = part.metadata
     if part.text is not None:
         if part.filename or part.media_type:
@@ -112,7 +135,7 @@ def write(part: t.Part, proto: bool) -> w.Part:
             return w.Part(data={"data": data}, metadata=metadata)
         return w.Part(kind="data", data=data, metadata=metadata)
     if proto:
-        raw = None if part.raw is None else b64encode(part.raw)
+        raw = b64encode(part.raw) if text and part.raw is not None else part.raw
         file = w.File(
             file_with_bytes=raw,
             file_with_uri=part.url,

@@ -213,8 +213,14 @@ def send(params: w.SendParams) -> dict[str, Any]:
         read = t.Message(**{**_members(read), "message_id": params.message_id})
     fields: dict[str, Any] = {"message": read, "metadata": params.metadata}
     if (configuration := params.configuration) is not None:
-        fields["configuration"] = _configuration(configuration, found.content is not None)
+        fields["configuration"] = _configuration(configuration, is_proto(params))
     return fields
+
+
+def is_proto(params: w.SendParams) -> bool:
+    """Return whether a send has the proto form, whose messages have ``content``."""
+    found = params.message if params.message is not None else params.request
+    return found is not None and found.content is not None
 
 
 def _members(value: t.Wire) -> dict[str, Any]:

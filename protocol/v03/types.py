@@ -28,6 +28,9 @@ class File(Wire):
     data: bytes | None = None
     name: str | None = None
     mime_type: str | None = None
+    # The names of 1.0, which programs between the versions write.
+    filename: str | None = None
+    media_type: str | None = None
 
 
 class Part(Wire):

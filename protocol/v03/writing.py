@@ -19,8 +19,10 @@ _ENDS = t.TERMINAL | {t.TaskState.INPUT_REQUIRED}
 class Writer:
     """Writes one of the two forms: the schema's (JSON-RPC) or the proto's (HTTP+JSON)."""
 
-    def __init__(self, *, proto: bool) -> None:
+    def __init__(self, *, proto: bool, text: bool = False) -> None:
+        """``text``: files of the proto form hold base64 text (see ``parts``)."""
         self.proto = proto
+        self.text = text
         self.states = {state: name for name, state in (PROTO_STATES if proto else STATES).items()}
         self.roles = {
             t.Role.USER: "ROLE_USER" if proto else "user",
@@ -31,7 +33,7 @@ class Writer:
 
     def message(self, message: t.Message) -> w.Message:
         proto = self.proto
-        content = [parts.write(part, proto) for part in message.parts]
+        content = [parts.write(part, proto, self.text) for part in message.parts]
         if proto:
             return w.Message(
                 message_id=message.message_id,
@@ -60,7 +62,7 @@ class Writer:
             artifact_id=artifact.artifact_id,
             name=artifact.name,
             description=artifact.description,
-            parts=[parts.write(part, proto) for part in artifact.parts],
+            parts=[parts.write(part, proto, self.text) for part in artifact.parts],
             metadata=artifact.metadata,
             extensions=artifact.extensions,
         )

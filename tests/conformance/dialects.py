@@ -7,7 +7,6 @@ and reads is JSON as the specifications write it, translated here and nowhere el
 from __future__ import annotations
 
 import json
-from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -434,10 +433,7 @@ def part_of(old: Json) -> Json:
         data = old["data"]
         return found | {"data": data["data"] if set(data) == {"data"} else data}
     file = old["file"]
-    raw = file.get("bytes")
-    if "fileWithBytes" in file:
-        # Servers write bytes of base64 text here, for that is what the official clients read.
-        raw = b64decode(file["fileWithBytes"], validate=True).decode()
+    raw = file.get("bytes", file.get("fileWithBytes"))
     found |= {"raw": raw} if raw is not None else {"url": file.get("uri", file.get("fileWithUri"))}
     if "name" in file:
         found["filename"] = file["name"]

@@ -229,7 +229,9 @@ class Grpc(Binding):
         if extensions:
             metadata.append(("a2a-extensions", extensions))
         port = self.serving.server.ports.get(agent, self.serving.server.port)
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        # Without a name of its own it would be served as the official Python SDK is.
+        options = [("grpc.primary_user_agent", "equivalence")]
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
             invoke = channel.unary_stream if operation.streaming else channel.unary_unary
             try:
                 answer = invoke(self._path(operation))(

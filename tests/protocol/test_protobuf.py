@@ -327,8 +327,17 @@ def test_frames_are_encoded_once_for_all_listeners() -> None:
         assert codec.frame(frame) is codec.frame(frame)
 
 
-@pytest.mark.parametrize("form", [b"\x00\xffraw", b"AP9yYXc="])
-def test_0_3_files_come_as_bytes_or_as_base64_text_and_leave_as_text(form: bytes) -> None:
+@pytest.mark.parametrize(
+    ("text", "form", "content"),
+    [
+        (True, b"AP9yYXc=", b"\x00\xffraw"),
+        (False, b"AP9yYXc=", b"AP9yYXc="),
+        (False, b"\x00\xffraw", b"\x00\xffraw"),
+    ],
+)
+def test_0_3_files_are_bytes_or_base64_text_as_the_caller_is_known_to_send(
+    text: bool, form: bytes, content: bytes
+) -> None:
     request = legacy_pb.SendMessageRequest(
         request=legacy_pb.Message(
             message_id="m",
@@ -336,12 +345,12 @@ def test_0_3_files_come_as_bytes_or_as_base64_text_and_leave_as_text(form: bytes
             content=[legacy_pb.Part(file=legacy_pb.FilePart(file_with_bytes=form))],
         )
     )
-    codec = protobuf_codec("0.3")
+    codec = protobuf_codec("0.3", text)
     read = codec.decode(ops.SEND, request.SerializeToString(deterministic=True))
-    assert read.message.parts[0].raw == b"\x00\xffraw"
+    assert read.message.parts[0].raw == content
     written = codec.encode(ops.SEND, t.SendMessageResponse(message=read.message))
     answer = legacy_pb.SendMessageResponse.FromString(written)
-    assert answer.msg.content[0].file.file_with_bytes == b"AP9yYXc="
+    assert answer.msg.content[0].file.file_with_bytes == form
 
 
 def test_the_codec_needs_no_protobuf_library() -> None:

@@ -16,7 +16,7 @@ from greenroom.protocol import types as t
 from greenroom.protocol.codec import HTTP_JSON
 from greenroom.protocol.codecs import codec_for
 from greenroom.protocol.frame import Frame
-from greenroom.protocol.v03 import V03, V03_REST
+from greenroom.protocol.v03 import V03, V03_REST, V03_REST_TEXT
 
 from .legacy import VALUE
 
@@ -71,8 +71,11 @@ def test_a_rest_send_says_false_by_silence(configuration: Any, waits: bool) -> N
     assert (found is None or not found.return_immediately) is waits
 
 
-@pytest.mark.parametrize("codec", [V03, V03_REST], ids=["json-rpc", "rest"])
-@pytest.mark.parametrize("content", ["AP8B", "QVA4Qg=="], ids=["javascript", "python"])
+@pytest.mark.parametrize(
+    ("codec", "content"),
+    [(V03, "AP8B"), (V03_REST, "AP8B"), (V03_REST_TEXT, "QVA4Qg==")],
+    ids=["json-rpc", "rest", "rest-of-the-python-sdk"],
+)
 def test_either_codec_reads_what_the_rest_clients_send(codec: Any, content: str) -> None:
     found = send(
         {

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ...protocol import operations as ops
 from ...protocol.errors import ExtendedAgentCardNotConfiguredError, UnsupportedOperationError
 from ...protocol.operations import OPERATIONS, Operation
-from ...protocol.protobuf.codec import protobuf_codec
+from ...protocol.protobuf.codec import ProtobufCodec, protobuf_codec
+from ...protocol.v03.parts import puts_text_in_bytes
 from ...protocol.version import V03, V10
 from ...runtime.call import Call
 from ...runtime.runtime import Runtime
@@ -60,8 +61,8 @@ class A2AService:
 
         async def run(rpc: Rpc) -> None:
             version = rpc.metadata.version(served)
-            codec = protobuf_codec(version)
             call = await self._admitted(rpc, version)
+            codec = _codec(version, call)
             request = codec.decode(operation, await rpc.request())
             self._route(call, request.tenant)
             if operation is ops.EXTENDED_CARD:
@@ -77,8 +78,8 @@ class A2AService:
 
         async def run(rpc: Rpc) -> None:
             version = rpc.metadata.version(served)
-            codec = protobuf_codec(version)
             call = await self._admitted(rpc, version)
+            codec = _codec(version, call)
             request = codec.decode(operation, await rpc.request())
             self._route(call, request.tenant)
             stream: Stream = await runtime.dispatch(call, operation, request)
@@ -131,6 +132,12 @@ class A2AService:
             # Clients of one port name the agent by the tenant that its card told them.
             if tenant in self._runtime.agents:
                 call.agent = tenant
+
+
+def _codec(version: str, call: Call) -> ProtobufCodec:
+    if version != V03:
+        return protobuf_codec(version)
+    return protobuf_codec(version, puts_text_in_bytes(call.headers.get("user-agent", "")))
 
 
 def a2a_methods(runtime: Runtime, cards: Cards) -> dict[bytes, Method]:

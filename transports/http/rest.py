@@ -7,13 +7,14 @@ from ...protocol.codec import HTTP_JSON, Codec
 from ...protocol.codecs import codec_for
 from ...protocol.operations import EXTENDED_CARD
 from ...protocol.rest import Match
+from ...protocol.v03.parts import puts_text_in_bytes
 from ...protocol.version import SUPPORTED, V03, V10
 from ...runtime.runtime import Runtime
 from ..metrics import Metrics
 from . import sse
 from .body import admitted, check_content_type, discard
 from .errors import MethodNotAllowedError, PathNotFoundError, headers_of, told
-from .exchange import ClientGone, Exchange, Headers, activated, answer_headers
+from .exchange import ClientGone, Exchange, Headers, HeaderView, activated, answer_headers
 from .routes import Interfaces
 
 # Section 11.1 wants the media type of A2A on success; 0.3 knows none.
@@ -48,7 +49,7 @@ class Rest:
             name = operation.name
             call, body = await admitted(exchange, self._gate, HTTP_JSON, agent)
             version = rest.version(found, exchange.asked_version)
-            codec = codec_for(version, HTTP_JSON)
+            codec = codec_for(version, HTTP_JSON, version == V03 and _puts_text_in_bytes(exchange))
             if operation.body:
                 check_content_type(exchange, body)
             request = rest.request(codec, found, exchange.query, body)
@@ -90,6 +91,10 @@ class Rest:
     def allowed(self, path: str) -> tuple[str, ...]:
         """Return the methods that ``path`` takes."""
         return rest.allowed(path)
+
+
+def _puts_text_in_bytes(exchange: Exchange) -> bool:
+    return puts_text_in_bytes(HeaderView(exchange.scope["headers"]).get("user-agent", ""))
 
 
 def _no_match(method: str, path: str) -> MethodNotAllowedError | PathNotFoundError:
