@@ -9,6 +9,7 @@ from threading import Condition, Thread
 
 import msgspec
 
+from ..runtime import files
 from ..runtime.security.audit import AuditEntry
 
 log = logging.getLogger("greenroom.audit")
@@ -144,7 +145,7 @@ class FileAudit:
         return self._descriptor
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
+        return files.open_log(self.path)
 
     def _release(self) -> None:
         if self._descriptor is not None:

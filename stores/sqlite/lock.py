@@ -7,21 +7,9 @@ any descriptor of it is closed. The file stays when the lock goes: removing it w
 from __future__ import annotations
 
 import os
-import sys
 
+from ...runtime import files
 from ...runtime.journal.store import StoreError, StoreInUseError
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # far from the text, which stays readable
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class FileLock:
@@ -30,14 +18,14 @@ class FileLock:
 
     def __init__(self, path: str) -> None:
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._descriptor = files.open_lock(path, 0o644)
         except OSError as error:
             raise StoreError(
                 f"cannot write {path} ({error.strerror}): the database needs a folder that this "
                 "process may write to"
             ) from None
         try:
-            _lock(self._descriptor)
+            files.lock(self._descriptor, wait=False)
         except OSError:
             holder = os.read(self._descriptor, 32).decode(errors="replace").strip()
             os.close(self._descriptor)

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from stat import S_IMODE
 from typing import Literal
 
 import msgspec
 from msgspec import Struct, structs
 
 from ....protocol.types import APIKeySecurityScheme, SecurityScheme
+from ... import files
 from ...call import Call, Principal
 from .bearer import REALM
 from .credential_cache import digest
@@ -82,11 +82,9 @@ class KeyFile:
     def read(self) -> list[ApiKey]:
         """Return all keys, revoked ones too; none where there is no file."""
         try:
-            return msgspec.json.decode(self.path.read_bytes(), type=list[ApiKey])
+            return self._decoded(self.path.read_bytes())
         except FileNotFoundError:
             return []
-        except msgspec.DecodeError as error:
-            raise ValueError(f"{self.path} is not a file of API keys: {error}") from None
 
     def add(self, key: ApiKey) -> None:
         with self._changing() as keys:
@@ -103,26 +101,25 @@ class KeyFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[ApiKey]]:
-        import fcntl
-
-        lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        lock = files.open_lock(f"{self.path}.lock")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            keys = self.read()
-            before = self.path.stat() if self.path.exists() else None
+            files.lock(lock, wait=True)
+            try:
+                data, before = files.read(self.path)
+            except FileNotFoundError:
+                data, before = b"[]", None
+            keys = self._decoded(data)
             yield keys
-            fresh = self.path.with_name(self.path.name + ".new")
-            descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n")
-                file.flush()
-                if before is not None:  # or the server could not read what root has changed
-                    os.fchown(descriptor, before.st_uid, before.st_gid)
-                    os.fchmod(descriptor, S_IMODE(before.st_mode))
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
+            text = msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n"
+            files.replace(self.path, text, before)
         finally:
             os.close(lock)
+
+    def _decoded(self, data: bytes) -> list[ApiKey]:
+        try:
+            return msgspec.json.decode(data, type=list[ApiKey])
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{self.path} is not a file of API keys: {error}") from None
 
 
 def _present(file: KeyFile) -> list[ApiKey]:
