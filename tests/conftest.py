@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .e2e.process import interpreters
+from tests.e2e.process import interpreters
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

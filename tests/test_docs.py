@@ -19,10 +19,9 @@ from greenroom import Agent, Task, TaskState, auth, step_info
 from greenroom.cli.main import _parser
 from greenroom.settings.settings import GROUPS, load, names
 from greenroom.testing import LocalClient, run, served
+from tests.e2e.process import Server
+from tests.support.paths import ROOT
 
-from .e2e.process import Server
-
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SETTINGS = set(names().values())
 COMPLETED = 3

@@ -18,10 +18,10 @@ from greenroom import Agent, Message, Part, Task, TaskState
 from greenroom.cli.main import main
 from greenroom.loading import load_agent
 from greenroom.testing import LocalClient, served, virtual_time
+from tests.e2e.process import environment
+from tests.support.paths import ROOT
 
-from .e2e.process import environment
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import greenroom
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 LAYERS = ("protocol", "runtime", "stores", "transports")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from greenroom.cli.main import _parser
 from greenroom.settings.settings import load
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 

@@ -17,8 +17,8 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 from greenroom.transports.http.asgi import Application
+from tests.support.clock import virtual_backend
 
-from ..support.time import virtual_backend
 from .dialects import DIALECTS, Answer, Dialect, Json
 
 __all__ = ["virtual_backend"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from ..support.asgi import Headers, Response, Wire, opened, request
+from tests.support.asgi import Headers, Response, Wire, opened, request
 
 Json = dict[str, Any]
 

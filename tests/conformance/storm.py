@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..transports.test_fuzz import malformed, mangled
+from tests.transports.http.test_fuzz import malformed, mangled
+
 from .conftest import said
 from .dialects import DIALECTS, JSONRPC_03, METHODS, ROUTES, Dialect, Json
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from ..support.asgi import request
+from tests.support.asgi import request
+
 from .conftest import EXTENSION, Served, said
 from .dialects import JSONRPC, JSONRPC_03, REST, REST_03, Answer, Dialect, Json
 from .errors import refused

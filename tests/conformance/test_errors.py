@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from greenroom.protocol import errors as e
+from tests.support.asgi import request
 
-from ..support.asgi import request
 from .conftest import Served, said
 from .dialects import DIALECTS, JSONRPC, JSONRPC_03, REST, REST_03, Dialect, Json
 from .errors import ERRORS, refused

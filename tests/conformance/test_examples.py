@@ -20,10 +20,10 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 from greenroom.transports.http.asgi import Application
+from tests.protocol.test_examples_v1 import CALLS, SENDS, URLS, merged, user
+from tests.protocol.v03.test_examples import EXAMPLES
+from tests.support.asgi import Headers, Response, request
 
-from ..protocol.test_examples_v1 import CALLS, SENDS, URLS, merged, user
-from ..protocol.test_v03_examples import EXAMPLES
-from ..support.asgi import Headers, Response, request
 from .conftest import START, kinds, state
 from .dialects import JSONRPC_03, REST, Json
 

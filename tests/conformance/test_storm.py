@@ -22,8 +22,8 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 from greenroom.transports.http.asgi import Application
+from tests.support.asgi import Wire, opened
 
-from ..support.asgi import Wire, opened
 from .conftest import START, Stage, said
 from .dialects import REST
 from .storm import Attack, damaged

@@ -17,8 +17,8 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 from greenroom.transports.http.asgi import Application
+from tests.support.asgi import scope_of
 
-from ..support.asgi import scope_of
 from .conftest import START, said
 from .dialects import JSONRPC, REST
 

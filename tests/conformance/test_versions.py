@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ..support.asgi import Headers, Response, request
+from tests.support.asgi import Headers, Response, request
+
 from .conftest import Served, said
 from .dialects import DIALECTS, JSONRPC, JSONRPC_03, REST, REST_03, Dialect, JsonRpc
 from .errors import refused

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ..support.asgi import request
+from tests.support.asgi import request
+
 from .conftest import EXTENSION, Served, said, state, text_of
 from .dialects import DIALECTS, JSONRPC, JSONRPC_03, LISTING, MODERN, REST, REST_03, Dialect, Json
 from .errors import refused

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 AGENTS = str(Path(__file__).with_name("agents.py"))
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from .process import AGENTS, ROOT, Server, cli, message, pythons
+from tests.support.paths import ROOT
+
+from .process import AGENTS, Server, cli, message, pythons
 
 PATIENT = ("--grace", "600", "--deadline", "600")
 """For servers that must not need it: nobody waits so long for them."""

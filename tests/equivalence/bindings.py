@@ -25,8 +25,8 @@ from greenroom.protocol.v03.codec import V03, V03_REST
 from greenroom.protocol.v03.writing import Writer
 from greenroom.transports.grpc.services import LEGACY, V1
 from greenroom.transports.http.asgi import Application
-from tests.grpc.serving import Serving
 from tests.support import asgi
+from tests.transports.grpc.serving import Serving
 
 REASONS = {kind.reason: kind for kind in errors.ERRORS if kind.reason}
 CODES = {kind.code: kind for kind in errors.ERRORS}

@@ -16,7 +16,7 @@ from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.protocol.operations import Operation
 from greenroom.transports.http.asgi import Application
-from tests.grpc.serving import Serving, make_agents, serving
+from tests.transports.grpc.serving import Serving, make_agents, serving
 
 from .bindings import BINDINGS, Binding, JsonRpc, ProtocolError
 

@@ -13,9 +13,8 @@ from greenroom.runtime.call import Scope
 from greenroom.runtime.durable.steps import step_info
 from greenroom.runtime.runtime import Runtime
 from greenroom.runtime.settings.settings import RuntimeSettings
-
-from ..support.drive import START, Caller, KeptStore, result, settle
-from ..support.time import virtual_backend
+from tests.support.clock import virtual_backend
+from tests.support.drive import START, Caller, KeptStore, result, settle
 
 __all__ = ["virtual_backend"]
 

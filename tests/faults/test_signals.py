@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ..e2e.process import pythons
+from tests.e2e.process import pythons
+
 from .harness import Client, Events, Place, Zygote, check, read_effects
 
 

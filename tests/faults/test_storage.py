@@ -19,11 +19,10 @@ from greenroom.runtime.durable.steps import step_info
 from greenroom.runtime.journal.entries import Append, EventPage, Kind, Outcome
 from greenroom.runtime.journal.store import OutcomeUnknownError, StoreError
 from greenroom.transports.http.asgi import Application
-
-from ..support.asgi import request
-from ..support.crash import copy_of
-from ..support.drive import KeptStore, read, result, running, settle, user
-from ..support.time import virtual_backend
+from tests.support.asgi import request
+from tests.support.clock import virtual_backend
+from tests.support.crash import copy_of
+from tests.support.drive import KeptStore, read, result, running, settle, user
 
 __all__ = ["virtual_backend"]
 

@@ -12,7 +12,9 @@ from typing import IO, Any
 
 import pytest
 
-from .peers import CLIENTS, ROOT, TRANSPORTS, ForeignClient, Peer
+from tests.support.paths import ROOT
+
+from .peers import CLIENTS, TRANSPORTS, ForeignClient, Peer
 
 AGENTS = ("tests.interop.agents:desk", "tests.interop.agents:direct", "tests.interop.agents:strict")
 _ADDRESS = re.compile(r"http://[\w.]+:\d+")

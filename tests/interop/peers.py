@@ -8,7 +8,8 @@ import venv
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 CLIENTS = {"1.3.0": "sdk_1_x.py", "0.3.26": "sdk_0_3.py"}
 TRANSPORTS = ("jsonrpc", "rest", "grpc")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ..support.time import real_backend, virtual_backend
+from tests.support.clock import real_backend, virtual_backend
 
 __all__ = ["real_backend", "virtual_backend"]
 

@@ -17,8 +17,7 @@ from greenroom.runtime.agent import slug_of
 from greenroom.runtime.call import Principal, Scope
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
-
-from ..support.drive import Caller, KeptStore, read, result, running, said, states, user
+from tests.support.drive import Caller, KeptStore, read, result, running, said, states, user
 
 pytestmark = pytest.mark.anyio
 

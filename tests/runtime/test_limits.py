@@ -15,8 +15,7 @@ from greenroom import Agent, InputRequired, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, InternalError, ResourceExhaustedError
 from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.stores.memory import MemoryStore
-
-from ..support.drive import numbers, read, result, running, settle
+from tests.support.drive import numbers, read, result, running, settle
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from greenroom import Agent, TaskContext, asgi
 from greenroom.logs import configure
-from tests.support.asgi import Peer, message
+
+from .asgi import Peer, message
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
