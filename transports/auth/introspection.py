@@ -20,7 +20,8 @@ from ...runtime.security.schemes.ports import (
     check_times,
     same_issuer,
 )
-from .fetching import FetchError, check_address, post_form
+from ..client.addresses import check_secret_url
+from .fetching import FetchError, post_form
 
 log = logging.getLogger("greenroom.security")
 _EARLY = 30.0
@@ -48,7 +49,7 @@ class Introspection:
         timeout: float = 15.0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._url = check_address(url)
+        self._url = check_secret_url(url)
         self._form: dict[str, str] = {"token_type_hint": "access_token"}
         self._headers: dict[str, str] = {}
         if method == "basic":

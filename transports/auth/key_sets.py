@@ -11,7 +11,8 @@ import anyio
 from ...protocol.errors import UnavailableError
 from ...protocol.jose import JoseError, Key, keys_of, material
 from ...runtime.security.schemes.ports import same_issuer
-from .fetching import FetchError, check_address, get_json
+from ..client.addresses import check_secret_url
+from .fetching import FetchError, get_json
 
 log = logging.getLogger("greenroom.security")
 _TRIED = 8
@@ -41,8 +42,8 @@ class RemoteKeys:
     ) -> None:
         if issuer is None and jwks_url is None:
             raise ValueError("name an issuer (for discovery) or a jwks_url")
-        self._issuer = None if issuer is None else check_address(issuer).removesuffix("/")
-        self._configured = None if jwks_url is None else check_address(jwks_url)
+        self._issuer = None if issuer is None else check_secret_url(issuer).removesuffix("/")
+        self._configured = None if jwks_url is None else check_secret_url(jwks_url)
         self._max_age = max_age
         self._refetch_every = refetch_every
         self._stale = stale
@@ -158,7 +159,7 @@ class RemoteKeys:
         found = await get_json(url, tls=self._tls)
         if not same_issuer(found.get("issuer"), self._issuer or ""):
             raise FetchError(f"{url} is of another issuer: {str(found.get('issuer'))[:200]}")
-        return check_address(str(found.get("jwks_uri")))
+        return check_secret_url(str(found.get("jwks_uri")))
 
 
 def _unavailable() -> UnavailableError:

@@ -1,117 +1,276 @@
-"""One HTTP/1.1 exchange over a fresh connection: h11 for the bytes, anyio for the socket.
+"""The HTTP client of every outbound call, on httpcore2.
 
-Enough for a client that talks seldom and listens long. Redirects are followed for GET and within
-one origin only, so that nothing meant for one server reaches another.
+httpcore2 does HTTP/1.1 (h11) and HTTP/2, TLS, pools and proxies. This module adds which addresses
+may be reached (``AddressPolicy``), limits of time and size, redirects within one origin, and
+content codings.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from urllib.parse import urljoin, urlsplit
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Self
 
 import anyio
 import h11
-from anyio.abc import ByteStream
+import httpcore2
 from msgspec import Struct
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
+from .addresses import ANY, AddressPolicy
+from .coding import Decoder, decoders
+from .errors import AddressRefusedError, HttpError, NoAnswerError, UnusableAnswerError
+from .network import CheckedNetwork
+from .proxies import proxy, proxy_for
+from .urls import Origin, Url, parse
+
 USER_AGENT = "greenroom"
+_KEPT_IDLE = 8
+"""Connections without a request that an entered client keeps."""
+_IDLE_SECONDS = 30.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAME_METHOD = frozenset({307, 308})
+"""Redirects that keep method and body (RFC 9110 section 15.4); the others make a GET."""
+_SINGLE = frozenset({"content-length", "content-type", "location"})
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Seconds and bytes."""
+    """Seconds, bytes and numbers."""
 
     connect: float = 10.0
-    """For name, connection and TLS handshake together."""
+    """Seconds for name, connection and TLS handshake together."""
     silence: float = 300.0
-    """The longest the peer may say nothing: agents think for minutes."""
+    """Seconds that the server may say nothing: agents think for minutes."""
+    total: float = 900.0
+    """Seconds from the request until the head of the answer, and until the end of a body that is
+    read whole. A stream may last longer."""
+    stream: float | None = None
+    """Seconds that a stream may last, ``None`` for no limit."""
     body: int = 64 * 1024 * 1024
-    """The longest body read whole; streams have no limit of length."""
+    """Bytes of a body that is read whole, after decoding. Streams have no limit of length."""
+    headers: int = 200
+    """Header fields of an answer. Together they may have 100 KiB."""
     redirects: int = 3
-
-
-class HttpError(Exception):
-    """No usable answer: the peer cannot be reached, is silent, or does not speak HTTP."""
-
-
-class NoAnswerError(HttpError):
-    """The server took the connection, and ended it before it answered."""
 
 
 class Response:
     """Status and header fields (names in lower case), and a body to read once."""
 
-    def __init__(
-        self, status: int, headers: Mapping[str, str], connection: _Connection, limits: Limits
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self._connection = connection
+    def __init__(self, response: httpcore2.Response, limits: Limits, started: float) -> None:
+        self.status = response.status
+        self.headers = _fields(response.headers)
+        self._response = response
+        self._source: AsyncIterator[bytes] = response.aiter_stream()
         self._limits = limits
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes. Raises HttpError when it breaks off or falls silent."""
-        while True:
-            event = await self._connection.next_event()
-            if isinstance(event, h11.Data):
-                yield bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                return
+        self._started = started
 
     async def read(self) -> bytes:
-        """Return the whole body, or raise HttpError if it is longer than the limit."""
+        """Return the whole body, decoded. Raises HttpError if it is too long or breaks off."""
+        limit = self._limits.body
+        declared = self.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            raise UnusableAnswerError(f"the answer is longer than {limit} bytes")
         body = bytearray()
-        while not isinstance(event := await self._connection.next_event(), h11.EndOfMessage):
-            if isinstance(event, h11.Data):
-                body += event.data
-            if len(body) > self._limits.body:
-                raise HttpError(f"the answer is longer than {self._limits.body} bytes")
+        async for chunk in self._decoded(self._limits.total):
+            body += chunk
+            if len(body) > limit:
+                raise UnusableAnswerError(f"the answer is longer than {limit} bytes")
         return bytes(body)
 
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Iterate over the decoded body as it comes.
 
-class _Connection:
-    def __init__(self, stream: ByteStream, limits: Limits) -> None:
-        self._stream = stream
+        Raises HttpError when the body breaks off, is silent or lasts too long.
+        """
+        return self._decoded(self._limits.stream)
+
+    def _decoded(self, seconds: float | None) -> _Chunks:
+        coding = decoders(self.headers.get("content-encoding", ""))
+        deadline = None if seconds is None else self._started + seconds
+        return _Chunks(self._source, coding, self._limits, deadline)
+
+    async def aclose(self) -> None:
+        """End the body. A connection whose answer was not read to its end is closed."""
+        with anyio.CancelScope(shield=True):
+            if isinstance(self._source, AsyncGenerator):
+                await self._source.aclose()
+            await self._response.aclose()
+
+
+class _Chunks:
+    """An iterator and no generator: who stops in the middle leaves nothing to be closed."""
+
+    def __init__(
+        self,
+        source: AsyncIterator[bytes],
+        coding: Sequence[Decoder],
+        limits: Limits,
+        deadline: float | None,
+    ) -> None:
+        self._source = source
+        self._coding = coding
         self._limits = limits
-        self._state = h11.Connection(h11.CLIENT)
+        self._deadline = deadline
+        self._pieces: Iterator[bytes] = iter(())
 
-    async def send(self, *events: h11.Event) -> None:
-        data = b"".join(self._state.send(event) or b"" for event in events)
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while (piece := next(self._pieces, None)) is None:
+            data = await self._receive()
+            if data is None:
+                for decoder in self._coding:
+                    decoder.end()
+                raise StopAsyncIteration
+            self._pieces = _through(self._coding, data)
+        return piece
+
+    async def _receive(self) -> bytes | None:
+        with _deadline(self._deadline), _told(self._limits):
+            return await anext(self._source, None)
+
+
+class HttpClient:
+    """Sends requests. Entered as a context, it keeps connections for the next request."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+        policy: AddressPolicy = ANY,
+        http2: bool = False,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        """``tls`` replaces the default context, which trusts the authorities of the system.
+
+        ``http2`` offers HTTP/2 over TLS beside HTTP/1.1. The proxies of ``environ`` are used
+        where ``policy`` allows every address: nobody can check where a proxy connects to.
+        """
+        self.limits = limits or Limits()
+        self._tls = tls
+        self._policy = policy
+        self._http2 = http2
+        self._environ = environ if policy.private else {}
+        self._network = CheckedNetwork(policy)
+        self._kept = False
+        self._pools: dict[str | None, httpcore2.AsyncConnectionPool] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._close_pools()
+        self._kept = True
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._kept = False
+        await self._close_pools()
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> AsyncGenerator[Response, None]:
+        """Send one request and yield its response; the block ends the response.
+
+        A user name and password in ``url`` go as Basic (RFC 7617). Redirects are followed within
+        the origin: every kind for GET, 307 and 308 with method and body for others.
+        Raises HttpError.
+        """
+        target = parse(url)
+        fields = dict(headers or {})
+        if target.basic is not None and not any(name.lower() == "authorization" for name in fields):
+            fields["Authorization"] = target.basic
+        started = anyio.current_time()
+        for _ in range(self.limits.redirects + 1):
+            response = await self._send(method, target, fields, body, started)
+            try:
+                location = response.headers.get("location")
+                if location is None or not _follows(method, response.status):
+                    yield response
+                    return
+                target = _next(target, location)
+            finally:
+                await response.aclose()
+        raise UnusableAnswerError(
+            f"more than {self.limits.redirects} redirects, the last one to {target}"
+        )
+
+    async def _send(
+        self, method: str, url: Url, headers: Mapping[str, str], body: bytes, started: float
+    ) -> Response:
+        self._policy.check_origin(url.origin)
+        request = self._request(method, url, headers, body)
+        pool = self._pool(url.origin)
         try:
-            with anyio.fail_after(self._limits.silence):
-                await self._stream.send(data)
-        except (OSError, TimeoutError, anyio.BrokenResourceError) as error:
-            raise HttpError(f"the request could not be sent: {_why(error)}") from error
+            with _deadline(started + self.limits.total), _told(self.limits, url):
+                answer = await pool.handle_async_request(request)
+        finally:
+            if not self._kept and not pool.connections:
+                await pool.aclose()
+        response = Response(answer, self.limits, started)
+        if len(answer.headers) > self.limits.headers:
+            await response.aclose()
+            raise UnusableAnswerError(
+                f"the answer has more than {self.limits.headers} header fields"
+            )
+        return response
 
-    async def next_event(self) -> h11.Event:
-        while True:
-            try:
-                event = self._state.next_event()
-            except h11.RemoteProtocolError as error:
-                raise HttpError(f"the answer broke off or is not HTTP: {error}") from error
-            if event is not h11.NEED_DATA:
-                assert not isinstance(event, type)
-                return event
-            try:
-                with anyio.fail_after(self._limits.silence):
-                    data = await self._stream.receive()
-            except anyio.EndOfStream:
-                data = b""
-                if self._state.their_state is h11.SEND_RESPONSE:
-                    raise NoAnswerError(
-                        "the server closed the connection without an answer"
-                    ) from None
-            except TimeoutError:
-                raise HttpError(
-                    f"nothing came for {self._limits.silence:.0f} s; the task may still go on"
-                ) from None
-            except (OSError, anyio.BrokenResourceError) as error:
-                early = self._state.their_state is h11.SEND_RESPONSE
-                kind = NoAnswerError if early else HttpError
-                raise kind(f"the connection broke: {_why(error)}") from error
-            self._state.receive_data(data)
+    def _request(
+        self, method: str, url: Url, headers: Mapping[str, str], body: bytes
+    ) -> httpcore2.Request:
+        fields = {
+            "Host": url.origin.authority,
+            "User-Agent": USER_AGENT,
+            "Accept-Encoding": "identity",
+        }
+        if not self._kept and not self._http2:
+            fields["Connection"] = "close"
+        if body or method not in ("GET", "HEAD"):
+            fields["Content-Length"] = str(len(body))
+        given = {name.lower() for name in headers}
+        fields = {name: value for name, value in fields.items() if name.lower() not in given}
+        limits = self.limits
+        times = {"connect": limits.connect, "read": limits.silence, "write": limits.silence}
+        return httpcore2.Request(
+            method,
+            httpcore2.URL(
+                scheme=url.origin.scheme.encode(),
+                host=url.origin.bracketed.encode(),
+                port=None if url.origin.default_port else url.origin.port,
+                target=url.target.encode(),
+            ),
+            headers=[_field(name, value) for name, value in (fields | dict(headers)).items()],
+            content=body,
+            extensions={"timeout": times, "sni_hostname": url.origin.host.removesuffix(".")},
+        )
+
+    def _pool(self, origin: Origin) -> httpcore2.AsyncConnectionPool:
+        through = proxy_for(origin, self._environ)
+        pool = self._pools.get(through)
+        if pool is None:
+            if self._tls is None and (origin.scheme == "https"):
+                self._tls = ssl.create_default_context()
+            pool = self._pools[through] = httpcore2.AsyncConnectionPool(
+                ssl_context=self._tls,
+                proxy=None if through is None else proxy(through),
+                max_connections=None,
+                max_keepalive_connections=_KEPT_IDLE if self._kept else 0,
+                keepalive_expiry=_IDLE_SECONDS,
+                http2=self._http2,
+                network_backend=self._network,
+            )
+        return pool
+
+    async def _close_pools(self) -> None:
+        pools, self._pools = self._pools, {}
+        for pool in pools.values():
+            await pool.aclose()
 
 
 @asynccontextmanager
@@ -123,103 +282,132 @@ async def request(
     body: bytes = b"",
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
+    policy: AddressPolicy = ANY,
 ) -> AsyncGenerator[Response, None]:
-    """Send one request and yield its response; the connection ends with the block.
-
-    Raises HttpError. ``tls`` replaces the default context (the system's certificate authorities).
-    """
-    limits = limits or Limits()
-    for _ in range(limits.redirects + 1):
-        connection, stream = await _connect(url, limits, tls)
-        try:
-            response = await _exchange(connection, method, url, headers or {}, body, limits)
-            target = response.headers.get("location")
-            if response.status in REDIRECTS and target and method == "GET":
-                target = urljoin(url, target)
-                if _origin(target) != _origin(url):
-                    raise HttpError(
-                        f"{url} redirects to another server ({target}); use that address itself"
-                    )
-                url = target
-                continue
-            yield response
-            return
-        finally:
-            await anyio.aclose_forcefully(stream)
-    raise HttpError(f"more than {limits.redirects} redirects, the last one to {url}")
+    """Send one request over a connection of its own: see ``HttpClient.request``."""
+    client = HttpClient(limits=limits, tls=tls, policy=policy)
+    async with client.request(method, url, headers=headers, body=body) as response:
+        yield response
 
 
-async def _connect(
-    url: str, limits: Limits, tls: ssl.SSLContext | None
-) -> tuple[_Connection, ByteStream]:
-    scheme, host, port = _origin(url)
-    context = (tls or ssl.create_default_context()) if scheme == "https" else None
-    try:
-        with anyio.fail_after(limits.connect):
-            stream: ByteStream
-            if context is None:
-                stream = await anyio.connect_tcp(host, port)
-            else:
-                stream = await anyio.connect_tcp(
-                    host, port, ssl_context=context, tls_standard_compatible=False
-                )
-    except ssl.SSLCertVerificationError as error:
-        raise HttpError(f"the certificate of {host} is not trusted: {error.verify_message}") from (
-            error
+# --- redirects and fields -------------------------------------------------------------------------
+
+
+def _follows(method: str, status: int) -> bool:
+    return status in (_REDIRECTS if method == "GET" else _SAME_METHOD)
+
+
+def _next(url: Url, location: str) -> Url:
+    """Return where a redirect leads; raises HttpError where that is another origin."""
+    target = url.join(location)
+    if target.origin != url.origin:
+        raise UnusableAnswerError(
+            f"{url} redirects to another server ({target}); if you trust it, use that address"
         )
+    return target
+
+
+def _field(name: str, value: str) -> tuple[bytes, bytes]:
+    try:
+        return name.encode("ascii"), value.encode(errors="surrogateescape")
+    except UnicodeError:
+        raise HttpError(f"the header {name!r} has a name that is not ASCII") from None
+
+
+def _fields(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return the fields with names in lower case; of those that may be repeated, all values."""
+    found: dict[str, str] = {}
+    for key, content in raw:
+        name, value = key.decode("latin1").lower(), content.decode("latin1")
+        if name not in found:
+            found[name] = value
+        elif name not in _SINGLE:
+            found[name] += f", {value}"
+    return found
+
+
+def _through(coding: Sequence[Decoder], data: bytes) -> Iterator[bytes]:
+    """Yield ``data`` decoded by every decoder in turn."""
+    if not coding:
+        yield data
+        return
+    for piece in coding[0].decode(data):
+        yield from _through(coding[1:], piece)
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _deadline(deadline: float | None) -> Iterator[None]:
+    left = None if deadline is None else max(0.0, deadline - anyio.current_time())
+    try:
+        with anyio.fail_after(left):
+            yield
     except TimeoutError:
-        raise HttpError(f"no connection to {host}:{port} in {limits.connect:.0f} s") from None
-    except (OSError, anyio.BrokenResourceError) as error:
-        raise HttpError(f"cannot connect to {host}:{port}: {_why(error)}") from error
-    return _Connection(stream, limits), stream
+        raise HttpError("the answer took too long; the task may still go on") from None
 
 
-async def _exchange(
-    connection: _Connection,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    limits: Limits,
-) -> Response:
-    parts = urlsplit(url)
-    fields = {
-        "Host": parts.netloc.rpartition("@")[2],
-        "User-Agent": USER_AGENT,
-        "Connection": "close",
-        **headers,
-    }
-    if body or method not in ("GET", "HEAD"):
-        fields["Content-Length"] = str(len(body))
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+@contextmanager
+def _told(limits: Limits, url: Url | None = None) -> Iterator[None]:
+    """Raise what httpcore2 raises as an HttpError. ``url``: the head of its answer is awaited."""
+    where = "" if url is None else f"{url.origin.host}:{url.origin.port}"
+    broken = HttpError if url is None else NoAnswerError
     try:
-        start = h11.Request(method=method, target=target, headers=list(fields.items()))
-    except h11.LocalProtocolError as error:
-        raise HttpError(f"{url} cannot be asked for: {error}") from error
-    await connection.send(start, h11.Data(data=body), h11.EndOfMessage())
-    while True:
-        event = await connection.next_event()
-        if isinstance(event, h11.Response):
-            found = {name.decode("latin1"): value.decode("latin1") for name, value in event.headers}
-            return Response(event.status_code, found, connection, limits)
-        assert isinstance(event, h11.InformationalResponse)
+        yield
+    except (HttpError, TimeoutError):
+        raise
+    except httpcore2.ConnectTimeout:
+        raise HttpError(f"no connection to {where} in {limits.connect:g} s") from None
+    except httpcore2.ConnectError as error:
+        raise _not_connected(error, where, url) from _cause(error)
+    except httpcore2.ReadTimeout:
+        raise HttpError(
+            f"nothing came for {limits.silence:g} s; the task may still go on"
+        ) from None
+    except (httpcore2.WriteTimeout, httpcore2.WriteError) as error:
+        raise HttpError(f"the request could not be sent: {_why(error)}") from error
+    except httpcore2.RemoteProtocolError as error:
+        if isinstance(_cause(error), h11.RemoteProtocolError) or url is None:
+            raise HttpError(f"the answer broke off or is not HTTP: {_why(error)}") from error
+        raise NoAnswerError("the server closed the connection without an answer") from error
+    except (httpcore2.LocalProtocolError, h11.LocalProtocolError) as error:
+        raise HttpError(f"the request to {url} cannot be sent: {_why(error)}") from error
+    except httpcore2.ProxyError as error:
+        raise HttpError(f"the proxy does not connect to {where}: {_why(error)}") from error
+    except (httpcore2.ReadError, OSError) as error:
+        raise broken(f"the connection broke: {_why(error)}") from error
 
 
-def _origin(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise HttpError(f"{url!r} is not an http:// or https:// address")
-    try:
-        port = parts.port
-    except ValueError:
-        raise HttpError(f"{url!r} has a port that is not a number up to 65535") from None
-    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
+def _not_connected(error: httpcore2.ConnectError, where: str, url: Url | None) -> HttpError:
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        host = "the server" if url is None else url.origin.host
+        return HttpError(f"the certificate of {host} is not trusted: {cause.verify_message}")
+    if isinstance(cause, anyio.EndOfStream | anyio.BrokenResourceError | ssl.SSLError):
+        return NoAnswerError(f"{where} ended the TLS handshake: {_why(error)}")
+    return HttpError(f"cannot connect to {where}: {_why(error)}")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what an error of httpcore2 was made of: its argument, not its ``__cause__``, which
+    the pool takes away."""
+    inner = error.args[0] if error.args else None
+    return inner if isinstance(inner, BaseException) else error
 
 
 def _why(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    cause = error.__cause__
-    if isinstance(cause, BaseExceptionGroup):
-        return _why(cause)
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    error = _cause(error)
+    text = getattr(error, "strerror", None)
+    while text is None and error.__cause__ is not None:
+        error = error.__cause__
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        text = getattr(error, "strerror", None)
+    return text or str(error) or type(error).__name__
+
+
+__all__ = [
+    "AddressRefusedError", "HttpClient", "HttpError", "Limits", "NoAnswerError", "Response",
+    "UnusableAnswerError", "request",
+]  # fmt: skip

@@ -14,8 +14,9 @@ from ...protocol.cards import signing
 from ...protocol.cards.coverage import uncovered
 from ...protocol.cards.shapes import parse_card
 from ...protocol.types import AgentCard
-from ..auth.fetching import check_address
-from .http import HttpError, request
+from .addresses import check_secret_url
+from .errors import HttpError
+from .http import request
 
 
 class Trust(Struct, frozen=True, kw_only=True):
@@ -35,7 +36,7 @@ class Trust(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for address in self.jwks:
-            check_address(address)
+            check_secret_url(address)
 
     async def verify(
         self, body: bytes, *, tls: ssl.SSLContext | None = None

@@ -7,26 +7,9 @@ the keys cannot be had.
 from __future__ import annotations
 
 import argparse
-import ssl
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import anyio
-import msgspec
-
-from ..protocol import jose
-from ..protocol.cards import signing
-from ..protocol.cards.shapes import card_json, parse_card
-from ..protocol.errors import A2AError
-from ..protocol.types import AgentCard
-from ..transports.client.http import HttpError, request
-from ..transports.client.peer import card_addresses
-from ..transports.client.trust import Trust, key_set
 from . import tls as connecting
-from .terminal import complain, note, say, show_json
 
 
 def add(commands: Any) -> None:
@@ -68,91 +51,7 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Carry the command out; return the exit code."""
-    try:
-        return anyio.run(_run, parsed)
-    except (OSError, HttpError) as error:
-        return complain(str(error) + connecting.advice(error, parsed.card, parsed), 3)
-    except signing.SdkFormError as error:
-        return complain(f"{error}; to believe it all the same: --accept-sdk-form", 1)
-    except signing.SignatureError as error:
-        return complain(str(error), 1)
-    except (A2AError, ValueError) as error:
-        return complain(str(error), 2)
+    # The HTTP client takes a quarter of a second to import: `greenroom serve` starts without it.
+    from .card_actions import run as carry_out
 
-
-async def _run(parsed: argparse.Namespace) -> int:
-    tls = connecting.context(parsed)
-    body = await _card(parsed.card, tls)
-    card = parse_card(body)
-    if parsed.action == "sign":
-        key = jose.SigningKey(
-            _file(parsed.key),
-            kid=parsed.kid,
-            algorithm=parsed.alg,
-            jku=parsed.jku,
-            sdk_form=parsed.sdk_form,
-        )
-        return _print(signing.sign(card, [key]))
-    if parsed.action == "show":
-        for header in _headers(card):
-            note(f"signed with {header.get('alg')} by key {header.get('kid')}")
-        return _print(card)
-    trust = read_trust(
-        parsed.key, parsed.jwks, parsed.trust_host, accept_sdk_form=parsed.accept_sdk_form
-    )
-    if trust is None:
-        raise ValueError("nobody is trusted: name --key, --jwks or --trust-host")
-    card, found, beside = await trust.verify(body, tls=tls)
-    form = "" if found.form == "spec" else " (the official SDK's canonical form)"
-    say(f"{card.name}: signed with {found.algorithm} by key {found.kid}{form}")
-    if beside:
-        note(f"not signed: {', '.join(beside)}")
-    return 0
-
-
-def read_trust(
-    keys: Sequence[str], jwks: Sequence[str], hosts: Sequence[str], *, accept_sdk_form: bool = False
-) -> Trust | None:
-    """Return whom options of the command line trust, ``None`` if nobody: files of keys
-    (``FILE`` or ``FILE=KID``), files or addresses of key sets, and hosts."""
-    if not keys and not jwks and not hosts:
-        return None
-    found = []
-    for entry in keys:
-        path, _, kid = entry.partition("=")
-        # Without a name the key may be any that the card names: it is this one key all the same.
-        found.append(msgspec.structs.replace(jose.key_of_pem(_file(path), kid), kid=kid))
-    away = tuple(place for place in jwks if place.startswith("http"))
-    for place in jwks:
-        if place not in away:
-            found += key_set(_file(place))
-    return Trust(keys=tuple(found), jwks=away, hosts=tuple(hosts), accept_sdk_form=accept_sdk_form)
-
-
-def _headers(card: AgentCard) -> Iterator[Mapping[str, Any]]:
-    """One that cannot be read does not hide those that can."""
-    for one in card.signatures or ():
-        with suppress(jose.JoseError):
-            yield jose.header_of(one.protected)
-
-
-async def _card(place: str, tls: ssl.SSLContext | None) -> bytes:
-    if not place.startswith(("http://", "https://")):
-        return sys.stdin.buffer.read() if place == "-" else _file(place)
-    tried = card_addresses(place)
-    for address in tried:
-        headers = {"Accept": "application/json"}
-        async with request("GET", address, headers=headers, tls=tls) as response:
-            body = await response.read()
-            if response.status == 200:
-                return body
-    raise HttpError(f"no agent card at {' nor at '.join(tried)}")
-
-
-def _file(path: str) -> bytes:
-    return Path(path).read_bytes()
-
-
-def _print(card: AgentCard) -> int:
-    show_json(msgspec.json.format(card_json(card, "1.0"), indent=2).decode())
-    return 0
+    return carry_out(parsed)

@@ -6,6 +6,7 @@ What the agent made goes to standard output, what happens meanwhile to standard 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 import uuid
@@ -30,10 +31,12 @@ from ..protocol.types import (
 from ..transports.client.http import HttpError, Limits
 from ..transports.client.peer import Peer, PeerError
 from . import tls as connecting
-from .card import read_trust
-from .terminal import note, show
+from .card_actions import read_trust
 
 OK, ENDED, USAGE, REFUSED, WAITS = 0, 1, 2, 3, 4
+
+# What an agent says must not move the cursor or rename the window of whoever reads it.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Screen:
@@ -93,7 +96,7 @@ class Screen:
             else:
                 size = len(part.raw or b"")
                 text = f"<file {part.filename or ''} {part.media_type or ''}, {size} bytes>"
-            show(text)
+            sys.stdout.write(_CONTROL.sub("", text))
             self._open = not text.endswith("\n")
         sys.stdout.flush()
 
@@ -105,7 +108,8 @@ class Screen:
             self._open = False
 
     def note(self, text: str) -> None:
-        note(text)
+        sys.stderr.write(_CONTROL.sub("", text) + "\n")
+        sys.stderr.flush()
 
     def finish(self) -> int:
         """Say how to go on; return the exit code."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import ssl
 
-from ..transports.client.http import NoAnswerError
+from ..transports.client.errors import NoAnswerError
 
 
 def add(parser: argparse.ArgumentParser, *, key: str = "--key") -> None:

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import socket
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from greenroom.transports.client.http import HttpError, Limits, request
+from greenroom.transports.client.addresses import AddressPolicy
+from greenroom.transports.client.http import HttpClient, HttpError, Limits, request
 
 pytestmark = pytest.mark.anyio
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
 
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+def received(connection: socket.socket) -> bytes:
+    """Return one whole request, which may come in pieces."""
+    data = b""
+    while True:
+        data += connection.recv(65536)
+        head, end, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        if end and len(body) >= (int(length[1]) if length else 0):
+            return data
 
 
 @contextmanager
@@ -31,7 +48,7 @@ def answering(*answers: bytes, hang: bool = False) -> Iterator[tuple[str, list[b
         for answer in answers:
             connection, _ = listener.accept()
             with connection:
-                asked.append(connection.recv(65536))
+                asked.append(received(connection))
                 connection.sendall(answer)
                 if hang:
                     done.wait(10)
@@ -113,10 +130,195 @@ async def test_redirects_stay_with_their_server() -> None:
         await read(url)
 
 
-async def test_only_get_is_redirected() -> None:
+async def test_a_post_is_redirected_with_its_body_where_the_status_says_so() -> None:
     with answering(moved("/there")) as (url, _):
         async with request("POST", url, body=b"{}") as response:
             assert response.status == 302
+    for status in (b"307 Temporary Redirect", b"308 Permanent Redirect"):
+        first = moved("/a/").replace(b"302 Found", status)
+        with answering(first, OK) as (url, asked):
+            async with request("POST", url + "/a", body=b'{"x":1}') as response:
+                assert await response.read() == b"hi"
+        assert asked[1].startswith(b"POST /a/ ")
+        assert asked[1].endswith(b'{"x":1}')
+
+
+async def test_a_redirect_takes_the_users_name_along_within_its_origin_only() -> None:
+    with answering(moved("/there"), OK) as (url, asked):
+        await read(url.replace("://", "://me:s%20ecret@"))
+    assert all(b"Authorization: Basic bWU6cyBlY3JldA==" in one for one in asked)
+    assert not any(b"ecret@" in one for one in asked)
+    with (
+        answering(moved("http://127.0.0.2/")) as (url, _),
+        pytest.raises(HttpError) as raised,
+    ):
+        await read(url.replace("://", "://me:secret@"))
+    assert "secret" not in str(raised.value)
+
+
+GZIP = gzip.compress(b"hello")
+RAW = zlib.compressobj(wbits=-15)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", GZIP),
+        ("X-GZip", GZIP),
+        ("gzip", gzip.compress(b"hel") + gzip.compress(b"lo")),
+        ("deflate", zlib.compress(b"hello")),
+        ("deflate", RAW.compress(b"hello") + RAW.flush()),
+        ("gzip, identity", GZIP),
+        ("deflate, gzip", gzip.compress(zlib.compress(b"hello"))),
+        ("", b"hello"),
+    ],
+)
+async def test_an_encoded_answer_is_decoded(coding: str, body: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\n\r\n"
+    with answering(head.encode() + body) as (url, asked):
+        assert await read(url) == b"hello"
+    assert b"Accept-Encoding: identity" in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "text"),
+    [
+        ("br", b"hello", "encoded as 'br'"),
+        ("gzip", b"hello", "damaged"),
+        ("gzip", GZIP[:-9], "broke off"),
+        ("gzip", gzip.compress(b"x" * 1_000_000), "longer than 1000 bytes"),
+        ("gzip, gzip, gzip, gzip", GZIP, "encoded as"),
+    ],
+)
+async def test_an_encoding_that_is_odd_or_broken(coding: str, body: bytes, text: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\n\r\n"
+    with answering(head.encode() + body) as (url, _), pytest.raises(HttpError, match=text):
+        await read(url, Limits(body=1000))
+
+
+@contextmanager
+def dripping(head: bytes, drop: bytes) -> Iterator[str]:
+    """A server that answers ``head`` and then ``drop``, again and again, as long as it is heard."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            try:
+                connection.sendall(head)
+                while not over.wait(0.01):
+                    connection.sendall(drop)
+            except OSError:
+                pass
+
+    over = threading.Event()
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "drop"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+)
+async def test_an_answer_that_never_ends_has_a_limit(head: bytes, drop: bytes) -> None:
+    with dripping(head, drop) as url, pytest.raises(HttpError, match="took too long"):
+        await read(url, Limits(total=0.3))
+
+
+async def test_a_stream_has_a_limit_where_one_is_set() -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\n\r\n", b"x") as url:
+        async with request("GET", url, limits=Limits(total=0.1, stream=0.4)) as response:
+            with pytest.raises(HttpError, match="took too long"):
+                async for _ in response.chunks():
+                    pass
+
+
+async def test_the_head_of_an_answer_has_limits() -> None:
+    many = b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 300 + b"\r\n"
+    with answering(many) as (url, _), pytest.raises(HttpError, match="more than 200 header fields"):
+        await read(url)
+    long = b"HTTP/1.1 200 OK\r\na: " + b"x" * 200_000 + b"\r\n\r\n"
+    with answering(long) as (url, _), pytest.raises(HttpError, match="is not HTTP"):
+        await read(url)
+
+
+async def test_an_entered_client_keeps_its_connection() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections = []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        connections.append(connection)
+        for _ in range(2):
+            connection.recv(65536)
+            connection.sendall(OK)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with HttpClient() as client:
+        for _ in range(2):
+            async with client.request("GET", url) as response:
+                assert await response.read() == b"hi"
+    thread.join()
+    connections[0].close()
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    ("typed", "target"),
+    [
+        ("/агент", "/%D0%B0%D0%B3%D0%B5%D0%BD%D1%82"),
+        ("/a b?c=d e", "/a%20b?c=d%20e"),
+        ("/%D0%B0/é", "/%D0%B0/%C3%A9"),
+        ("/caf\udce9", "/caf%E9"),
+        ("?x=1#y", "/?x=1"),
+    ],
+)
+async def test_paths_are_percent_encoded(typed: str, target: str) -> None:
+    with answering(OK) as (url, asked):
+        assert await read(url + typed) == b"hi"
+    assert asked[0].startswith(f"GET {target} HTTP/1.1\r\n".encode())
+
+
+async def test_a_proxy_of_the_environment_is_asked() -> None:
+    with answering(OK) as (url, asked):
+        environ = {"http_proxy": url.replace("://", "://me:pw@"), "no_proxy": "other.example"}
+        async with HttpClient(environ=environ).request("GET", "http://agent.example/x") as answer:
+            assert await answer.read() == b"hi"
+    assert asked[0].startswith(b"GET http://agent.example/x HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic bWU6cHc=" in asked[0]
+    refused = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"
+    with answering(refused) as (url, asked):
+        client = HttpClient(environ={"HTTPS_PROXY": url})
+        with pytest.raises(HttpError, match=r"proxy does not connect to agent\.example:443: 407"):
+            async with client.request("GET", "https://agent.example/x"):
+                pass
+    assert asked[0].startswith(b"CONNECT agent.example:443 HTTP/1.1\r\n")
+
+
+async def test_a_stranger_leads_nowhere_near_and_through_no_proxy() -> None:
+    with answering() as (url, asked):
+        policy = AddressPolicy(schemes=("http", "https"))
+        for near in (url, url.replace("127.0.0.1", "localtest.invalid")):
+            with pytest.raises(HttpError):
+                async with HttpClient(policy=policy, environ={"http_proxy": url}).request(
+                    "GET", near
+                ):
+                    pass
+    assert asked == []
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "nonsense", "http://host:99999/"])

@@ -13,7 +13,8 @@ from greenroom import Agent, Runtime, TaskContext
 from greenroom.stores.memory import MemoryStore
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
-from tests.support.asgi import request
+
+from ..support.asgi import request
 
 pytestmark = pytest.mark.anyio
 

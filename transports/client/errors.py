@@ -1,0 +1,26 @@
+"""What the client raises where no A2A answer came."""
+
+from __future__ import annotations
+
+
+class HttpError(Exception):
+    """No usable answer: the server cannot be reached, is silent, or does not speak HTTP.
+
+    The text names addresses without their user names and passwords.
+    """
+
+
+class UnusableAnswerError(HttpError):
+    """An answer came that cannot be used: it is too long, leads elsewhere, or cannot be decoded."""
+
+
+class NoAnswerError(HttpError):
+    """The server accepted the connection and ended it before it answered."""
+
+
+class AddressRefusedError(HttpError):
+    """The policy of addresses does not allow a connection to this URL or address."""
+
+
+class PeerError(Exception):
+    """The address has no agent that this client can talk to; the text says what was there."""
