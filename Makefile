@@ -12,16 +12,21 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-.PHONY: demo test test-long check bench build proto proto-classes settings clean
+.PHONY: demo test test-long foreign-clients check bench build proto proto-classes settings clean
 
 demo: $(RUNTIME)
 	@$(BIN)/python examples/demo.py
 
-test: $(DEV)
-	$(BIN)/python -m pytest --no-skips -m "not long" $(ARGS)
+# Two workers; ARGS="-n 0" runs everything in one process.
+test: $(DEV) foreign-clients
+	$(BIN)/python -m pytest --no-skips -m "not long" -n 2 --dist loadfile $(ARGS)
 
-test-long: $(DEV)
+test-long: $(DEV) foreign-clients
 	$(BIN)/python -m pytest --no-skips -m long --timeout=3600 $(ARGS)
+
+# The official SDK in environments of its own, made before any test's time limit runs.
+foreign-clients: $(DEV)
+	@$(BIN)/python -m tests.interop.environments
 
 check: $(DEV)
 	$(BIN)/ruff check .

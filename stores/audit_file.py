@@ -10,6 +10,7 @@ from threading import Condition, Thread
 import msgspec
 
 from ..runtime import files
+from ..runtime.printable import printable_json
 from ..runtime.security.audit import AuditEntry
 
 log = logging.getLogger("greenroom.audit")
@@ -50,7 +51,7 @@ class FileAudit:
 
     def record(self, entry: AuditEntry) -> None:
         """Take a line; it is written soon."""
-        line = _encode(entry) + b"\n"
+        line = printable_json(_encode(entry).decode()).encode() + b"\n"
         with self._changed:
             self._last = entry.time
             if self._size + len(line) > self._pending:

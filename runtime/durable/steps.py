@@ -161,11 +161,7 @@ class DurableOperations(Operations):
         with Busy(branch):
             if found is not None:
                 if found.arguments != arguments:
-                    log.warning(
-                        "task %s: the arguments of step %r (operation %d of branch %s) are not "
-                        "those of its first run; its recorded result is used",
-                        self._actor.id, name, op.ordinal, op.branch or "root",
-                    )  # fmt: skip
+                    self._arguments_differ(op, name)
                 if found.error is not None:
                     raise _failed(name, found.error)
                 return parts.decode(bytes(found.value), annotation)
@@ -175,6 +171,23 @@ class DurableOperations(Operations):
             await self._actor.system.until_alive()
             body = await self._result(function, options, branch, op, name, arguments, args, kwargs)
             return parts.decode(body, annotation)
+
+    def _arguments_differ(self, op: Op, name: str) -> None:
+        """The arguments of a recorded step are not those that the handler passes now.
+
+        Another version of the handler may pass other arguments: a warning. The same version does
+        not, so replay has gone another way: raise ``ReplayMismatch``, which blocks the task.
+        """
+        actor = self._actor
+        if actor.handler == actor.agent.version:
+            raise self._ledger.mismatch(
+                op, f"step {name!r}", "a step of that name with other arguments"
+            )
+        log.warning(
+            "task %s: the arguments of step %r (operation %d of branch %s) are not those of its "
+            "first run; its recorded result is used",
+            actor.id, name, op.ordinal, op.branch or "root",
+        )  # fmt: skip
 
     async def _result(
         self,

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
 import msgspec
 
+from .runtime.printable import printable_json, printable_line
 from .runtime.telemetry import TaskFields
 
 FIELDS = ("event", "task", "context", "generation", "node", "agent", "error_id", "trace_id")
 """What a record may carry in ``extra``; everything else of ours is in the message."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-# What callers write must not begin a line of its own, nor move the cursor of whoever reads it.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure(level: str = "info", form: str = "console", stream: TextIO | None = None) -> None:
@@ -55,7 +51,7 @@ class JSONFormatter(logging.Formatter):
                 line[name] = value
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        return printable_json(msgspec.json.encode(line, enc_hook=str).decode())
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -76,8 +72,4 @@ class ConsoleFormatter(logging.Formatter):
         lines = [text]
         if record.exc_info:
             lines += self.formatException(record.exc_info).split("\n")
-        return "\n  ".join(_CONTROL.sub(_escaped, line) for line in lines)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+        return "\n  ".join(map(printable_line, lines))

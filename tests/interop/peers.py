@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import venv
-from pathlib import Path
 from typing import Any
 
 from tests.support.paths import ROOT
 
+from .environments import interpreter
+
 CLIENTS = {"1.3.0": "sdk_1_x.py", "0.3.26": "sdk_0_3.py"}
 TRANSPORTS = ("jsonrpc", "rest", "grpc")
-
-
-def environment(version: str) -> Path:
-    """The interpreter of an environment with that version of the SDK; made if it is not there."""
-    home = ROOT / ".cache" / "interop" / version
-    python, mark = home / "bin" / "python", home / "installed-grpc"
-    if not mark.exists():
-        venv.create(home, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, f"a2a-sdk[grpc]=={version}"], check=True)
-        mark.touch()
-    return python
 
 
 class ForeignClient:
@@ -34,7 +22,7 @@ class ForeignClient:
         self.version = version
         path = ROOT / "tests" / "interop" / "clients" / (script or CLIENTS[version])
         self._process = subprocess.Popen(
-            [str(environment(version)), str(path)],
+            [str(interpreter(version)), str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -22,6 +22,7 @@ from ..transports.client.http import HttpError, request
 from ..transports.client.peer import card_addresses
 from ..transports.client.trust import Trust, key_set
 from . import tls as connecting
+from .terminal import complain, note, say, show_json
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -29,13 +30,13 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         return anyio.run(_run, parsed)
     except (OSError, HttpError) as error:
-        return _complain(str(error) + connecting.advice(error, parsed.card, parsed), 3)
+        return complain(str(error) + connecting.advice(error, parsed.card, parsed), 3)
     except signing.SdkFormError as error:
-        return _complain(f"{error}; to believe it all the same: --accept-sdk-form", 1)
+        return complain(f"{error}; to believe it all the same: --accept-sdk-form", 1)
     except signing.SignatureError as error:
-        return _complain(str(error), 1)
+        return complain(str(error), 1)
     except (A2AError, ValueError) as error:
-        return _complain(str(error), 2)
+        return complain(str(error), 2)
 
 
 async def _run(parsed: argparse.Namespace) -> int:
@@ -53,7 +54,7 @@ async def _run(parsed: argparse.Namespace) -> int:
         return _print(signing.sign(card, [key]))
     if parsed.action == "show":
         for header in _headers(card):
-            sys.stderr.write(f"signed with {header.get('alg')} by key {header.get('kid')}\n")
+            note(f"signed with {header.get('alg')} by key {header.get('kid')}")
         return _print(card)
     trust = read_trust(
         parsed.key, parsed.jwks, parsed.trust_host, accept_sdk_form=parsed.accept_sdk_form
@@ -62,9 +63,9 @@ async def _run(parsed: argparse.Namespace) -> int:
         raise ValueError("nobody is trusted: name --key, --jwks or --trust-host")
     card, found, beside = await trust.verify(body, tls=tls)
     form = "" if found.form == "spec" else " (the official SDK's canonical form)"
-    sys.stdout.write(f"{card.name}: signed with {found.algorithm} by key {found.kid}{form}\n")
+    say(f"{card.name}: signed with {found.algorithm} by key {found.kid}{form}")
     if beside:
-        sys.stderr.write(f"not signed: {', '.join(beside)}\n")
+        note(f"not signed: {', '.join(beside)}")
     return 0
 
 
@@ -112,10 +113,5 @@ def _file(path: str) -> bytes:
 
 
 def _print(card: AgentCard) -> int:
-    sys.stdout.write(msgspec.json.format(card_json(card, "1.0"), indent=2).decode() + "\n")
+    show_json(msgspec.json.format(card_json(card, "1.0"), indent=2).decode())
     return 0
-
-
-def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"greenroom: {text}\n")
-    return code

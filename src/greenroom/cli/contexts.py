@@ -12,7 +12,8 @@ from typing import Any
 from ..runtime.call import Scope
 from ..runtime.journal.entries import Context, TaskQuery
 from ..runtime.journal.store import Store
-from .tasks import count, moment, on_store, say, some, task_line
+from .tasks import count, moment, on_store, some, task_line
+from .terminal import say
 
 
 def add(commands: Any) -> None:

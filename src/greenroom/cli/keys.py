@@ -14,6 +14,7 @@ from ..runtime.security.schemes.api_keys import ApiKey, KeyFile, new_key
 from ..runtime.security.schemes.basic import hash_password
 from ..runtime.settings.bounds import check_scopes
 from ..settings.auth_checks import check_name
+from .terminal import complain, note, say
 
 _LONGEST = 100 * 365 * 86_400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -44,19 +45,21 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.action == "hash":
         text = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
         if not text:
-            return _complain("no password was given: an empty one is known to everybody")
+            return complain("no password was given: an empty one is known to everybody")
         return _say(hash_password(text))
     file = KeyFile(parsed.file)
     try:
         if parsed.action == "create":
             return _create(file, parsed)
         if parsed.action == "list":
-            return _say("\n".join(_line(key) for key in file.read()) or "no keys")
+            for line in [_line(key) for key in file.read()] or ["no keys"]:
+                say(line)
+            return 0
         found = file.revoke(parsed.id, time.time())
     except (ValueError, OSError) as error:
-        return _complain(str(error))
+        return complain(str(error))
     if found is None:
-        return _complain(f"there is no key {parsed.id} in {parsed.file}")
+        return complain(f"there is no key {parsed.id} in {parsed.file}")
     return _say(f"revoked {found.id} of {found.owner}: a running server refuses it in a second")
 
 
@@ -73,7 +76,7 @@ def _create(file: KeyFile, parsed: argparse.Namespace) -> int:
         lifetime=None if parsed.expires is None else _seconds(parsed.expires),
     )
     file.add(key)
-    sys.stderr.write(f"key {key.id} of {key.owner}; it is shown this once:\n")
+    note(f"key {key.id} of {key.owner}; it is shown this once:")
     return _say(text)
 
 
@@ -100,11 +103,6 @@ def _date(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def _say(text: str) -> int:
-    sys.stdout.write(text + "\n")
+def _say(line: str) -> int:
+    say(line)
     return 0
-
-
-def _complain(text: str) -> int:
-    sys.stderr.write(f"greenroom: {text}\n")
-    return 2

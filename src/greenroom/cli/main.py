@@ -21,6 +21,7 @@ from . import card, contexts, keys, tasks
 from . import settings as explain
 from . import tls as connecting
 from .parser import Parser
+from .terminal import complain
 
 EPILOG = f"""\
 Every option is also an environment variable ({PREFIX}PORT=8080) and a key of the [greenroom] table
@@ -169,7 +170,7 @@ def _serve(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
             return _reload(arguments)
         start(load_agents(settings.agents), settings, alone=True)
     except (SettingsError, LoadError, ServerError, StoreError) as error:
-        return _complain(str(error))
+        return complain(str(error))
     return 0
 
 
@@ -197,8 +198,3 @@ def _send(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
     from .send import send
 
     return send(parsed)
-
-
-def _complain(text: str) -> int:
-    sys.stderr.write(f"greenroom: {text}\n")
-    return 2

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from .terminal import note
+
 INTERVAL = 0.5
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 
@@ -35,7 +37,7 @@ def watch(arguments: Sequence[str], root: Path) -> int:
         if now == seen:
             continue
         changed = sorted(str(path) for path, _ in now.items() ^ seen.items())
-        sys.stderr.write(f"{changed[0]} changed: restarting\n")
+        note(f"{changed[0]} changed: restarting")
         seen = now
         _end(child)
         child = _start(arguments)

@@ -6,7 +6,6 @@ What the agent made goes to standard output, what happens meanwhile to standard 
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 import uuid
@@ -32,11 +31,9 @@ from ..transports.client.http import HttpError, Limits
 from ..transports.client.peer import Peer, PeerError
 from . import tls as connecting
 from .card_actions import read_trust
+from .terminal import note, show
 
 OK, ENDED, USAGE, REFUSED, WAITS = 0, 1, 2, 3, 4
-
-# What an agent says must not move the cursor or rename the window of whoever reads it.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Screen:
@@ -96,7 +93,7 @@ class Screen:
             else:
                 size = len(part.raw or b"")
                 text = f"<file {part.filename or ''} {part.media_type or ''}, {size} bytes>"
-            sys.stdout.write(_CONTROL.sub("", text))
+            show(text)
             self._open = not text.endswith("\n")
         sys.stdout.flush()
 
@@ -108,8 +105,7 @@ class Screen:
             self._open = False
 
     def note(self, text: str) -> None:
-        sys.stderr.write(_CONTROL.sub("", text) + "\n")
-        sys.stderr.flush()
+        note(text)
 
     def finish(self) -> int:
         """Say how to go on; return the exit code."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from msgspec import Struct
 from ..runtime.settings.described import meanings
 from ..settings.settings import GROUPS, PREFIX, Settings, names
 from .parser import meant
+from .terminal import complain, show
 
 BYTES = frozenset(
     {
@@ -107,11 +107,10 @@ def run(parsed: argparse.Namespace) -> int:
     found = [one for one in explained() if parsed.word in one.name]
     for one in found:
         text = textwrap.fill(one.meaning, 96, initial_indent="    ", subsequent_indent="    ")
-        sys.stdout.write(f"{one.name} ({one.default})\n{text}\n")
+        show(f"{one.name} ({one.default})\n{text}\n")
     if not found:
         hint = meant(parsed.word, names().values())
-        sys.stderr.write(f"greenroom: no setting has {parsed.word!r} in its name{hint}\n")
-        return 2
+        return complain(f"no setting has {parsed.word!r} in its name{hint}")
     return 0
 
 

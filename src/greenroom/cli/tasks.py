@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -25,6 +24,7 @@ from ..runtime.actor.actor import CANCEL
 from ..runtime.durable.replay import Record
 from ..runtime.journal.entries import Entry, Header, Kind, TaskQuery, TaskRef, Timer
 from ..runtime.journal.store import Store, StoreError
+from .terminal import complain, say
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PAGE = 100
@@ -97,10 +97,6 @@ def _word(state: TaskState) -> str:
     return state.name.lower().replace("_", "-")
 
 
-def say(line: str = "") -> None:
-    sys.stdout.write(line + "\n")
-
-
 def run(parsed: argparse.Namespace) -> int:
     """Carry the command out; return the exit code: 2 if it was asked wrongly or the store fails."""
     action: Callable[[Store, argparse.Namespace], Coroutine[Any, Any, int]] | None = {
@@ -137,8 +133,7 @@ def complaining(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     try:
         return anyio.run(main)
     except (ValueError, StoreError) as error:
-        sys.stderr.write(f"greenroom: {error}\n")
-        return 2
+        return complain(str(error))
 
 
 async def _backup(parsed: argparse.Namespace) -> int:

@@ -280,24 +280,40 @@ def test_a_deadline_is_a_time() -> None:
             Agent("One", deadline=wrong)
 
 
-async def test_changed_arguments_only_warn(caplog: pytest.LogCaptureFixture) -> None:
-    async def double(number: int) -> int:
-        return 2 * number
+async def double(number: int) -> int:
+    return 2 * number
 
-    def version(argument: int) -> Agent:
-        async def handler(ctx: TaskContext) -> int:
-            found = await ctx.step(double, argument)
-            await ctx.sleep(60)
-            return found
 
-        return agent_of(handler)
+def doubling(argument: int, version: str) -> Agent:
+    async def handler(ctx: TaskContext) -> int:
+        found = await ctx.step(double, argument)
+        await ctx.sleep(60)
+        return found
 
+    return agent_of(handler, version=version)
+
+
+async def test_arguments_that_another_version_changed_only_warn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     store = KeptStore()
-    task = await crashed(store, version(1))
+    task = await crashed(store, doubling(1, "1"))
     with caplog.at_level(logging.WARNING, "greenroom.durable"):
-        async with running(version(5), store=store) as peer:
+        async with running(doubling(5, "2"), store=store) as peer:
             assert values(await peer.over(task)) == 2
     assert "arguments of step 'double'" in caplog.text
+
+
+async def test_arguments_that_differ_within_one_version_block_the_task() -> None:
+    store = KeptStore()
+    task = await crashed(store, doubling(1, "1"))
+    async with running(doubling(5, "1"), store=store) as peer:
+        found = await peer.until(task, lambda task: said(task).startswith("Blocked"))
+        assert found.status.state is TaskState.WORKING
+        assert "with other arguments" in said(found)
+        assert not found.artifacts
+    async with running(doubling(1, "1"), store=store) as peer:
+        assert values(await peer.over(task)) == 2
 
 
 async def test_cancellation_is_never_the_failure_of_a_step() -> None:

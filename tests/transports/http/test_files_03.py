@@ -13,8 +13,7 @@ from greenroom import Agent, Runtime, TaskContext
 from greenroom.stores.memory import MemoryStore
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
-
-from ..support.asgi import request
+from tests.support.asgi import request
 
 pytestmark = pytest.mark.anyio
 
