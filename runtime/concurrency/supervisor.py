@@ -42,6 +42,15 @@ class Supervisor(Protocol):
         """Hold the children until cancelled, then cancel them and wait for their end."""
 
 
+def in_task() -> bool:
+    """Whether a task of an event loop runs in this thread, not the garbage collector alone."""
+    try:
+        anyio.get_current_task()
+    except Exception:
+        return False
+    return True
+
+
 class AsyncioSupervisor:
     """Children as asyncio tasks."""
 

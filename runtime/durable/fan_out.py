@@ -16,6 +16,7 @@ import anyio
 import msgspec
 
 from ..actor.actor import Op
+from ..exceptions import class_name, has_repr
 from .branch import Asleep, Branch, Busy, cancelling, current_branch
 from .replay import below, record
 
@@ -43,6 +44,11 @@ async def in_branch(branch: Branch, awaitable: Awaitable[T], join: Asleep) -> T:
     except (KeyboardInterrupt, SystemExit) as error:
         # asyncio stops its loop, and everybody on it, for either of them in a task.
         raise RuntimeError(f"a branch raised {type(error).__name__}") from error
+    except BaseException as error:
+        if has_repr(error):
+            raise
+        # trio ends its whole run when a child raises an exception whose repr raises.
+        raise RuntimeError(f"a branch raised {class_name(error)}") from error
     finally:
         # First the one who waited for this goes on, or the handler would seem to be asleep.
         join.child_ended(sys.exc_info()[1])

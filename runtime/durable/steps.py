@@ -22,6 +22,8 @@ import msgspec
 from .. import content as parts
 from ..actor.actor import Actor, Op
 from ..actor.cancellation import StepFailed
+from ..concurrency.supervisor import in_task
+from ..exceptions import class_name, exception_text, is_failure
 from ..journal.entries import Timer
 from ..settings import bounds
 from .branch import Asleep, Branch, Busy
@@ -204,15 +206,17 @@ class DurableOperations(Operations):
         actor = self._actor
         try:
             value = await self._attempts(function, options, branch, op, args, kwargs)
-        except Exception as error:
+        except BaseException as error:
+            if not (is_failure(error) and in_task()):
+                raise
             self._check()  # what is stopped is no failure
-            told = (type(error).__name__, str(error))
+            told = (class_name(error), exception_text(error))
             actor.record(op, failure(name, told, arguments))
             raise StepFailed(name, *told) from error
         try:
             body = parts.encode(value)
         except TypeError as error:
-            actor.record(op, failure(name, (_REFUSED, str(error)), arguments))
+            actor.record(op, failure(name, (_REFUSED, exception_text(error)), arguments))
             raise
         actor.record(op, record("step", name, body, arguments))
         return body

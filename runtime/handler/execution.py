@@ -14,15 +14,16 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from ...protocol.types import Message
-from ..actor.actor import ROOT, Op
+from ..actor.actor import ROOT, LeaseLost, Op
 from ..actor.cancellation import Reason, TaskCancelled
 from ..call import Sender
 from ..concurrency.signal import Signal
-from ..concurrency.supervisor import Child
+from ..concurrency.supervisor import Child, in_task
 from ..durable.replay import DURABLE, NOTHING_RECORDED, Ledger, ReplayMismatch, durable
+from ..exceptions import loggable
 from ..journal.entries import Entry
 from ..telemetry import current_actor, handler_span
-from .outcome import cancelled, cause_of, finish, unwound
+from .outcome import cancelled, cause_of, fail_anyway, finish, unwound
 
 if TYPE_CHECKING:
     from ..actor.actor import Actor
@@ -272,9 +273,26 @@ class Execution:
         try:
             self._ctx.check_complete(cause)
         except ReplayMismatch as mismatch:
-            log.warning("task %s: the handler failed on replay", self.actor.id, exc_info=cause)
+            log.warning(
+                "task %s: the handler failed on replay", self.actor.id, exc_info=loggable(cause)
+            )
             return mismatch.with_traceback(cause.__traceback__)
         return None
+
+    def _unwind(self, error: BaseException) -> bool:
+        """Write what an exception of the handler means for its task. Return whether it is a
+        cancellation, which the child passes on to its event loop."""
+        try:
+            cause = cause_of(error)
+            if not self.detached:
+                unwound(self, self._stumbled(cause) or cause)
+            return isinstance(cause, anyio.get_cancelled_exc_class())
+        except LeaseLost:
+            log.info("task %s has a new owner; its end here is not written", self.actor.id)
+        except BaseException:
+            if not self.detached:
+                fail_anyway(self, error)
+        return False
 
     # --- the child ------------------------------------------------------------------------------
 
@@ -306,12 +324,9 @@ class Execution:
             # Nothing that a handler raises may reach its neighbours, neither SystemExit nor
             # KeyboardInterrupt: servers and asyncio take Ctrl-C elsewhere (bare trio may raise it
             # here; then this handler is what it stops).
-            cause = cause_of(error)
-            if isinstance(cause, GeneratorExit):
-                raise
-            if not self.detached:
-                unwound(self, self._stumbled(cause) or cause)
-            if isinstance(cause, anyio.get_cancelled_exc_class()):
+            if issubclass(type(error), GeneratorExit) and not in_task():
+                raise  # nobody raised it: the coroutine is closed because its event loop is gone
+            if self._unwind(error):
                 raise
         finally:
             self._leave()

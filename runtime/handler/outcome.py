@@ -25,6 +25,7 @@ from ..actor.actor import LeaseLost
 from ..actor.cancellation import TOLD, Rejected, Restart, Stop, TaskCancelled
 from ..actor.replies import agent_message, say
 from ..durable.replay import ReplayMismatch
+from ..exceptions import exception_text, loggable
 from ..operations.idempotency import DirectReply
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def unwound(execution: Execution, cause: BaseException) -> None:
             where, source = _where(cause)
             actor.block(f"{cause}{where}", source)
         case Rejected():
-            _end(actor, TaskState.REJECTED, say(actor, str(cause)))
+            _end(actor, TaskState.REJECTED, say(actor, exception_text(cause)))
         case _ if isinstance(cause, anyio.get_cancelled_exc_class()):
             # Not ours, if nobody gave a reason: the whole runtime is going down.
             if execution.reason is not None:
@@ -128,10 +129,19 @@ def unwound(execution: Execution, cause: BaseException) -> None:
                 _failed(execution, cause)
         case _ if execution.reason is not None:
             # Only the client and the deadline may end a task that is being stopped.
-            log.warning("the clean-up of task %s failed", actor.id, exc_info=cause)
+            log.warning("the clean-up of task %s failed", actor.id, exc_info=loggable(cause))
             cancelled(execution)
         case _:
             _failed(execution, cause)
+
+
+def fail_anyway(execution: Execution, error: BaseException) -> None:
+    """End the task, or leave it to its next owner, after ``unwound`` raised: what a handler raised
+    may raise again whoever looks at it, and no task may be left without an end."""
+    if execution.reason is not None:
+        cancelled(execution)
+    else:
+        _failed(execution, error)
 
 
 def _failed(execution: Execution, error: BaseException) -> None:
@@ -141,7 +151,7 @@ def _failed(execution: Execution, error: BaseException) -> None:
         "the handler of task %s failed (error id %s)",
         actor.id,
         error_id,
-        exc_info=error,
+        exc_info=loggable(error),
         extra={"task": actor.id, "error_id": error_id},
     )
     told = f"The agent failed. Error id: {error_id}"
