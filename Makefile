@@ -34,6 +34,7 @@ check: $(DEV)
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house
 
 bench: $(DEV)
 	$(BIN)/python -m bench $(ARGS)

@@ -154,7 +154,7 @@ IN_A_THREAD = """
 import asyncio, atexit, threading
 from pathlib import Path
 from greenroom import Agent, BlockingContext, TaskContext
-from greenroom.runtime.ports import StoreInUseError
+from greenroom.runtime.journal.store import StoreInUseError
 from greenroom.stores.sqlite.lock import FileLock
 
 agent = Agent("Stubborn", on_interrupt="resume")

@@ -427,7 +427,7 @@ UNINSTALLED = """
 import sys
 for name in ("jwt", "cryptography"):
     sys.modules[name] = None  # as if it were not there
-from greenroom.cli import main
+from greenroom.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 NEEDS_MORE: dict[str, list[str]] = {
