@@ -64,7 +64,14 @@ class Sender(Struct, frozen=True):
 
 
 class Call(Struct, kw_only=True):
-    """One request as its transport saw it; filled by the transport, read by the runtime."""
+    """One request as its transport saw it. A call has one owner at each moment.
+
+    The transport makes the call and owns it until it hands the call to ``Runtime.dispatch``: by
+    then ``version``, ``tenant``, ``agent`` and ``interfaces`` say what the message said. From then
+    on the runtime owns the call and sets ``principal``, ``refused`` and ``activated``; the
+    transport only reads it. In between, ``Gate.admit`` sets ``principal`` for a transport that
+    admits the caller before it reads the message.
+    """
 
     binding: str
     """JSONRPC, HTTP+JSON or GRPC; for logs and spans."""

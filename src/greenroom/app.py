@@ -145,7 +145,7 @@ async def run(
                 forwarded_headers=settings.http.forwarded_headers,
             ),
         )
-        app.tell_of(grpc)
+        app.mount(grpc)
     app.runtime.gate.exposed = _exposed(settings)
     shared = set(Settings.__struct_fields__) & set(ServerSettings.__struct_fields__)
     server = ServerSettings(

@@ -127,6 +127,6 @@ async def test_ten_of_a_thousand_never_read(
 
         # Those who read nothing are let go in time, by themselves.
         await anyio.sleep(3 * app.settings.write_timeout)
-        assert not app.streams.open
-        assert app.streams.dropped == STUCK
+        assert not app.open_responses.open
+        assert app.open_responses.dropped == STUCK
         group.cancel_scope.cancel()

@@ -10,11 +10,15 @@ Unix socket), ``fields`` are header fields or metadata, repeated ones joined by 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+from urllib.parse import quote
 
-from ..http.exchange import Exchange
-from ..http.settings import FORWARDED_HEADERS
+FORWARDED_HEADERS = (
+    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix",
+)  # fmt: skip
+"""The header fields that are believed unless the operator names others."""
 
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]{2,45}\])"
@@ -26,9 +30,9 @@ _PROTO, _NAME, _BEFORE = b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarde
 CALLER = frozenset({_CERTIFICATE, _FORWARDED, _FOR})
 """The fields that speak of the caller."""
 
-Fields = Mapping[bytes, bytes]
+_SAFE = "/:@!$&'()*+,;=~"  # what a path may hold beside letters (RFC 3986 section 3.3)
 
-_PAIR = re.compile(r'\s*([A-Za-z]+)\s*=\s*(?:"([^"]*)"|([^;,"\s]*))\s*(?:[;]|$)')
+Fields = Mapping[bytes, bytes]
 
 
 class Proxies:
@@ -72,10 +76,10 @@ class Proxies:
         """Return the address of the caller, after trusted proxies; empty if there is none."""
         if self._none or not self.trusts(nearest):
             return nearest
-        # From the right: each entry was written by the hop after it, so the first one that is not
-        # a trusted proxy is as far as the word of trusted ones goes. One without an address says
-        # nothing of the ones before it, which may be the client's own.
-        for hop in reversed(self._hops(fields)):
+        # From the right: the hop after an entry wrote it, so trusted proxies wrote everything up to
+        # the first entry that is no trusted proxy. An entry without an address says nothing of the
+        # entries before it, which may be the client's own.
+        for hop in self._hops(fields):
             if not hop:
                 break
             nearest = hop
@@ -83,19 +87,19 @@ class Proxies:
                 break
         return nearest
 
-    def base_url(self, exchange: Exchange) -> str | None:
-        """Return scheme, host and prefix that the caller used; ``None``: its Host is no host."""
-        scope = exchange.scope
+    def base_url(self, scope: Mapping[str, Any], nearest: str, fields: Fields) -> str | None:
+        """Return scheme, host and prefix that the caller used; ``None``: its Host is no host.
+
+        ``scope`` is the ASGI scope of the request.
+        """
         scheme: str = scope.get("scheme", "http")
-        host = exchange.fields.get(b"host", b"").decode("latin-1")
-        prefix: str = scope.get("root_path", "")
-        if not self._none and self.trusts(exchange.nearest):
-            fields = exchange.fields
+        host = fields.get(b"host", b"").decode("latin-1")
+        prefix = quote(scope.get("root_path", ""), safe=_SAFE)
+        if not self._none and self.trusts(nearest):
             if _FORWARDED in self._read:
-                last = _forwarded(fields)[-1:]
-                told = last[0] if last else {}
-                scheme = told.get("proto") or scheme
-                host = told.get("host") or host
+                pairs = _pairs(next(_entries(fields, _FORWARDED), ""))
+                scheme = pairs.get("proto") or scheme
+                host = pairs.get("host") or host
             else:
                 scheme = self._last(fields, _PROTO) or scheme
                 host = self._last(fields, _NAME) or host
@@ -105,6 +109,7 @@ class Proxies:
         if not host:
             server = scope.get("server")
             host = f"{server[0]}:{server[1]}" if server and server[1] else ""
+        scheme = scheme.lower()  # RFC 3986 section 3.1
         if scheme not in ("http", "https") or not _HOST.fullmatch(host):
             return None
         return f"{scheme}://{host}{prefix.rstrip('/')}"
@@ -115,18 +120,17 @@ class Proxies:
         return b"" if self._none else b", ".join(sorted(self._read - {_FOR}))
 
     def _last(self, fields: Fields, name: bytes) -> str:
-        """The value that the nearest proxy wrote."""
-        if name not in self._read:
-            return ""
-        return fields.get(name, b"").decode("latin-1").rpartition(",")[2].strip()
+        """Return the value that the nearest proxy wrote."""
+        return next(_entries(fields, name), "") if name in self._read else ""
 
-    def _hops(self, fields: Fields) -> list[str]:
+    def _hops(self, fields: Fields) -> Iterator[str]:
+        """Yield the addresses of the hops, from the nearest; empty where an entry names none."""
         if _FORWARDED in self._read:
-            return [_address(pairs.get("for", "")) for pairs in _forwarded(fields)]
-        if _FOR in self._read:
-            raw = fields.get(_FOR, b"").decode("latin-1")
-            return [_address(entry.strip()) for entry in raw.split(",")]
-        return []
+            for element in _entries(fields, _FORWARDED):
+                yield _address(_pairs(element).get("for", ""))
+        elif _FOR in self._read:
+            for entry in _entries(fields, _FOR):
+                yield _address(entry)
 
 
 def _names(headers: Sequence[str]) -> frozenset[bytes]:
@@ -153,13 +157,30 @@ def _address(entry: str) -> str:
     return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
-def _forwarded(fields: Fields) -> list[dict[str, str]]:
-    raw = fields.get(_FORWARDED)
-    if raw is None:
-        return []
-    # A comma inside quotes does not separate; no value that we read may hold one.
-    elements = raw.decode("latin-1").split(",")
-    return [
-        {name.lower(): quoted or plain for name, quoted, plain in _PAIR.findall(element)}
-        for element in elements
-    ]
+def _entries(fields: Fields, name: bytes) -> Iterator[str]:
+    """Yield the entries of a list from the last to the first, each only when it is asked for.
+
+    A caller may write thousands of entries before those of the proxies. A comma inside quotes
+    divides too: no value that is read here may hold one.
+    """
+    if name not in fields:
+        return
+    text = fields[name].decode("latin-1")
+    end = len(text)
+    while end >= 0:
+        start = text.rfind(",", 0, end)
+        yield text[start + 1 : end].strip()
+        end = start
+
+
+def _pairs(element: str) -> dict[str, str]:
+    """Return the pairs of one element of ``Forwarded`` (RFC 7239 section 4)."""
+    pairs: dict[str, str] = {}
+    for pair in element.split(";"):
+        name, equals, value = pair.partition("=")
+        if equals:
+            value = value.strip()
+            if len(value) > 1 and value[0] == value[-1] == '"':
+                value = value[1:-1]
+            pairs[name.strip().lower()] = value
+    return pairs

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from ...protocol.errors import VersionNotSupportedError
 from ...protocol.version import V03, negotiate
 from ...runtime.call import Call
+from ..caller.headers import HeaderView
 from ..caller.proxies import CALLER
-from ..http.exchange import HeaderView
 from .framing import IDENTITY
 from .status import Headers, RpcError, Status
 

@@ -23,8 +23,7 @@ from ...runtime.runtime import Runtime
 from ...runtime.settings.bounds import checked
 from ..auth.resource import WELL_KNOWN, ProtectedResource, pointed
 from ..caller.proxies import Proxies
-from ..http import errors as faults
-from ..server.entrypoint import ServerError
+from ..errors import ServerError, public_error
 from . import tls
 from .cards import Cards
 from .connection import CONFIGURATION, GrpcProtocol
@@ -298,7 +297,7 @@ class GrpcServer(AbstractHandler):
         """Return what the caller may know of an error."""
         if isinstance(error, RpcError):
             return error
-        found = faults.told(error)
+        found = public_error(error)
         if (
             self._metadata is not None
             and isinstance(found, RefusedError)

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from ...runtime.settings.bounds import Count, NotNegative, Port, Positive, Size
 from ...runtime.settings.described import described
-from ..http.settings import FORWARDED_HEADERS
+from ..caller.proxies import FORWARDED_HEADERS
 
 MIB = 1024 * 1024
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 from ...protocol import protojson
 from ...protocol.codec import HTTP_JSON
 from ...protocol.codecs import codec_for
-from ...protocol.errors import A2AError, InvalidRequestError
+from ...protocol.errors import A2AError, InvalidRequestError, ResourceExhaustedError
 from ...protocol.types import AgentInterface
 from ...protocol.version import V10
 from ...runtime.runtime import Runtime
@@ -19,17 +19,19 @@ from ...runtime.settings.bounds import checked
 from .. import metrics as prometheus
 from ..auth.resource import WELL_KNOWN, ProtectedResource, pointed
 from ..caller.proxies import Proxies
+from ..errors import ClientGone, public_error
 from ..metrics import Metrics
 from .body import discard
 from .cards import Cards
 from .cors import Cors
-from .errors import MethodNotAllowedError, PathNotFoundError, headers_of, told
-from .exchange import JSON, ClientGone, Exchange, Receive, Scope, Send, answer_headers
+from .errors import MethodNotAllowedError, PathNotFoundError, headers_of
+from .exchange import JSON, Exchange, Receive, Scope, Send, answer_headers
 from .jsonrpc import JsonRpc
 from .rest import Rest
-from .routes import Places, path_of, raw_path_of
+from .routes import Routes, Target, path_of, rpc_path
 from .settings import HttpSettings
-from .sse import Streams, Writer
+from .sse import EventWriter, OpenResponses
+from .unread import Unread
 
 log = logging.getLogger("greenroom.transports")
 
@@ -38,8 +40,9 @@ _POST = frozenset({"POST"})
 _PLAIN = b"text/plain; charset=utf-8"
 
 
-class Neighbour(Protocol):
-    """Another server of the same runtime, which cards and metrics tell of."""
+class Mounted(Protocol):
+    """Another server of the same runtime: its addresses go on the cards, its numbers into the
+    metrics."""
 
     def interfaces(self, agent: str, base: str) -> list[AgentInterface]: ...
 
@@ -55,12 +58,13 @@ class Application:
         self.runtime = runtime
         self.settings = checked(settings or HttpSettings())
         self.metrics = Metrics()
-        self.streams = Streams(
+        self.open_responses = OpenResponses(
             lambda child, name: runtime.system.start(child, name),
             retry=self.settings.retry,
             write_timeout=self.settings.write_timeout,
         )
-        self.places = Places(runtime.agents)
+        self.unread = Unread(self.settings)
+        self.routes = Routes(runtime.agents)
         self._proxies = Proxies(self.settings.trusted_proxies, self.settings.forwarded_headers)
         self._cors = Cors(self.settings, (runtime.gate.schemes or {}).values())
         self._vary = b"" if self.settings.public_url else self._proxies.vary
@@ -70,7 +74,7 @@ class Application:
             modified=time.time(),
             vary=self._vary,
         )
-        self._neighbours: list[Neighbour] = []
+        self._mounted: list[Mounted] = []
         self._rpc = JsonRpc(runtime, self.metrics, self._interfaces)
         self._rest = Rest(runtime, self.metrics, self._interfaces)
         self._plain = {
@@ -79,9 +83,9 @@ class Application:
             "/metrics": self._metrics,
         }
         self._resource = ProtectedResource(runtime)
-        self._challenged = self._point if self._resource else None
+        self._challenge = self._point if self._resource else None
         if self._resource:
-            for path in self.places.rpc:
+            for path in self.routes.rpc:
                 self._plain[WELL_KNOWN + path] = self._resource_metadata
         if keys := runtime.gate.security.signing:
             if self.settings.public_url is None:
@@ -89,10 +93,10 @@ class Application:
             self._jwks = protojson.encode({"keys": [key.public_jwk for key in keys]})
             self._plain["/.well-known/jwks.json"] = self._key_set
 
-    def tell_of(self, neighbour: Neighbour) -> None:
-        """Put a server that stands beside this application on the cards and in the metrics."""
-        self._neighbours.append(neighbour)
-        self._cards.more = neighbour.interfaces
+    def mount(self, other: Mounted) -> None:
+        """Put another server of the same runtime on the cards and in the metrics."""
+        self._mounted.append(other)
+        self._cards.more = other.interfaces
 
     # --- lifetime -------------------------------------------------------------------------------
 
@@ -134,7 +138,7 @@ class Application:
             # A stream may live for hours: nothing of its request is kept in a frame meanwhile.
             writer = await self._request(scope, receive, send)
             if writer is not None:
-                await self.streams.run(writer, receive)
+                await self.open_responses.run(writer, receive)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "websocket":
@@ -143,55 +147,62 @@ class Application:
         else:
             raise RuntimeError(f"Greenroom does not know ASGI scopes of type {scope['type']!r}")
 
-    async def _request(self, scope: Scope, receive: Receive, send: Send) -> Writer | None:
-        exchange = Exchange(scope, receive, send, self.settings)
-        exchange.peer = self._proxies.peer(exchange.nearest, exchange.fields)
-        exchange.forwarded_certificate = self._proxies.certificate(
-            exchange.nearest, exchange.fields
-        )
-        exchange.challenged = self._challenged
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> EventWriter | None:
+        exchange = Exchange(scope, receive, send, self.settings, self.unread)
+        proxies = self._proxies
+        exchange.peer = proxies.peer(exchange.nearest, exchange.fields)
+        exchange.forwarded_certificate = proxies.certificate(exchange.nearest, exchange.fields)
+        exchange.challenge = self._challenge
         if self._cors.enabled:
             self._cors.apply(exchange)
-        path = path_of(scope)
+        exchange.path = path_of(scope)
         try:
-            agent = self.places.rpc.get(path)
-            if agent is not None and exchange.method == "POST":
-                return await self._rpc.serve(exchange, agent)
-            return await self._other(exchange, path, agent)
+            target = self.routes.rpc.get(exchange.path)
+            if target is not None and exchange.method == "POST":
+                return await self._rpc.serve(exchange, target)
+            return await self._other(exchange, target)
         except ClientGone:
             return None
+        except ResourceExhaustedError as error:  # an answer that may not wait to be read
+            refusal = public_error(error)
+        with suppress(ClientGone):
+            await self._fail(exchange, refusal)
+        return None
 
-    async def _other(self, exchange: Exchange, path: str, agent: str | None) -> Writer | None:
-        """Everything but a JSON-RPC request."""
+    async def _other(self, exchange: Exchange, target: Target | None) -> EventWriter | None:
+        """Answer everything but a JSON-RPC request."""
         try:
-            exchange.path = raw_path_of(exchange.scope)
-            if exchange.method == "OPTIONS":
-                await discard(exchange)
-                await self._options(exchange, path)
-            elif agent is not None:
-                raise MethodNotAllowedError(
-                    "This is the JSON-RPC address: POST to it. The agent's card is at "
-                    "/.well-known/agent-card.json",
-                    _POST,
-                )
-            elif (card := self.places.cards.get(path)) is not None:
-                await self._read_only(exchange)
-                await self._card(exchange, *card)
-            elif (plain := self._plain.get(path)) is not None:
-                await self._read_only(exchange)
-                await plain(exchange)
-            else:
-                place = self.places.below(exchange.path)
-                if place is None:
-                    raise PathNotFoundError(
-                        f"There is no such agent here; there are: {', '.join(self.places.slugs)}"
-                    )
-                return await self._rest.serve(exchange, *place)
-        except ClientGone:
+            return await self._serve(exchange, target)
+        except (ClientGone, ResourceExhaustedError):
             raise
-        except Exception as caught:
+        except Exception as error:
+            refusal = public_error(error)
+        await discard(exchange)
+        await self._fail(exchange, refusal)
+        return None
+
+    async def _serve(self, exchange: Exchange, target: Target | None) -> EventWriter | None:
+        path = exchange.path
+        if exchange.method == "OPTIONS":
             await discard(exchange)
-            await self._fail(exchange, told(caught))
+            await self._options(exchange)
+        elif target is not None:
+            raise MethodNotAllowedError(
+                "This is the JSON-RPC address: POST to it. The agent's card is at "
+                "/.well-known/agent-card.json",
+                _POST,
+            )
+        elif (card := self.routes.cards.get(path)) is not None:
+            await self._read_only(exchange)
+            await self._card(exchange, card)
+        elif (plain := self._plain.get(path)) is not None:
+            await self._read_only(exchange)
+            await plain(exchange)
+        else:
+            place = self.routes.below(path)
+            if place is None:
+                raise PathNotFoundError("There is no such agent here")
+            return await self._rest.serve(exchange, *place)
         return None
 
     async def _read_only(self, exchange: Exchange) -> None:
@@ -205,49 +216,54 @@ class Application:
             error.http, [*answer_headers(V10), *headers_of(error, exchange)], codec.status(error)
         )
 
-    async def _options(self, exchange: Exchange, path: str) -> None:
+    async def _options(self, exchange: Exchange) -> None:
         headers = self._cors.preflight(exchange) if self._cors.enabled else None
         if headers is None:
-            headers = [(b"allow", ", ".join(sorted(self._allowed(exchange, path))).encode())]
+            headers = [(b"allow", ", ".join(sorted(self._allowed(exchange.path))).encode())]
         await exchange.reply(204, headers)
 
-    def _allowed(self, exchange: Exchange, path: str) -> set[str]:
-        found = {"OPTIONS"}
-        if path in self.places.rpc:
-            found |= _POST
-        elif path in self.places.cards or path in self._plain:
-            found |= _READ
-        elif (place := self.places.below(exchange.path)) is not None:
-            found.update(self._rest.allowed(place[1]))
-        if len(found) == 1:
+    def _allowed(self, path: str) -> set[str]:
+        methods = {"OPTIONS"}
+        if path in self.routes.rpc:
+            methods |= _POST
+        elif path in self.routes.cards or path in self._plain:
+            methods |= _READ
+        elif (place := self.routes.below(path)) is not None:
+            methods.update(self._rest.allowed(place[1]))
+        if len(methods) == 1:
             raise PathNotFoundError
-        return found
+        return methods
 
     # --- what is no binding ---------------------------------------------------------------------
 
-    async def _card(self, exchange: Exchange, agent: str, prefix: str) -> None:
-        rpc = self.places.rpc_path(prefix)
-        await self._cards.reply(exchange, agent, self._base(exchange) + prefix, rpc)
+    async def _card(self, exchange: Exchange, target: Target) -> None:
+        agent, prefix = target
+        await self._cards.reply(exchange, agent, self._base(exchange) + prefix, rpc_path(prefix))
 
     def _base(self, exchange: Exchange) -> str:
-        base = self.settings.public_url or self._proxies.base_url(exchange)
+        base = self._known_base(exchange)
         if base is None:
             raise InvalidRequestError("The Host header is missing or is no host")
-        return base.rstrip("/")
+        return base
 
-    def _interfaces(self, exchange: Exchange, agent: str) -> tuple[AgentInterface, ...]:
+    def _known_base(self, exchange: Exchange) -> str | None:
+        base = self.settings.public_url or self._proxies.base_url(
+            exchange.scope, exchange.nearest, exchange.fields
+        )
+        return None if base is None else base.rstrip("/")
+
+    def _interfaces(self, exchange: Exchange, target: Target) -> tuple[AgentInterface, ...]:
+        agent, prefix = target
         base = self._base(exchange)
-        prefix = self.places.prefix_of(path_of(exchange.scope))
-        rpc = self.places.rpc_path(prefix)
-        return tuple(self._cards.interfaces(agent, base + prefix, rpc))
+        return tuple(self._cards.interfaces(agent, base + prefix, rpc_path(prefix)))
 
     async def _key_set(self, exchange: Exchange) -> None:
         caching = (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age)
         await exchange.reply(200, [(b"content-type", JSON), caching], self._jwks)
 
     async def _resource_metadata(self, exchange: Exchange) -> None:
-        path = path_of(exchange.scope)[len(WELL_KNOWN) :]
-        body = self._resource.metadata(self.places.rpc[path], self._base(exchange) + path)
+        path = exchange.path[len(WELL_KNOWN) :]
+        body = self._resource.metadata(self.routes.rpc[path].agent, self._base(exchange) + path)
         headers = [
             (b"content-type", JSON),
             (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age),
@@ -257,14 +273,18 @@ class Application:
         await exchange.reply(200, headers, body)
 
     def _point(self, exchange: Exchange, challenges: str) -> str:
-        """Add where the metadata are of the interface that was asked (RFC 9728 section 5.1)."""
-        base = self.settings.public_url or self._proxies.base_url(exchange)
+        """Add the address of the metadata of the interface that was asked (RFC 9728 section 5.1).
+
+        The address has the agent's own path: nothing that the caller wrote gets into a challenge.
+        """
+        base = self._known_base(exchange)
         if base is None:
             return challenges
-        path = path_of(exchange.scope)
-        if path not in self.places.rpc:
-            path = self.places.prefix_of(path)
-        return pointed(challenges, base.rstrip("/") + WELL_KNOWN + path)
+        path = exchange.path
+        if path not in self.routes.rpc:
+            place = self.routes.below(path)
+            path = "" if place is None else place[0].prefix
+        return pointed(challenges, base + WELL_KNOWN + path)
 
     async def _health(self, exchange: Exchange) -> None:
         await exchange.reply(200, [(b"content-type", JSON)], b'{"status":"ok"}')
@@ -278,11 +298,12 @@ class Application:
         )
 
     async def _metrics(self, exchange: Exchange) -> None:
-        own = {
-            "http_streams_open": len(self.streams.open),
-            "http_streams_dropped_total": self.streams.dropped,
+        own: dict[str, float] = {
+            "http_unread_bytes": self.unread.total,
+            "http_streams_open": len(self.open_responses.open),
+            "http_streams_dropped_total": self.open_responses.dropped,
         }
-        for neighbour in self._neighbours:
-            own |= neighbour.statistics()
+        for other in self._mounted:
+            own |= other.statistics()
         body = self.metrics.render(self.runtime.statistics(), own)
         await exchange.reply(200, [(b"content-type", prometheus.CONTENT_TYPE)], body)

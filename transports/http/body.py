@@ -20,17 +20,9 @@ from ...protocol.errors import (
     PayloadTooLargeError,
     RefusedError,
 )
-from ...protocol.version import V10
-from ...runtime.call import Call
-from ...runtime.security.gate import Gate
-from .exchange import ClientGone, Exchange, Message
-
-
-class BodyTimeoutError(RefusedError):
-    """The body did not arrive in time."""
-
-    code, http, grpc = -32025, 408, "DEADLINE_EXCEEDED"
-    reason, default = "BODY_TIMEOUT", "The request body did not arrive in time"
+from ..errors import ClientGone
+from .errors import BodyTimeoutError, ContentEncodingError
+from .exchange import Exchange, Message
 
 
 class _Body:
@@ -55,24 +47,6 @@ class _Body:
             elif self.chunks:
                 self.chunks.clear()
         return not message.get("more_body", False)
-
-
-async def admitted(
-    exchange: Exchange, gate: Gate, binding: str, agent: str
-) -> tuple[Call | None, bytes]:
-    """Return who calls, where anybody is asked, and then the body: of who is nobody here it is not
-    worth keeping. Raises what the gate and ``read`` raise.
-    """
-    call: Call | None = None
-    if not gate.open:
-        exchange.private = True
-        call = exchange.call(binding, V10, agent, None)
-        await gate.admit(call)
-    try:
-        return call, await read(exchange)
-    except RefusedError as error:
-        gate.note(call or exchange.call(binding, V10, agent, None), error)
-        raise
 
 
 async def read(exchange: Exchange, *, keep: bool = True) -> bytes:
@@ -170,10 +144,17 @@ def _resume(pending: Generator[Any, Any, Message], parked: Any) -> Generator[Any
 _JSON_TYPES = frozenset({b"application/json", b"application/a2a+json"})
 
 
-def check_content_type(exchange: Exchange, body: bytes) -> None:
-    """Refuse a body that does not say it is JSON (a browser's plain forms cannot say so)."""
-    raw = exchange.fields.get(b"content-type", b"")
-    if raw in _JSON_TYPES or not body:
+def check_content(exchange: Exchange, body: bytes) -> None:
+    """Refuse a body that is compressed, or that does not say it is JSON (a browser's plain forms
+    cannot say so). Raises ContentEncodingError, ContentTypeNotSupportedError, InvalidRequestError.
+    """
+    if not body:
+        return
+    fields = exchange.fields
+    if fields.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise ContentEncodingError
+    raw = fields.get(b"content-type", b"")
+    if raw in _JSON_TYPES:
         return
     kind, _, parameters = raw.partition(b";")
     if kind.strip().lower() not in _JSON_TYPES:

@@ -94,5 +94,5 @@ class Cards:
             return False
         try:
             return parsedate_to_datetime(since.decode("latin-1")).timestamp() >= self._modified
-        except ValueError:
+        except (ValueError, OverflowError, TypeError):  # no date: RFC 9110 section 13.1.3
             return False

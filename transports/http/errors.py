@@ -1,14 +1,9 @@
-"""What went wrong, as far as the caller may know it."""
+"""The errors that HTTP alone has, and what an error adds to the header of its answer."""
 
 from __future__ import annotations
 
-import logging
-import secrets
-
-from ...protocol.errors import A2AError, InternalError, RefusedError
+from ...protocol.errors import A2AError, RefusedError
 from .exchange import Exchange, Headers
-
-log = logging.getLogger("greenroom.transports")
 
 
 class PathNotFoundError(A2AError):
@@ -19,32 +14,42 @@ class PathNotFoundError(A2AError):
 
 
 class MethodNotAllowedError(RefusedError):
-    """The path is served, by other methods."""
+    """The path is served, but not for this method."""
 
     code, http, grpc = -32600, 405, "UNIMPLEMENTED"
 
     def __init__(self, message: str, allowed: frozenset[str] | set[str]) -> None:
+        """``allowed`` are the methods of the path, for the field ``Allow``."""
         super().__init__(message, headers={"Allow": ", ".join(sorted({*allowed, "OPTIONS"}))})
 
 
-def told(error: Exception) -> A2AError:
-    """Return the error to tell: itself if it is one of the protocol's, else an internal error
-    whose id stands in the log beside the traceback."""
-    if isinstance(error, A2AError):
-        return error
-    error_id = secrets.token_hex(8)
-    log.error("unexpected error %s", error_id, exc_info=error, extra={"error_id": error_id})
-    return InternalError(f"Internal error (id {error_id})", errorId=error_id)
+class ContentEncodingError(RefusedError):
+    """The body is compressed; this server reads plain bodies only (RFC 9110 section 15.5.16)."""
+
+    code, http, grpc = -32005, 415, "INVALID_ARGUMENT"
+    reason = "CONTENT_TYPE_NOT_SUPPORTED"
+    default = "Send the body without Content-Encoding: this server does not inflate bodies"
+
+    def __init__(self) -> None:
+        super().__init__(self.default, headers={"Accept-Encoding": "identity"})
+
+
+class BodyTimeoutError(RefusedError):
+    """The body did not arrive in time."""
+
+    code, http, grpc = -32025, 408, "DEADLINE_EXCEEDED"
+    reason, default = "BODY_TIMEOUT", "The request body did not arrive in time"
 
 
 def headers_of(error: A2AError, exchange: Exchange) -> Headers:
-    """Return what an error adds to the response's header (WWW-Authenticate, Retry-After, Allow)."""
+    """Return the header fields that tell ``error`` (WWW-Authenticate, Retry-After, Allow)."""
     if not isinstance(error, RefusedError):
         return []
     headers = error.headers
     challenges = headers.get("WWW-Authenticate")
-    if challenges is not None and exchange.challenged is not None:
-        headers = {**headers, "WWW-Authenticate": exchange.challenged(exchange, challenges)}
+    if challenges is not None and exchange.challenge is not None:
+        headers = {**headers, "WWW-Authenticate": exchange.challenge(exchange, challenges)}
     return [
-        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+        (name.lower().encode("latin-1"), value.encode("latin-1", "replace"))
+        for name, value in headers.items()
     ]

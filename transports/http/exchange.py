@@ -1,8 +1,8 @@
-"""One HTTP request and the way to answer it: what every endpoint is handed."""
+"""One HTTP request and the way to answer it: what every endpoint of the application gets."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -12,7 +12,10 @@ from ...protocol.rest import MAX_QUERY
 from ...protocol.version import SUPPORTED, V03, negotiate
 from ...runtime.call import Call
 from ..caller.certificates import certificate_of
+from ..caller.headers import HeaderView
+from ..errors import ClientGone
 from .settings import HttpSettings
+from .unread import Unread
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,6 +30,7 @@ _WANTED = frozenset(
         b"a2a-extensions",
         b"a2a-version",
         b"access-control-request-method",
+        b"content-encoding",
         b"content-length",
         b"content-type",
         b"forwarded",
@@ -50,65 +54,26 @@ _ANSWERS: dict[str, Headers] = {
 }
 # What one caller may read is not for a cache to show to another (section 13.3).
 _PRIVATE: Headers = [(b"cache-control", b"private, no-store"), (b"vary", b"Authorization")]
-_LARGE = 64 * 1024  # what any server takes at once; longer answers can wait for the client
-
-
-class ClientGone(Exception):
-    """The client hung up: there is nobody to answer."""
-
-
-class HeaderView(Mapping[str, str]):
-    """All header fields by lower-case name; the dict is made when first looked at."""
-
-    __slots__ = ("_fields", "_raw")
-
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
-        self._raw = raw
-        self._fields: dict[str, str] | None = None
-
-    def _read(self) -> dict[str, str]:
-        if self._fields is None:
-            found: dict[str, str] = {}
-            for name, value in self._raw:
-                key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-                found[key] = f"{found[key]}, {text}" if key in found else text
-            self._fields = found
-        return self._fields
-
-    def __getitem__(self, key: str) -> str:
-        return self._read()[key]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Look one field up, as the gate does for every request, without reading all of them."""
-        if self._fields is not None:
-            return self._fields.get(key, default)
-        sought = key.encode("latin-1")
-        found: bytes | None = None
-        for name, value in self._raw:
-            if name == sought:
-                found = value if found is None else found + b", " + value
-        return default if found is None else found.decode("latin-1")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
-
-    def __len__(self) -> int:
-        return len(self._read())
+PIECE = 64 * 1024
+"""Bytes of a body that a server takes at once; a longer body waits for its client by pieces."""
 
 
 class Exchange:
     """``fields`` are the header fields this application reads, repeated ones joined by commas
-    (RFC 9110 section 5.3); ``path`` is below the root path and still percent-encoded; ``peer`` is
-    the address of the caller, after trusted proxies.
+    (RFC 9110 section 5.3); ``path`` is below the root path and percent-encoded; ``peer`` is the
+    address of the caller, after trusted proxies.
     """
 
     __slots__ = (
-        "challenged", "extra", "fields", "forwarded_certificate", "method", "path", "peer",
-        "private", "query", "receive", "received", "scope", "send", "settings",
+        "challenge", "extra", "fields", "forwarded_certificate", "method", "path", "peer",
+        "private", "query", "receive", "received", "scope", "send", "settings", "unread",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, settings: HttpSettings) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, settings: HttpSettings, unread: Unread
+    ) -> None:
         self.settings = settings
+        self.unread = unread
         self.scope = scope
         self.receive = receive
         self.send = send
@@ -117,8 +82,8 @@ class Exchange:
         self.peer = ""
         self.forwarded_certificate: str | None = None
         """What a proxy that vouches for client certificates says of the client's."""
-        self.challenged: Callable[[Exchange, str], str] | None = None
-        """What challenges say beside what the gate does."""
+        self.challenge: Callable[[Exchange, str], str] | None = None
+        """Adds to the challenges of ``WWW-Authenticate`` what the gate does not know."""
         self.extra: Headers = []
         """Response headers that every answer to this request carries (CORS)."""
         self.private = False
@@ -132,6 +97,12 @@ class Exchange:
         self.query = query.decode("latin-1") if query else ""
         self.received = False
         """The body has been read, whole or as far as it will be."""
+
+    @property
+    def connection(self) -> Hashable:
+        """What tells the connection of this request from others: address and port."""
+        client = self.scope.get("client")
+        return tuple(client) if client else id(self.receive)
 
     @property
     def nearest(self) -> str:
@@ -165,17 +136,15 @@ class Exchange:
         """URIs of the extensions asked for, each once, under the 1.0 and the 0.3 name."""
         fields = self.fields
         both = fields.get(b"a2a-extensions", b"") + b"," + fields.get(b"x-a2a-extensions", b"")
-        found = (uri.strip() for uri in both.decode("latin-1").split(","))
-        return tuple(dict.fromkeys(uri for uri in found if uri))
+        uris = (uri.strip() for uri in both.decode("latin-1").split(","))
+        return tuple(dict.fromkeys(uri for uri in uris if uri))
 
-    def call(self, binding: str, version: str, agent: str, tenant: str | None) -> Call:
-        """Return what the runtime is told about the caller."""
+    def call(self, binding: str, agent: str) -> Call:
+        """Return who calls ``agent``, and what the header of the request says."""
         fields = self.fields
         call = Call(
             binding=binding,
-            version=version,
             agent=agent,
-            tenant=tenant,
             headers=HeaderView(self.scope["headers"]),
             peer=self.peer,
         )
@@ -195,26 +164,50 @@ class Exchange:
             call.last_event_id = int(last)
         return call
 
-    async def reply(self, status: int, headers: Headers, body: bytes = b"") -> None:
-        """Send a whole answer; ``headers`` lack only the length."""
-        deliver = self.send
+    async def reply(
+        self, status: int, headers: Headers, body: bytes = b"", call: Call | None = None
+    ) -> None:
+        """Send a whole answer to ``call``; ``headers`` lack only the length.
+
+        Raises ClientGone, and ResourceExhaustedError before anything is sent: too many bytes of
+        answers wait to be read.
+        """
         all_headers = [*headers, *self.extra]
         if self.private:
             all_headers += _PRIVATE
-        if status not in (204, 304):  # those have no body whose length could be told
+        if status not in (204, 304):  # those have no body, and so no length
             all_headers.append((b"content-length", b"%d" % len(body)))
         start = {"type": "http.response.start", "status": status, "headers": all_headers}
         shown = b"" if self.method == "HEAD" else body
         try:
-            if len(shown) <= _LARGE:
-                await deliver(start)
-                await deliver({"type": "http.response.body", "body": shown})
+            if len(shown) <= PIECE:
+                await self.send(start)
+                await self.send({"type": "http.response.body", "body": shown})
                 return
-            with anyio.move_on_after(self.settings.write_timeout):
-                await deliver(start)
-                await deliver({"type": "http.response.body", "body": shown})
-        except OSError:  # what servers may raise from send once the client is gone
+            with self.unread.held(self.connection, caller_of(self, call), len(shown)):
+                await self._reply_in_pieces(start, shown)
+        except OSError:  # servers may raise it from send once the client is gone
             raise ClientGone from None
+
+    async def _reply_in_pieces(self, start: Message, body: bytes) -> None:
+        """Send a long answer; leave it where the client takes no piece within the time-out."""
+        with anyio.move_on_after(self.settings.write_timeout):
+            await self.send(start)
+        for at in range(0, len(body), PIECE):
+            with anyio.move_on_after(self.settings.write_timeout) as waiting:
+                more = at + PIECE < len(body)
+                piece = body[at : at + PIECE]
+                await self.send({"type": "http.response.body", "body": piece, "more_body": more})
+            if waiting.cancelled_caught:
+                return
+
+
+def caller_of(exchange: Exchange, call: Call | None) -> Hashable:
+    """Return who reads the answers of an exchange: a principal, or an address in anonymous mode."""
+    principal = None if call is None else call.principal
+    if principal is None or principal.anonymous:
+        return exchange.peer
+    return principal.tenant, principal.owner
 
 
 def answer_headers(version: str, call: Call | None = None) -> Headers:

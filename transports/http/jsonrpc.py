@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from ...protocol import jsonrpc
@@ -9,107 +10,122 @@ from ...protocol import sse as events
 from ...protocol.codec import JSONRPC, Codec
 from ...protocol.codecs import codec_for
 from ...protocol.errors import A2AError, RefusedError, VersionNotSupportedError
-from ...protocol.operations import EXTENDED_CARD
+from ...protocol.operations import Operation
+from ...protocol.types import AgentInterface
 from ...protocol.version import V03, V10
 from ...runtime.call import Call
 from ...runtime.runtime import Runtime
+from ..binding import Answer, Binding, Decoded, EventStream
 from ..metrics import Metrics
 from . import sse
-from .body import admitted, check_content_type, discard
-from .errors import headers_of, told
-from .exchange import ClientGone, Exchange, answer_headers
-from .routes import Interfaces
+from .body import check_content, discard, read
+from .errors import headers_of
+from .exchange import Exchange, answer_headers
+from .routes import Target
 
-_HOLE = b"\0"  # JSON cannot hold it, so it marks the place of the payload
+Interfaces = Callable[[Exchange, Target], tuple[AgentInterface, ...]]
+"""Returns where an agent is served, as the caller of an exchange reaches it."""
+
+_HOLE = b"\0"  # JSON cannot hold this byte: it marks the place of the payload
+
+
+class _Request:
+    """One request POSTed to an agent's JSON-RPC address (a ``binding.Request``)."""
+
+    __slots__ = ("_interfaces", "codec", "exchange", "id", "notification", "operation", "target")
+
+    def __init__(self, exchange: Exchange, target: Target, interfaces: Interfaces) -> None:
+        self.exchange = exchange
+        self.target = target
+        self.operation: Operation | None = None
+        self.codec: Codec | None = None
+        self.id = jsonrpc.NO_ID
+        self.notification = False
+        self._interfaces = interfaces
+
+    def call(self) -> Call:
+        return self.exchange.call(JSONRPC, self.target.agent)
+
+    async def message(self) -> bytes:
+        return await read(self.exchange)
+
+    def decode(self, message: bytes) -> Decoded:
+        exchange = self.exchange
+        check_content(exchange, message)
+        request = jsonrpc.parse(message)
+        self.id, self.notification = request.id, request.notification
+        version = exchange.version
+        self.codec = codec = codec_for(version)
+        self.operation = operation = jsonrpc.operation(request, version)
+        params = codec.decode(operation, request.params)
+        return Decoded(operation, params, codec, params.tenant)
+
+    def interfaces(self, agent: str) -> tuple[AgentInterface, ...]:
+        self.exchange.private = True
+        return self._interfaces(self.exchange, self.target)
 
 
 class JsonRpc:
     """Answers the requests POSTed to an agent's JSON-RPC address."""
 
     def __init__(self, runtime: Runtime, metrics: Metrics, interfaces: Interfaces) -> None:
-        self._dispatch = runtime.dispatch
-        self._gate = runtime.gate
+        self._binding = Binding(JSONRPC, runtime, metrics)
         self._interfaces = interfaces
-        self._counts = metrics.requests
 
-    async def serve(self, exchange: Exchange, agent: str) -> sse.Writer | None:
-        """Answer one request, or return the writer of its stream."""
-        id_, name, notification, streaming = jsonrpc.NO_ID, "", False, False
-        codec: Codec | None = None
-        call: Call | None = None
-        try:
-            call, body = await admitted(exchange, self._gate, JSONRPC, agent)
-            check_content_type(exchange, body)
-            request = jsonrpc.parse(body)
-            id_, notification = request.id, request.notification
-            version = exchange.version
-            codec = codec_for(version)
-            operation = jsonrpc.operation(request, version)
-            name, streaming = operation.name, operation.streaming
-            params = codec.decode(operation, request.params)
-            if call is None:
-                call = exchange.call(JSONRPC, version, agent, params.tenant)
-            else:
-                call.version, call.tenant = version, params.tenant
-            if operation is EXTENDED_CARD:
-                exchange.private = True
-                call.interfaces = self._interfaces(exchange, agent)
-            result = await self._dispatch(call, operation, params)
-            if not operation.streaming:
-                payload = codec.encode(operation, result)
-            elif notification:
-                result.close()
-            else:
-                self._counts[JSONRPC, name, "ok"] += 1
-                headers = sse.response_headers(exchange, version, call)
-                head, _, tail = jsonrpc.result(id_, _HOLE).partition(_HOLE)
-                failed = partial(jsonrpc.error, id_, codec)
-                return sse.Writer(result, exchange.send, codec.frame, headers, head, tail, failed)
-        except ClientGone:
-            raise
-        except Exception as caught:
-            error = told(caught)
+    async def serve(self, exchange: Exchange, target: Target) -> sse.EventWriter | None:
+        """Answer one request, or return the writer of its stream. Raises ClientGone."""
+        exchange.private = not self._binding.anonymous
+        request = _Request(exchange, target, self._interfaces)
+        answer = await self._binding.answer(request)
+        if isinstance(answer, A2AError):
             await discard(exchange)
-            self._counts[JSONRPC, name, type(error).__name__] += 1
-            await self._fail(exchange, error, id_, codec, notification, streaming)
+            await _fail(request, answer)
             return None
-        self._counts[JSONRPC, name, "ok"] += 1
-        if notification:
+        if answer.stream is not None and not request.notification:
+            return _stream(request, answer, answer.stream)
+        if request.notification:
+            if answer.stream is not None:
+                answer.stream.close()
             await exchange.reply(204, [])
         else:
-            await exchange.reply(200, answer_headers(version, call), jsonrpc.result(id_, payload))
+            body = jsonrpc.result(request.id, answer.payload)
+            headers = answer_headers(answer.codec.version, answer.call)
+            await exchange.reply(200, headers, body, answer.call)
         return None
 
-    async def _fail(
-        self,
-        exchange: Exchange,
-        error: A2AError,
-        id_: bytes,
-        codec: Codec | None,
-        notification: bool,
-        streaming: bool,
-    ) -> None:
-        refused = isinstance(error, RefusedError)
-        if notification and not refused:
-            await exchange.reply(204, [])  # JSON-RPC 2.0: notifications are never answered
-            return
-        if codec is None:
-            codec = _codec_of_last_resort(exchange)
-        if streaming and codec.version == V03 and not refused:
-            # The clients of 0.3 read the answer to a streaming method as events, errors included.
-            headers = [
-                (b"content-type", events.CONTENT_TYPE.encode()),
-                (b"a2a-version", V03.encode()),
-            ]
-            event = events.event(jsonrpc.error(id_, codec, error))
-            await exchange.reply(200, [*headers, *headers_of(error, exchange)], event)
-            return
-        # Errors travel in a 200 (section 9.5), but what the gate refuses is refused to HTTP.
-        await exchange.reply(
-            error.http if refused else 200,
-            [*answer_headers(codec.version), *headers_of(error, exchange)],
-            jsonrpc.error(id_, codec, error),
-        )
+
+def _stream(request: _Request, answer: Answer, stream: EventStream) -> sse.EventWriter:
+    call, codec = answer.call, answer.codec
+    headers = sse.response_headers(request.exchange, codec.version, call)
+    head, _, tail = jsonrpc.result(request.id, _HOLE).partition(_HOLE)
+    failed = partial(jsonrpc.error, request.id, codec)
+    return sse.EventWriter(stream, request.exchange, call, codec.frame, headers, head, tail, failed)
+
+
+async def _fail(request: _Request, error: A2AError) -> None:
+    exchange, codec = request.exchange, request.codec
+    refused = isinstance(error, RefusedError)
+    if request.notification and not refused:
+        await exchange.reply(204, [])  # JSON-RPC 2.0: a server never answers a notification
+        return
+    if codec is None:
+        codec = _codec_of_last_resort(exchange)
+    streaming = request.operation is not None and request.operation.streaming
+    if streaming and codec.version == V03 and not refused:
+        # Clients of 0.3 read the answer to a streaming method as events, also where it is an error.
+        headers = [
+            (b"content-type", events.CONTENT_TYPE.encode()),
+            (b"a2a-version", V03.encode()),
+        ]
+        event = events.event(jsonrpc.error(request.id, codec, error))
+        await exchange.reply(200, [*headers, *headers_of(error, exchange)], event)
+        return
+    # Errors travel in a 200 (section 9.5), but a refusal of the gate is a refusal of HTTP too.
+    await exchange.reply(
+        error.http if refused else 200,
+        [*answer_headers(codec.version), *headers_of(error, exchange)],
+        jsonrpc.error(request.id, codec, error),
+    )
 
 
 def _codec_of_last_resort(exchange: Exchange) -> Codec:

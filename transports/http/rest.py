@@ -5,19 +5,25 @@ from __future__ import annotations
 from ...protocol import rest
 from ...protocol.codec import HTTP_JSON, Codec
 from ...protocol.codecs import codec_for
-from ...protocol.operations import EXTENDED_CARD
+from ...protocol.errors import A2AError
+from ...protocol.operations import Operation
 from ...protocol.rest import Match
+from ...protocol.types import AgentInterface
 from ...protocol.v03.parts import puts_text_in_bytes
 from ...protocol.version import SUPPORTED, V03, V10
+from ...runtime.call import Call
 from ...runtime.runtime import Runtime
+from ..binding import Binding, Decoded
+from ..caller.headers import HeaderView
 from ..metrics import Metrics
 from . import sse
-from .body import admitted, check_content_type, discard
-from .errors import MethodNotAllowedError, PathNotFoundError, headers_of, told
-from .exchange import ClientGone, Exchange, Headers, HeaderView, activated, answer_headers
-from .routes import Interfaces
+from .body import check_content, discard, read
+from .errors import MethodNotAllowedError, PathNotFoundError, headers_of
+from .exchange import Exchange, Headers, activated, answer_headers
+from .jsonrpc import Interfaces
+from .routes import Target
 
-# Section 11.1 wants the media type of A2A on success; 0.3 knows none.
+# Section 11.1 wants the media type of A2A on success; 0.3 does not know it.
 _SUCCESS: dict[str, Headers] = {
     version: [
         (b"content-type", b"application/json" if version == V03 else b"application/a2a+json"),
@@ -27,70 +33,88 @@ _SUCCESS: dict[str, Headers] = {
 }
 
 
+class _Request:
+    """One request to a resource of an agent (a ``binding.Request``)."""
+
+    __slots__ = ("_interfaces", "codec", "exchange", "match", "operation", "target")
+
+    def __init__(
+        self, exchange: Exchange, target: Target, match: Match, interfaces: Interfaces
+    ) -> None:
+        self.exchange = exchange
+        self.target = target
+        self.match = match
+        self.operation: Operation | None = match.operation
+        self.codec: Codec | None = None
+        self._interfaces = interfaces
+
+    def call(self) -> Call:
+        return self.exchange.call(HTTP_JSON, self.target.agent)
+
+    async def message(self) -> bytes:
+        return await read(self.exchange)
+
+    def decode(self, message: bytes) -> Decoded:
+        exchange, match = self.exchange, self.match
+        version = rest.version(match, exchange.asked_version)
+        text = version == V03 and _puts_text_in_bytes(exchange)
+        self.codec = codec = codec_for(version, HTTP_JSON, text)
+        if match.operation.body:
+            check_content(exchange, message)
+        params = rest.request(codec, match, exchange.query, message)
+        return Decoded(match.operation, params, codec, params.tenant)
+
+    def interfaces(self, agent: str) -> tuple[AgentInterface, ...]:
+        self.exchange.private = True
+        return self._interfaces(self.exchange, self.target)
+
+
 class Rest:
     """Answers the requests to the resources of one agent."""
 
     def __init__(self, runtime: Runtime, metrics: Metrics, interfaces: Interfaces) -> None:
-        self._dispatch = runtime.dispatch
-        self._gate = runtime.gate
+        self._binding = Binding(HTTP_JSON, runtime, metrics)
         self._interfaces = interfaces
-        self._counts = metrics.requests
 
-    async def serve(self, exchange: Exchange, agent: str, path: str) -> sse.Writer | None:
-        """Answer one request to ``path`` below the agent, or return the writer of its stream."""
-        name, version = "", V10
-        found: Match | None = None
-        codec: Codec | None = None
-        try:
-            found = rest.match(exchange.method, path)
-            if found is None:
-                raise _no_match(exchange.method, path)
-            operation = found.operation
-            name = operation.name
-            call, body = await admitted(exchange, self._gate, HTTP_JSON, agent)
-            version = rest.version(found, exchange.asked_version)
-            codec = codec_for(version, HTTP_JSON, version == V03 and _puts_text_in_bytes(exchange))
-            if operation.body:
-                check_content_type(exchange, body)
-            request = rest.request(codec, found, exchange.query, body)
-            if call is None:
-                call = exchange.call(HTTP_JSON, version, agent, request.tenant)
-            else:
-                call.version, call.tenant = version, request.tenant
-            if operation is EXTENDED_CARD:
-                exchange.private = True
-                call.interfaces = self._interfaces(exchange, agent)
-            result = await self._dispatch(call, operation, request)
-            if operation.streaming:
-                self._counts[HTTP_JSON, name, "ok"] += 1
-                headers = sse.response_headers(exchange, version, call)
-                return sse.Writer(result, exchange.send, codec.frame, headers)
-            payload = codec.encode(operation, result)
-        except ClientGone:
-            raise
-        except Exception as caught:
-            error = told(caught)
-            self._counts[HTTP_JSON, name, type(error).__name__] += 1
-            await discard(exchange)
-            if codec is None:
-                version = V03 if found is not None and found.family == V03 else V10
-                codec = codec_for(version, HTTP_JSON)
-            await exchange.reply(
-                error.http,
-                [*answer_headers(version), *headers_of(error, exchange)],
-                codec.status(error),
-            )
+    async def serve(self, exchange: Exchange, target: Target, path: str) -> sse.EventWriter | None:
+        """Answer one request to ``path`` below the agent, or return the writer of its stream.
+
+        Raises ClientGone.
+        """
+        match = rest.match(exchange.method, path)
+        if match is None:
+            error = self._binding.refuse(_no_match(exchange.method, path))
+            await _fail(exchange, codec_for(V10, HTTP_JSON), error)
             return None
-        self._counts[HTTP_JSON, name, "ok"] += 1
-        headers = _SUCCESS[version]
+        exchange.private = not self._binding.anonymous
+        request = _Request(exchange, target, match, self._interfaces)
+        answer = await self._binding.answer(request)
+        if isinstance(answer, A2AError):
+            version = V03 if match.family == V03 else V10
+            await _fail(exchange, request.codec or codec_for(version, HTTP_JSON), answer)
+            return None
+        codec, call = answer.codec, answer.call
+        if answer.stream is not None:
+            headers = sse.response_headers(exchange, codec.version, call)
+            return sse.EventWriter(answer.stream, exchange, call, codec.frame, headers)
+        headers = _SUCCESS[codec.version]
         if call.activated:
-            headers = [*headers, activated(version, call)]
-        await exchange.reply(200, headers, payload)
+            headers = [*headers, activated(codec.version, call)]
+        await exchange.reply(200, headers, answer.payload, call)
         return None
 
     def allowed(self, path: str) -> tuple[str, ...]:
         """Return the methods that ``path`` takes."""
         return rest.allowed(path)
+
+
+async def _fail(exchange: Exchange, codec: Codec, error: A2AError) -> None:
+    await discard(exchange)
+    await exchange.reply(
+        error.http,
+        [*answer_headers(codec.version), *headers_of(error, exchange)],
+        codec.status(error),
+    )
 
 
 def _puts_text_in_bytes(exchange: Exchange) -> bool:

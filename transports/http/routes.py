@@ -1,76 +1,69 @@
-"""Where each agent is served: the first one at the root, every one below ``/a2a/agents/{slug}``."""
+"""The paths of each agent: the first at the root, every one below ``/a2a/agents/{slug}``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import NamedTuple
 from urllib.parse import quote
 
-from ...protocol.types import AgentInterface
-from .exchange import Exchange, Scope
-
-Interfaces = Callable[[Exchange, str], tuple[AgentInterface, ...]]
-"""Where an agent is served, as this caller reaches it."""
+from .exchange import Scope
 
 AGENTS = "/a2a/agents/"
-_CARDS = ("/.well-known/agent-card.json", "/.well-known/agent.json")
 RPC = "/a2a"
+_CARDS = ("/.well-known/agent-card.json", "/.well-known/agent.json")
 
 
-class Places:
-    """The paths of one application. ``rpc`` and ``cards`` map a path to an agent's slug."""
+class Target(NamedTuple):
+    """The agent that a path names. ``prefix`` is the path of the agent as this server writes it,
+    never as the caller wrote it; empty at the root."""
+
+    agent: str
+    prefix: str
+
+
+class Routes:
+    """The paths of one application, percent-encoded. ``rpc`` and ``cards`` hold every path of
+    JSON-RPC and of a card."""
 
     def __init__(self, slugs: Iterable[str]) -> None:
-        self.slugs = tuple(slugs)
-        self.default = self.slugs[0]
-        self.rpc: dict[str, str] = {}
-        self.cards: dict[str, tuple[str, str]] = {}
-        """Path to (slug, prefix)."""
-        for prefix, slug in self._prefixes():
+        """``slugs`` name the agents; the first agent is also served at the root."""
+        slugs = tuple(slugs)
+        self._default = Target(slugs[0], "")
+        self._agents = {slug: Target(slug, AGENTS + slug) for slug in slugs}
+        self.rpc: dict[str, Target] = {}
+        self.cards: dict[str, Target] = {}
+        for target in (self._default, *self._agents.values()):
             for path in ("", "/", RPC, RPC + "/"):
-                self.rpc[prefix + path] = slug
+                self.rpc[target.prefix + path] = target
             for path in _CARDS:
-                self.cards[prefix + path] = (slug, prefix)
+                self.cards[target.prefix + path] = target
 
-    def _prefixes(self) -> Iterable[tuple[str, str]]:
-        yield "", self.default
-        for slug in self.slugs:
-            yield AGENTS + slug, slug
-
-    def prefix_of(self, path: str) -> str:
-        """Return the prefix of the agent that a decoded path belongs to; empty at the root."""
+    def below(self, path: str) -> tuple[Target, str] | None:
+        """Split a path into an agent and the path below the agent; ``None``: no such agent."""
         if not path.startswith(AGENTS):
-            return ""
-        return AGENTS + path[len(AGENTS) :].partition("/")[0]
+            return self._default, path
+        slug, slash, rest = path[len(AGENTS) :].partition("/")
+        target = self._agents.get(slug)
+        return None if target is None else (target, slash + rest)
 
-    def rpc_path(self, prefix: str) -> str:
-        """Return the path of JSON-RPC below an agent's prefix, as cards show it."""
-        return "/" if prefix else RPC
 
-    def below(self, raw: str) -> tuple[str, str] | None:
-        """Split a raw path into (slug, path below the agent); ``None``: no such agent."""
-        if not raw.startswith(AGENTS):
-            return self.default, raw
-        slug, slash, rest = raw[len(AGENTS) :].partition("/")
-        return (slug, slash + rest) if AGENTS + slug in self.rpc else None
+def rpc_path(prefix: str) -> str:
+    """Return the path of JSON-RPC below an agent's prefix, as cards show it."""
+    return "/" if prefix else RPC
 
 
 def path_of(scope: Scope) -> str:
-    """Return the decoded path below the root path.
+    """Return the path below the root path, percent-encoded as the client sent it.
 
-    Servers and frameworks differ on whether ``path`` includes ``root_path``: both are understood.
+    Routing compares this path: a rule of a proxy for the literal ``/metrics`` then holds here too.
+    Servers and frameworks differ on whether the path includes ``root_path``: both work.
     """
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return _strip(path, root.rstrip("/")) if root else path
-
-
-def raw_path_of(scope: Scope) -> str:
-    """Return the path below the root path, still percent-encoded."""
-    root = quote(scope.get("root_path", "").rstrip("/"))
     raw: bytes | None = scope.get("raw_path")
     path = quote(scope["path"], safe="/:@!$&'()*+,;=~") if raw is None else raw.decode("latin-1")
-    path = path.partition("?")[0]
-    return _strip(path, root) if root else path
+    if "?" in path:
+        path = path.partition("?")[0]
+    root: str = scope.get("root_path", "")
+    return _strip(path, quote(root.rstrip("/"))) if root else path
 
 
 def _strip(path: str, root: str) -> str:

@@ -6,10 +6,7 @@ from msgspec import Struct
 
 from ...runtime.settings.bounds import Count, NotNegative, Positive, Size
 from ...runtime.settings.described import described
-
-FORWARDED_HEADERS = (
-    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix",
-)  # fmt: skip
+from ..caller.proxies import FORWARDED_HEADERS
 
 
 @described
@@ -27,6 +24,13 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     write_timeout: Positive = 60.0
     """A client that takes nothing for this long (at most twice this) loses its connection; what
     it missed of a stream it gets by resuming."""
+    max_unread: Count = 64 * 1024 * 1024
+    """Bytes of answers that the client of one connection may leave unread. A stream that would
+    exceed it ends, and another answer is refused with 429; this holds for the next two as well."""
+    max_unread_caller: Count = 128 * 1024 * 1024
+    """The same of one caller, on all connections: a principal, or an address in anonymous mode."""
+    max_unread_total: Count = 512 * 1024 * 1024
+    """The same of all callers together."""
     retry: NotNegative = 1.0
     """What clients are told to wait before they reconnect to a stream that this server ended."""
     drain_grace: NotNegative = 10.0

@@ -1,7 +1,7 @@
 """Streams out: one writer per open stream, whatever the binding (sections 9.4.2 and 11.7).
 
 An open stream is mostly idle, so it holds little: a writer, a reader's cursor in the runtime, and
-one child that watches for the client's hanging up (servers tell it only to those who receive).
+one child that waits for the client to close the connection.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import anyio
 
@@ -20,7 +19,9 @@ from ...protocol.errors import A2AError, PermissionDeniedError, UnauthenticatedE
 from ...protocol.frame import Frame
 from ...runtime.call import Call
 from ...runtime.concurrency.supervisor import Body, Child
-from .exchange import ClientGone, Exchange, Headers, Message, Receive, Send, activated
+from ..binding import EventStream
+from ..errors import ClientGone
+from .exchange import PIECE, Exchange, Headers, Message, Receive, activated, caller_of
 
 log = logging.getLogger("greenroom.transports")
 
@@ -44,38 +45,34 @@ def response_headers(exchange: Exchange, version: str, call: Call) -> Headers:
 Start = Callable[[Body, str], Child]
 
 
-class Stream(Protocol):
-    """The runtime's side of a stream."""
-
-    reset: bool
-    retry: bool
-
-    async def next(self) -> Sequence[Frame] | None: ...
-
-    def close(self) -> None: ...
-
-
-class Writer:
+class EventWriter:
     """Writes one stream to one client; ``head`` and ``tail`` go around the JSON of each event."""
 
     __slots__ = (
-        "encode", "failed", "head", "headers", "scope", "seen", "send", "sent", "stream", "tail",
-        "writing",
+        "caller", "connection", "encode", "failed", "head", "headers", "scope", "seen", "send",
+        "sent", "stream", "tail", "unread", "writing",
     )  # fmt: skip
 
     def __init__(
         self,
-        stream: Stream,
-        send: Send,
+        stream: EventStream,
+        exchange: Exchange,
+        call: Call,
         encode: Callable[[Frame], bytes],
         headers: Headers,
         head: bytes = b"",
         tail: bytes = b"",
         failed: Callable[[A2AError], bytes] | None = None,
     ) -> None:
-        """``failed`` encodes an error that ends the stream, where the binding has events for it."""
+        """The writer keeps no reference to ``exchange``: a stream may be open for hours.
+
+        ``failed`` encodes an error that ends the stream, where the binding has events for errors.
+        """
         self.stream = stream
-        self.send = send
+        self.send = exchange.send
+        self.unread = exchange.unread
+        self.connection = exchange.connection
+        self.caller = caller_of(exchange, call)
         self.encode = encode
         self.failed = failed
         self.headers: Headers | None = headers
@@ -86,14 +83,22 @@ class Writer:
         self.writing = False
         self.scope: anyio.CancelScope | None = None
 
-    async def write(self, body: bytes, more: bool = True) -> None:
-        await self._deliver({"type": "http.response.body", "body": body, "more_body": more})
+    async def write(self, body: bytes) -> None:
+        """Send ``body`` (bytes of whole events). Raises ClientGone, and ResourceExhaustedError for
+        a body that would be one too many to wait for this client."""
+        with self.unread.held(self.connection, self.caller, len(body)):
+            for at in range(0, len(body), PIECE):
+                await self._deliver(_body(body[at : at + PIECE], more=True))
+
+    async def finish(self, last: bytes = b"") -> None:
+        """Send the last few bytes, which nobody counts, and end the answer."""
+        await self._deliver(_body(last, more=False))
 
     async def _deliver(self, message: Message) -> None:
         self.writing = True
         try:
             await self.send(message)
-        except OSError:  # what servers may raise once the client is gone
+        except OSError:  # servers may raise it once the client is gone
             raise ClientGone from None
         self.writing = False
         self.sent += 1
@@ -109,7 +114,7 @@ class Writer:
         return b"".join(out)
 
     def stuck(self) -> bool:
-        """Whether one write was pending since the last look; then the stream is cut."""
+        """Whether one write was pending since the last look; such a stream is cut."""
         before, self.seen = self.seen, self.sent if self.writing else -1
         if before < 0 or before != self.seen or self.scope is None:
             return False
@@ -117,46 +122,55 @@ class Writer:
         return True
 
     async def copy(self, retry: bytes) -> None:
-        """Write until the stream is over."""
-        stream = self.stream
-        told = False
+        """Write until the stream is over; ``retry`` tells a client to come back."""
         try:
-            await self._deliver(
-                {"type": "http.response.start", "status": 200, "headers": self.headers}
-            )
-            self.headers = None
-            while (frames := await stream.next()) is not None:
-                body = self.events(frames) if frames else sse.HEARTBEAT
-                if stream.reset and not told:
-                    told = True
-                    body = _RESET + body
-                await self.write(body)
-                del frames, body  # or an idle stream keeps its last events alive
+            await self._copy_events()
         except ClientGone:
             raise
-        except A2AError as error:
-            # A stream has begun, and only JSON-RPC has events for errors. Else, and where the error
-            # may pass, the client is told to come back and gets it as an answer of its own.
-            log.warning("stream ended early: %s", error)
-            if self.failed is not None and isinstance(error, _REFUSALS):
-                await self.write(sse.event(self.failed(error)), more=False)
-            else:
-                await self.write(sse.comment(error.reason) + retry, more=False)
-            return
-        except Exception:
+        except Exception as error:
+            last = self._last_words(error, retry)
+        else:
+            last = retry if self.stream.retry else b""
+        await self.finish(last)
+
+    async def _copy_events(self) -> None:
+        stream = self.stream
+        reset_sent = False
+        await self._deliver({"type": "http.response.start", "status": 200, "headers": self.headers})
+        self.headers = None
+        while (frames := await stream.next()) is not None:
+            body = self.events(frames) if frames else sse.HEARTBEAT
+            del frames  # a client that reads slowly keeps the bytes alive, not the objects too
+            if stream.reset and not reset_sent:
+                reset_sent = True
+                body = _RESET + body
+            await self.write(body)
+            del body  # an idle stream keeps nothing of its last events
+
+    def _last_words(self, error: Exception, retry: bytes) -> bytes:
+        """Return what the client is told of an error that ends its stream.
+
+        The stream has begun, and only JSON-RPC has events for errors. Elsewhere, and where the
+        error may pass, the client comes back and gets the error as an answer of its own.
+        """
+        if not isinstance(error, A2AError):
             error_id = secrets.token_hex(8)
-            log.exception("stream broken, error %s", error_id, extra={"error_id": error_id})
-            await self.write(sse.comment(f"error {error_id}") + retry, more=False)
-            return
-        await self.write(retry if stream.retry else b"", more=False)
+            log.error(
+                "stream broken, error %s", error_id, exc_info=error, extra={"error_id": error_id}
+            )
+            return sse.comment(f"error {error_id}") + retry
+        log.warning("stream ended early: %s", error)
+        if self.failed is not None and isinstance(error, _REFUSALS):
+            return sse.event(self.failed(error))
+        return sse.comment(error.reason) + retry
 
 
-class Streams:
+class OpenResponses:
     """The open streams of one application."""
 
     def __init__(self, start: Start, *, retry: float, write_timeout: float) -> None:
-        """``start`` runs a child for as long as the runtime runs."""
-        self.open: set[Writer] = set()
+        """``start`` runs a child for as long as the runtime runs; times are in seconds."""
+        self.open: set[EventWriter] = set()
         self.dropped = 0
         """Streams whose client stopped reading."""
         self._start = start
@@ -164,7 +178,7 @@ class Streams:
         self._watched = False
         self._retry = sse.retry(int(retry * 1000))
 
-    async def run(self, writer: Writer, receive: Receive) -> None:
+    async def run(self, writer: EventWriter, receive: Receive) -> None:
         """Serve a stream until it is over or its client is gone; then let go of it."""
         self.open.add(writer)
         if not self._watched:
@@ -180,11 +194,12 @@ class Streams:
             watcher.cancel()
             self.open.discard(writer)
             writer.stream.close()
+            writer.scope = None
 
     async def _watch_writes(self) -> None:
         """Drop streams that had one write pending for a whole time-out, while there are any.
 
-        One look at all streams now and then, instead of a time-out around every write.
+        One look at all streams now and then costs less than a time-out around every write.
         """
         try:
             while self.open:
@@ -192,12 +207,17 @@ class Streams:
                 for writer in list(self.open):
                     if writer.stuck():
                         self.dropped += 1
-                        log.info("stream dropped: its client takes nothing")
+                        log.info("stream dropped: its client reads nothing")
         finally:
             self._watched = False
 
 
+def _body(data: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
 async def _watch(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Cancel ``scope`` when the client has gone: servers tell it only to who receives."""
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

@@ -19,6 +19,7 @@ import anyio
 from hypercorn.config import Config
 from msgspec import Struct
 
+from ..errors import ServerError
 from . import accept as connections
 from .signals import Stopping, leave
 
@@ -70,10 +71,6 @@ class Servable(Protocol):
 
 class Beside(Drainable, AbstractAsyncContextManager[Any], Protocol):
     """Another server of the same runtime: started after it, drained with it."""
-
-
-class ServerError(Exception):
-    """The server cannot start; the message says what to change."""
 
 
 async def run(

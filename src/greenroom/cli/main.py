@@ -162,7 +162,7 @@ def _serve(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
     from ..app import start
     from ..loading import LoadError, load_agents
     from ..runtime.journal.store import StoreError
-    from ..transports.server.entrypoint import ServerError
+    from ..transports.errors import ServerError
 
     try:
         settings = _settings(parsed)

@@ -17,7 +17,8 @@ from .terminal import complain, show
 
 BYTES = frozenset(
     {
-        "runtime.tail_bytes", "http.max_body", "http.drain", "grpc.max_receive", "grpc.max_send",
+        "runtime.tail_bytes", "http.max_body", "http.drain", "http.max_unread",
+        "http.max_unread_caller", "http.max_unread_total", "grpc.max_receive", "grpc.max_send",
         "grpc.max_buffered", "grpc.max_unread", "grpc.max_metadata", "limits.part_bytes",
         "limits.metadata_bytes",
     }

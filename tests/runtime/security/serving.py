@@ -261,7 +261,7 @@ async def serving(
             forwarded_headers=(http or HttpSettings()).forwarded_headers,
         )
         beside = GrpcServer(app.runtime, shared)
-        app.tell_of(beside)
+        app.mount(beside)
     bound: list[str] = []
     ready = anyio.Event()
 

@@ -20,9 +20,13 @@ from greenroom.auth import (
     static_tokens,
 )
 from greenroom.protocol import operations as ops
+from greenroom.runtime.runtime import Runtime
+from greenroom.stores.memory import MemoryStore
 from greenroom.transports.client.http import request
+from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
 from tests.runtime.security.serving import desk, said, send, serving
+from tests.support.asgi import Wire, scope_of
 from tests.support.issuer import Issuer
 from tests.support.provider import CALLER, CLIENT, basic
 
@@ -143,3 +147,31 @@ async def test_not_where_nobody_issues_tokens() -> None:
             assert (await get(f"{server.url}{WELL_KNOWN}"))[0] == 404
             answer = await server.call("rest", ops.SEND, send("hi"))
             assert "resource_metadata" not in answer.headers.get("www-authenticate", "")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a2a%2Fagents%2Fx%22%2C%20error_uri=%22x/tasks",
+        "/a2a%2Fagents%2Fdesk%0d%0aevil:%20x/tasks",
+        "/a2a/agents/desk%00/tasks",
+        "/a2a%2Fagents%2F%E2%82%AC/tasks",
+        "/%0d%0a/tasks",
+        "/\u20ac/tasks",
+    ],
+)
+async def test_nothing_of_the_callers_path_gets_into_a_challenge(path: str, issuer: Issuer) -> None:
+    runtime = Runtime([desk(), other()], store=MemoryStore(), security=Security(oauth(issuer)))
+    app = Application(runtime)
+    async with app.lifespan():
+        fields = [("a2a-version", "1.0")]
+        scope = scope_of("GET", path, fields, raw_path=path.encode())
+        wire = Wire(app, scope, [b""])
+        await wire.run()
+        assert wire.error is None
+        assert wire.status in (401, 404)
+        header = b" ".join(value for _, value in wire.headers)
+        assert b"evil" not in header
+        assert b"error_uri" not in header
+        if wire.status == 401:
+            assert b'/.well-known/oauth-protected-resource", realm=' in header

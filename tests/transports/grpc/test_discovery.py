@@ -20,8 +20,8 @@ from greenroom import MemoryStore, Runtime
 from greenroom.auth import ApiKeys, Security, new_key
 from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.runtime.journal.store import StoreError
+from greenroom.transports.errors import ServerError
 from greenroom.transports.grpc.server import GrpcServer
-from greenroom.transports.server.entrypoint import ServerError
 
 from .serving import Serving, make_agents, said, serving, stub
 

@@ -13,10 +13,10 @@ from a2a.types import a2a_pb2 as pb
 
 from greenroom import MemoryStore, Runtime
 from greenroom.auth import Security, static_tokens
+from greenroom.transports.errors import ServerError
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
 from greenroom.transports.grpc.status import Status
-from greenroom.transports.server.entrypoint import ServerError
 
 from .raw import SEND, STREAM, RawClient, framed, request
 from .serving import MIB, Serving, make_agents, said, serving, stub

@@ -9,7 +9,7 @@ import pytest
 
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
-from tests.support.asgi import Wire, message, opened
+from tests.support.asgi import Wire, message, opened, request
 
 from .conftest import Stage
 
@@ -146,3 +146,17 @@ async def test_no_answer_leaves_a_body_unread(
     wire = await exchanged(app, [KIB] * 3, path=path, method=method)
     assert wire.response.status == status
     assert wire.taken == 3
+
+
+@pytest.mark.parametrize("path", ["/a2a", "/message:send"])
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP, br", "unknown"])
+async def test_a_compressed_body_is_refused(app: Application, path: str, encoding: str) -> None:
+    headers = [
+        ("content-type", "application/json"),
+        ("content-encoding", encoding),
+        ("a2a-version", "1.0"),
+    ]
+    answer = await request(app, "POST", path, headers=headers, body=b"{}")
+    assert answer.status == 415
+    assert "Content-Encoding" in answer.json["error"]["message"]
+    assert answer["accept-encoding"] == "identity"

@@ -159,3 +159,13 @@ async def test_many_hosts_are_not_remembered_for_ever(app: Application) -> None:
 async def test_cards_are_there_before_the_start_and_while_draining(app: Application) -> None:
     await app.runtime.drain(0)
     assert (await request(app, "GET", CARD)).status == 200
+
+
+@pytest.mark.parametrize(
+    "since", ["Mon, 01 Jan 2024 00:00:00 +99999999999999999999", "", "yesterday", "0" * 400]
+)
+async def test_a_date_that_is_none_is_ignored(app: Application, since: str) -> None:
+    card = await request(
+        app, "GET", "/.well-known/agent-card.json", headers=[("if-modified-since", since)]
+    )
+    assert card.status == 200

@@ -172,7 +172,7 @@ async def test_a_streaming_notification_starts_its_task(app: Application) -> Non
     assert answer.status == 204
     listed = await Peer(app).call("ListTasks")
     assert listed.json["result"]["totalSize"] == 1
-    assert not app.streams.open
+    assert not app.open_responses.open
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,29 @@ async def test_the_caller_behind_proxies_that_write_forwarded(
     assert stage.calls[0].peer == peer
 
 
+LONG = 16_000
+HOSTILE = {
+    "names and spaces": "a" * (LONG // 2) + "=" + " " * (LONG // 2) + '"',
+    "quotes": '"' * LONG,
+    "pairs": "a=b;" * (LONG // 4),
+    "commas": "," * LONG,
+    "spaces": " " * LONG,
+    "half a pair": "for=" + '"\\' * (LONG // 2),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(("http", "name"), [(RFC_7239, "forwarded"), (TRUSTED, "x-forwarded-for")])
+async def test_what_a_client_wrote_before_its_proxy_is_read_in_linear_time(
+    app: Application, stage: Stage, name: str, hostile: str
+) -> None:
+    """A parser that backtracks does not come back from these within the time-out of the tests."""
+    written = "for=203.0.113.9" if name == "forwarded" else "203.0.113.9"
+    await Peer(app).rest("GET", "/tasks", headers=[(name, f"{hostile}, {written}")])
+    assert stage.calls[0].peer == "203.0.113.9"
+    assert (await request(app, "GET", CARD, headers=[(name, hostile)])).status == 200
+
+
 @pytest.mark.parametrize("http", [RFC_7239])
 async def test_the_address_behind_proxies_that_write_forwarded(app: Application) -> None:
     told = ("forwarded", "host=evil.example, for=1.1.1.1;proto=https;host=a.example")
@@ -234,6 +257,7 @@ async def test_headers_that_cannot_be_believed(headers: tuple[str, ...]) -> None
         ([("x-forwarded-host", "6.6.6.6, a.example")], "http://a.example/a2a"),
         ([("x-forwarded-prefix", "/bad prefix")], "http://agent.test/a2a"),
         ([("x-forwarded-prefix", "/")], "http://agent.test/a2a"),
+        ([("x-forwarded-proto", "HTTPS")], "https://agent.test/a2a"),
     ],
 )
 async def test_the_address_behind_proxies(
@@ -248,6 +272,12 @@ async def test_the_address_behind_proxies(
 async def test_even_a_trusted_proxy_cannot_say_nonsense(app: Application, name: str) -> None:
     card = await request(app, "GET", CARD, headers=[(name, "java script:")])
     assert card.status == 400
+
+
+async def test_the_path_of_a_mount_is_encoded_on_cards(app: Application) -> None:
+    raw = "/%D0%B0/.well-known/agent-card.json"
+    card = await request(app, "GET", raw, root_path="/\u0430")
+    assert card.json["url"] == "http://agent.test/%D0%B0/a2a"
 
 
 async def test_which_peers_are_trusted() -> None:

@@ -76,9 +76,19 @@ async def test_what_is_not_there_is_a_404(app: Application, method: str, path: s
     assert answer.json["error"]["status"] == "NOT_FOUND"
 
 
-async def test_an_unknown_agent_is_told_from_the_known_ones(app: Application) -> None:
+async def test_an_answer_about_an_unknown_agent_names_none_of_the_known_ones(
+    app: Application,
+) -> None:
     answer = await Peer(app).rest("GET", "/a2a/agents/nobody/tasks")
-    assert "stage, other" in answer.json["error"]["message"]
+    assert answer.status == 404
+    assert "stage" not in answer.body.decode()
+    assert "other" not in answer.body.decode()
+
+
+@pytest.mark.parametrize("path", ["/%6detrics", "/%68ealth", "/.well-known/agent%2dcard.json"])
+async def test_a_rule_of_a_proxy_for_a_literal_path_holds(app: Application, path: str) -> None:
+    """Routing compares what the client wrote, as the rule of a proxy does."""
+    assert (await request(app, "GET", path)).status == 404
 
 
 @pytest.mark.parametrize("word", ["v1", "a2a", "health", "ready", "metrics", "tasks"])

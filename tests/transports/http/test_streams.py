@@ -61,7 +61,7 @@ async def task_of(wire: Wire) -> str:
 
 
 def still_open(app: Application) -> tuple[int, int]:
-    return len(app.streams.open), app.runtime.statistics()["streams_open"]
+    return len(app.open_responses.open), app.runtime.statistics()["streams_open"]
 
 
 async def test_over_jsonrpc_each_event_is_an_answer_with_the_requests_id(app: Application) -> None:
@@ -296,7 +296,7 @@ async def test_a_thousand_readers_of_whom_ten_never_read(app: Application, stage
                 await wire.ended()
                 for reader in good:
                     await reader.until(lambda reader=reader: reader.returned)
-            assert len(app.streams.open) == 10, "only those who do not read are left"
+            assert len(app.open_responses.open) == 10, "only those who do not read are left"
             done.set()
     for reader in good:
         ids = [int(event.id) for event in reader.response.events]
@@ -319,7 +319,7 @@ async def test_who_takes_nothing_is_dropped_and_disturbs_nobody(
             answer = await good.ended()
             assert len(answer.events) == 4
             await stuck.ended()
-    assert app.streams.dropped == 1
+    assert app.open_responses.dropped == 1
     assert still_open(app) == (0, 0)
 
 
@@ -327,7 +327,7 @@ async def test_who_takes_nothing_is_dropped_and_disturbs_nobody(
 async def test_an_idle_reader_is_not_taken_for_a_stuck_one(app: Application, stage: Stage) -> None:
     async with sending(app, "wait") as wire:
         await wire.events(2)
-        looks = app.streams
+        looks = app.open_responses
         writer = next(iter(looks.open))
         for _ in range(5):
             assert not writer.stuck()

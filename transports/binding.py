@@ -1,0 +1,145 @@
+"""One request's way through a transport, the same for every binding.
+
+    admit -> read the message -> decode -> version, tenant, agent -> dispatch -> encode or stream
+
+A binding brings two things: a ``Request``, which knows how its frames say all this, and the code
+that writes an ``Answer`` or an error in the form of the binding. ``Binding`` brings the order:
+
+- The gate admits the caller before the message is read: the server keeps and parses nothing of a
+  caller that it does not know. In anonymous mode there is nothing to admit.
+- One ``Call`` belongs to the request. The binding owns the call until it hands the call to
+  ``Runtime.dispatch``; from then on the runtime owns the call, and the binding only reads it.
+- ``answer`` returns errors and never raises them, except for ``ClientGone``. A returned error
+  holds no frame of the request: its body is free as soon as the answer is written.
+- Every request is counted once, by its operation and its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ..protocol.codec import Codec
+from ..protocol.errors import A2AError, RefusedError
+from ..protocol.frame import Frame
+from ..protocol.operations import EXTENDED_CARD, Operation
+from ..protocol.types import AgentInterface
+from ..runtime.call import Call
+from ..runtime.runtime import Runtime
+from .errors import ClientGone, public_error
+from .metrics import Metrics
+
+
+class EventStream(Protocol):
+    """The runtime's side of a stream. Its reader calls ``close`` at the end, always."""
+
+    @property
+    def reset(self) -> bool:
+        """The events that the client asked for are no longer kept: a snapshot takes their place."""
+
+    @property
+    def retry(self) -> bool:
+        """The server ended the stream, not the task: the client may subscribe again."""
+
+    async def next(self) -> Sequence[Frame] | None:
+        """Return the events that are ready (empty: a heartbeat), or ``None`` at the end."""
+
+    def close(self) -> None: ...
+
+
+class Decoded(NamedTuple):
+    """What a message says. ``params`` is of the type ``operation.request``."""
+
+    operation: Operation
+    params: Any
+    codec: Codec
+    """The codec of the negotiated version; it writes the answer too."""
+    tenant: str | None = None
+    """The tenant as written on the wire: it routes, it never owns."""
+    agent: str | None = None
+    """The slug of the agent, where the message names it; ``None``: the call names it."""
+
+
+class Request(Protocol):
+    """One request, as the frames of its binding say it. Made for one request and used once."""
+
+    operation: Operation | None
+    """The operation, as soon as ``decode`` knows it, also where the parameters are wrong."""
+
+    def call(self) -> Call:
+        """Return who calls, and what the header says. The message is not needed for it."""
+
+    async def message(self) -> bytes:
+        """Return the message once it is whole.
+
+        Raises RefusedError for a message that is too large or too late, and ClientGone.
+        """
+
+    def decode(self, message: bytes) -> Decoded:
+        """Return what the message says. Raises A2AError."""
+
+    def interfaces(self, agent: str) -> tuple[AgentInterface, ...]:
+        """Return where the agent is served, as this caller reaches it, for the extended card."""
+
+
+class Answer(NamedTuple):
+    """What the caller gets: ``payload``, or the events of ``stream`` of a streaming operation."""
+
+    call: Call
+    codec: Codec
+    payload: bytes = b""
+    stream: EventStream | None = None
+    """Whoever takes the answer closes the stream."""
+
+
+class Binding:
+    """The way of one binding's requests. ``name`` is JSONRPC, HTTP+JSON or GRPC."""
+
+    def __init__(self, name: str, runtime: Runtime, metrics: Metrics) -> None:
+        self.name = name
+        self.anonymous = runtime.gate.open
+        """No caller is asked who it is."""
+        self._gate = runtime.gate
+        self._dispatch = runtime.dispatch
+        self._counts = metrics.requests
+
+    async def answer(self, request: Request) -> Answer | A2AError:
+        """Carry ``request`` out; return its answer, or the error that the caller is told."""
+        try:
+            call = request.call()
+            if not self.anonymous:
+                await self._gate.admit(call)
+            decoded = request.decode(await self._message(request, call))
+            operation, params, codec, tenant, agent = decoded
+            del decoded
+            call.version = codec.version
+            call.tenant = tenant
+            if agent is not None:
+                call.agent = agent
+            if operation is EXTENDED_CARD:
+                call.interfaces = request.interfaces(call.agent)
+            result = await self._dispatch(call, operation, params)
+            if operation.streaming:
+                answer = Answer(call, codec, stream=result)
+            else:
+                answer = Answer(call, codec, codec.encode(operation, result))
+        except ClientGone:
+            raise
+        except Exception as error:
+            return self.refuse(error, request.operation)
+        self._counts[self.name, operation.name, "ok"] += 1
+        return answer
+
+    def refuse(self, error: Exception, operation: Operation | None = None) -> A2AError:
+        """Count a request that fails with ``error``; return the error that its caller is told."""
+        public = public_error(error)
+        name = "" if operation is None else operation.name
+        self._counts[self.name, name, type(public).__name__] += 1
+        return public
+
+    async def _message(self, request: Request, call: Call) -> bytes:
+        try:
+            return await request.message()
+        except RefusedError as error:
+            self._gate.note(call, error)
+            raise
