@@ -56,15 +56,15 @@ class Basic:
             raise ValueError("name at least one user")
         self._tenants, self._scopes = dict(tenants or {}), dict(scopes or {})
         self._users: dict[str, tuple[bytes, bytes]] = {}
-        for user, secret in users.items():
+        for number, (user, secret) in enumerate(users.items(), 1):
             if not secret:
-                raise ValueError(f"user {user!r} has no password")
+                raise ValueError(f"the password of user {number} is empty")
             text = secret if secret.startswith(PREFIX) else hash_password(secret)
             try:
                 salt, hashed = text.removeprefix(PREFIX).split(":")
                 self._users[user] = (b64decode(salt), b64decode(hashed))
             except ValueError:
-                raise ValueError(f"the password of {user!r} is not a scrypt hash") from None
+                raise ValueError(f"the password of user {number} is not a scrypt hash") from None
         # A name that nobody has costs as much as a wrong password.
         self._nobody = (os.urandom(16), b"\0" * 32)
         self._seen: Seen[Principal] = Seen(1000)

@@ -11,9 +11,11 @@ from msgspec import Struct
 
 from ....protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from .bearer import Bearer
-from .ports import Unknown
+from .ports import Claims, Unknown
 
 PREFIX = "sha256:"
+MIN_TOKEN = 16
+"""Characters that a token has at least."""
 
 
 class StaticToken(Struct, frozen=True, kw_only=True):
@@ -28,17 +30,22 @@ class StaticToken(Struct, frozen=True, kw_only=True):
     def of(
         cls, name: str, token: str, *, tenant: str = "", scopes: Sequence[str] = ()
     ) -> StaticToken:
-        """``token`` is the token itself or ``sha256:<hex>``."""
+        """``token`` is the token itself or ``sha256:<hex>``.
+
+        Raises ValueError, which does not show ``name``: it may be the token, in the wrong place.
+        """
         if token.startswith(PREFIX):
             try:
                 hashed = bytes.fromhex(token.removeprefix(PREFIX))
             except ValueError:
                 hashed = b""
             if len(hashed) != 32:
-                raise ValueError(f"token {name!r}: sha256: is followed by 64 hexadecimal digits")
+                raise ValueError("a token: sha256: is followed by 64 hexadecimal digits")
         else:
-            if len(token) < 16:
-                raise ValueError(f"token {name!r} is shorter than 16 characters: it can be guessed")
+            if len(token) < MIN_TOKEN:
+                raise ValueError(
+                    f"a token is shorter than {MIN_TOKEN} characters: it can be guessed"
+                )
             hashed = sha256(token.encode()).digest()
         return cls(name=name, digest=hashed, tenant=tenant, scopes=tuple(scopes))
 
@@ -65,8 +72,6 @@ def static_tokens(
 
     A token is at least 16 characters, or given as ``sha256:<hex digest>``.
     """
-    from .ports import Claims
-
     if isinstance(tokens, str):
         tokens = {"token": tokens}
     if isinstance(tokens, Mapping):

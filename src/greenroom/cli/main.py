@@ -180,10 +180,10 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         for option in options()
         if (value := getattr(parsed, option.name)) not in (None, [])
     }
-    for assignment in parsed.set:
+    for number, assignment in enumerate(parsed.set, 1):
         name, equals, value = assignment.partition("=")
         if not equals:
-            raise SettingsError(f"--set {assignment}: write NAME=VALUE")
+            raise SettingsError(f"the --set number {number} has no value: write NAME=VALUE")
         overrides[name.strip()] = value.strip()
     return load(config=parsed.config, environ=os.environ, overrides=overrides)
 

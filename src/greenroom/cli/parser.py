@@ -9,11 +9,20 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+_SHOWN = 4
+"""Signs of a value that an error shows: enough for a number, too few for a secret."""
+
 
 def meant(word: str, known: Iterable[str]) -> str:
     """``"; did you mean …?"``, or nothing if no word that is known is like this one."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def _shown(word: str) -> str:
+    """Return an argument without its value, which may be a secret in the wrong place."""
+    name, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return name + equals + (value if len(value) <= _SHOWN else "...")
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             name = unknown[0].partition("=")[0]
             hint = meant(name, self._option_string_actions) if name.startswith("-") else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            self.error(f"unrecognized arguments: {' '.join(map(_shown, unknown))}{hint}")
         return parsed, unknown
 
     def error(self, message: str) -> NoReturn:

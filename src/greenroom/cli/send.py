@@ -151,7 +151,7 @@ async def _send(options: argparse.Namespace, screen: Screen) -> None:
     for field in options.header:
         key, colon, value = field.partition(":")
         if not colon:
-            raise ValueError(f"--header {field}: write NAME:VALUE")
+            raise ValueError("a --header has no colon: write NAME:VALUE")
         headers[key.strip()] = value.strip()
     tls = connecting.context(options)
     try:

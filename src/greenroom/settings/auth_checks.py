@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..runtime.security.schemes.ports import MAX_NAME
+from ..runtime.security.schemes.static_tokens import MIN_TOKEN
 from ..runtime.settings.bounds import check_scopes
 
 if TYPE_CHECKING:
@@ -108,8 +110,22 @@ def named(setting: str) -> Iterator[None]:
 
 def check_name(text: str, what: str) -> None:
     """Raise ValueError for the name of an owner or a tenant that no credential may have."""
-    if not text.strip() or not text.isprintable() or len(text) > 512:
-        raise ValueError(f"{what} {text!r} cannot be used: write up to 512 printable characters")
+    if not is_name(text):
+        raise ValueError(
+            f"{what} {text!r} cannot be used: write up to {MAX_NAME} printable characters"
+        )
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a holder or a user as an error may show it. A token or a password may
+    stand in the place of the name: what is as long as a token or holds a colon is not shown."""
+    secret = len(name) >= MIN_TOKEN or (":" in name and len(name) > 4)
+    return f"{name[:2]!r}..." if secret else repr(name)
+
+
+def is_name(text: str) -> bool:
+    """Whether an owner or a tenant can have this name."""
+    return bool(text.strip()) and text.isprintable() and len(text) <= MAX_NAME
 
 
 def _check_keys(settings: AuthSettings) -> None:
@@ -126,11 +142,14 @@ def _check_users(users: Mapping[str, str]) -> None:
 
     for name, password in users.items():
         if not name or ":" in name:
-            raise ValueError(f"auth.users: {name!r} cannot be the name of a user (RFC 7617)")
+            raise ValueError(
+                f"auth.users: {shown_name(name)} cannot be the name of a user: a name has no colon "
+                "and is not empty (RFC 7617)"
+            )
         if not password.startswith(PREFIX):
             raise ValueError(
-                f"auth.users: the password of {name!r} is not hashed: write what `greenroom keys "
-                "hash` prints for it"
+                f"auth.users: the password of {shown_name(name)} is not hashed: write what "
+                "`greenroom keys hash` prints for it"
             )
 
 
@@ -144,11 +163,15 @@ def _check_holders(
     for setting, given in ((f"{kind}_tenants", tenants), (f"{kind}_scopes", scopes)):
         if unknown := set(given) - known:
             raise ValueError(
-                f"auth.{setting}: there is no {kind} of {sorted(unknown)[0]!r}; there are: "
-                f"{', '.join(sorted(known)) or 'none'}"
+                f"auth.{setting}: there is no {kind} of {shown_name(sorted(unknown)[0])}; there "
+                f"are: {', '.join(map(shown_name, sorted(known))) or 'none'}"
             )
     for holder in known:
-        check_name(holder, f"auth.{kind}s: the name")
+        if not is_name(holder):
+            raise ValueError(
+                f"auth.{kind}s: the name {shown_name(holder)} cannot be used: write up to "
+                f"{MAX_NAME} printable characters"
+            )
     for holder, tenant in tenants.items():
         check_name(tenant, f"auth.{kind}_tenants: the tenant of {holder!r},")
     for holder, asked in scopes.items():

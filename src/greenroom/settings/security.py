@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from ..runtime.settings.bounds import NotNegative
 from ..runtime.settings.described import described
-from .auth_checks import check, named, static_tokens_of
+from .auth_checks import check, named, shown_name, static_tokens_of
 
 if TYPE_CHECKING:
     from ..runtime.security.policy import Security
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..runtime.security.schemes.static_tokens import StaticToken
     from .settings import Settings
 
-_SECRET = frozenset(
+SECRET = frozenset(
     {"token", "tokens", "users", "oauth_client_secret", "introspection_client_secret"}
 )
 
@@ -135,7 +135,7 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __repr__(self) -> str:
         shown = (
-            f"{name}={'***' if name in _SECRET and value else repr(value)}"
+            f"{name}={'***' if name in SECRET and value else repr(value)}"
             for name in self.__struct_fields__
             if (value := getattr(self, name)) != _default(name)
         )
@@ -255,7 +255,8 @@ def _tokens(s: AuthSettings) -> Iterator[StaticToken]:
         with named(f"auth.token{'s' if holder in s.tokens else ''}"):
             token = StaticToken.of(holder, text, tenant=tenant, scopes=scopes)
         if (other := known.setdefault(token.digest, holder)) != holder:
-            raise ValueError(f"auth.tokens: {other!r} and {holder!r} hold the same token")
+            pair = f"{shown_name(other)} and {shown_name(holder)}"
+            raise ValueError(f"auth.tokens: {pair} hold the same token")
         yield token
 
 

@@ -23,11 +23,16 @@ from ..runtime.settings.settings import RuntimeSettings
 from ..transports.grpc.settings import GrpcSettings
 from ..transports.http.settings import HttpSettings
 from .auth_checks import refuse_empty
-from .security import AuthSettings
+from .security import SECRET, AuthSettings
 
 PREFIX = "GREENROOM_"
 _CLOSE = 0.7
 """How like a setting a name must be to be taken for a slip of the pen."""
+_EXAMPLES = {
+    "auth.tokens": "holder=token",
+    "auth.users": "name=scrypt:...",
+    "limits.operations": "SendMessage=20",
+}
 AUTH_TOKEN = "AUTH_TOKEN"
 """The variable that other A2A servers read their static token from."""
 # Not settings: they name the file to read, or where variables are only passed through.
@@ -215,6 +220,8 @@ def load(
         where = re.search(r"at `\$\.?([\w.]*)", str(error))
         name = where[1] if where else "?"
         text = re.sub(r" - at `.*`", "", str(error))
+        if name.startswith("auth."):
+            text = re.sub(r" '.*'", "", text)  # a secret may have been written to the wrong setting
         if values.get(name) in _UNSET:
             text = "it cannot be unset; leave it out to get its default"
         for option in options():
@@ -223,7 +230,7 @@ def load(
         raise SettingsError(f"setting {name}: {text}") from None
     if settings.public_url and not re.match(r"https?://[^/]", settings.public_url):
         raise SettingsError(
-            f"setting public_url: {settings.public_url!r} is not a whole address; write it as in "
+            "setting public_url: it is not a whole address; write it as in "
             "https://agents.example.com"
         )
     return settings
@@ -235,7 +242,9 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+        # Names that the parser quotes may be secrets in the wrong place.
+        told = re.sub(r"\(('.*'),?\)", "a name", str(error))
+        raise SettingsError(f"{path} is not valid TOML: {told}") from None
     table = parsed.get("greenroom")
     if not isinstance(table, dict):
         raise SettingsError(f"{path} has no [greenroom] table; put the settings under one")
@@ -262,7 +271,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
         if _ORCHESTRATOR.fullmatch(variable) or ("://" in value and variable == "GREENROOM_PORT"):
             continue
         if variable not in known:
-            raise SettingsError(f"environment variable {variable}: {_unknown(variable, known)}")
+            raise SettingsError(
+                f"environment variable {_shown(variable)}: {_unknown(variable, known)}"
+            )
         found[known[variable]] = value
     return found
 
@@ -271,7 +282,7 @@ def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> 
     known = {name: name for name in names().values()}
     for name, value in layer.items():
         if name not in known:
-            raise SettingsError(f"setting {name!r} in {source}: {_unknown(name, known)}")
+            raise SettingsError(f"setting {_shown(name)} in {source}: {_unknown(name, known)}")
         values[name] = _split(name, value)
 
 
@@ -286,9 +297,24 @@ def _split(name: str, value: object) -> object:
         return [item.strip() for item in value.split(",") if item.strip()]
     if isinstance(value, str) and getattr(kind, "__origin__", None) is Mapping:
         pairs = [item.partition("=") for item in value.split(",") if item.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            # Not even the part in front of "=": what was meant as the value may stand there.
+            raise SettingsError(f"setting {name}: write {_EXAMPLES.get(name, 'name=value')}")
         listed = get_args(kind)[1] is not str and get_args(kind)[1] is not float
         return {name.strip(): text.split() if listed else text for name, _, text in pairs}
     return value
+
+
+def _shown(name: str) -> str:
+    """Return an unknown name without what may be a secret that was written into it: all behind the
+    name of a setting that holds one, and behind the first sign that no name has."""
+    plain = re.match(r"[\w.-]{0,64}", name)
+    text = plain[0] if plain is not None else ""
+    for known in sorted(SECRET, key=len, reverse=True):
+        for start in (f"auth.{known}", f"{PREFIX}AUTH_{known.upper()}"):
+            if text.startswith(start):
+                text = start
+    return repr(text) if text == name else f"{text!r}, followed by more,"
 
 
 def _unknown(name: str, known: Mapping[str, str]) -> str:

@@ -227,7 +227,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a digest that is none": ({"auth.token": "sha256:xyz"}, "auth.token: .*64 hexadecimal"),
     "scopes of no holder": (
         {"auth.token": "x" * 16, "auth.token_scopes": "ada=a"},
-        "auth.token_scopes: there is no token of 'ada'; there are: token",
+        "auth.token_scopes: there is no token of 'ada'; there are: 'token'",
     ),
     "scopes of no user": (
         {"auth.users": f"ada={HASHED}", "auth.user_scopes": "bob=a"},
