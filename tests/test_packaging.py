@@ -1,0 +1,100 @@
+"""What is published: an sdist that builds, installs and runs, and a wheel with every module.
+
+Nothing here asks a package index: what the builds need is installed beside the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tests.support.paths import ROOT
+
+FOLDERS = ("protocol", "runtime", "stores", "transports")
+PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+OFFLINE = os.environ | {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # 0: not isolated
+
+
+def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=env or {**OFFLINE}, check=False, timeout=110,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def build(what: str, source: Path, to: Path) -> Path:
+    run(sys.executable, "-m", "hatchling", "build", "-t", what, "-d", to, cwd=source)
+    [made] = to.iterdir()
+    return made
+
+
+def files(folder: Path) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("sdist", ROOT, tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture
+def unpacked(sdist: Path, tmp_path: Path) -> Path:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    [folder] = tmp_path.iterdir()
+    return folder
+
+
+def test_the_sdist_has_every_file_of_its_folders(unpacked: Path) -> None:
+    for folder in (*FOLDERS, "tests", "bench", "docs", "examples", ".ci"):
+        assert files(unpacked / folder) == files(ROOT / folder)
+    own = {name for name in files(ROOT / "src" / "greenroom") if name.split("/")[0] not in FOLDERS}
+    assert files(unpacked / "src" / "greenroom") == own
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"):
+        assert (unpacked / name).is_file()
+
+
+def test_a_wheel_made_from_the_sdist_has_every_module(unpacked: Path, tmp_path: Path) -> None:
+    with ZipFile(build("wheel", unpacked, tmp_path / "wheel")) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    expected = {f"greenroom/{name}" for name in files(unpacked / "src" / "greenroom")}
+    for folder in FOLDERS:
+        expected |= {f"greenroom/{folder}/{name}" for name in files(unpacked / folder)}
+    assert names == expected
+
+
+def test_pip_installs_the_sdist(sdist: Path, tmp_path: Path) -> None:
+    target = tmp_path / "installed"
+    run(*PIP, "install", "--no-deps", "--target", target, sdist, cwd=tmp_path)
+    script = "import greenroom, greenroom.runtime; print(greenroom.runtime.__file__)"
+    environ = {**OFFLINE, "PYTHONPATH": str(target)}
+    said = run(sys.executable, "-P", "-c", script, cwd=tmp_path, env=environ)
+    assert Path(said.strip()) == target / "greenroom" / "runtime" / "__init__.py"
+
+
+def test_make_demo_works_where_the_sdist_was_unpacked(unpacked: Path) -> None:
+    """``make demo`` finds a new environment that sees the dependencies installed here."""
+    home = unpacked / ".venv"
+    venv.create(home, with_pip=True)
+    [packages] = home.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    environ = {name: value for name, value in OFFLINE.items() if name != "PYTHONPATH"}
+    said = run("make", "demo", f"PYTHON={sys.executable}", cwd=unpacked, env=environ)
+    assert "listening on http://" in said
+    assert "The server has stopped" in said
+    for folder in FOLDERS:
+        assert (unpacked / "src" / "greenroom" / folder).resolve() == unpacked / folder
