@@ -45,7 +45,7 @@ from .security.gate import Gate
 from .security.limits import Limits
 from .security.policy import Security
 from .settings.settings import RuntimeSettings
-from .telemetry import operation_span, tracing
+from .telemetry import current_actor, operation_span, tracing
 
 log = logging.getLogger("greenroom.runtime")
 
@@ -148,7 +148,7 @@ class Runtime:
                 self.system.deps[agent.slug] = deps
             root = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(root.cancel_scope.cancel)
-            self.system.supervisor = supervisor(root)
+            self.system.supervisor = supervisor(root, current_actor)
             root.start_soon(self.system.supervisor.run, name="supervisor")
             root.start_soon(self.system.journal.run, name="journal")
             root.start_soon(self.system.ticker.run, name="ticker")

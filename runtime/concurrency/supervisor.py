@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import anyio
 import sniffio
 from anyio.abc import TaskGroup
+
+from .exits import HandlerTasks
 
 log = logging.getLogger("greenroom.supervisor")
 
@@ -54,7 +57,8 @@ def in_task() -> bool:
 class AsyncioSupervisor:
     """Children as asyncio tasks."""
 
-    def __init__(self) -> None:
+    def __init__(self, handler: ContextVar[Any] | None) -> None:
+        self._handler = handler
         self._loop = asyncio.get_running_loop()
         self._children: set[asyncio.Task[None]] = set()
 
@@ -70,22 +74,28 @@ class AsyncioSupervisor:
             log.error("a child ended with an error that it should have handled", exc_info=error)
 
     async def run(self) -> None:
+        tasks = None if self._handler is None else HandlerTasks.install(self._handler)
         try:
             await anyio.sleep_forever()
         finally:
-            with anyio.CancelScope(shield=True):
-                for _ in range(_INSIST):
-                    if not self._children:
-                        break
-                    for child in self._children:
-                        child.cancel()
-                    await asyncio.wait(self._children, timeout=1.0)
-                else:
-                    # Better a handler that lives on for a while than a host that never stops.
-                    log.error(
-                        "%d handlers ignored every cancellation and are left behind",
-                        len(self._children),
-                    )
+            await self._end()
+            if tasks is not None:
+                tasks.remove()
+
+    async def _end(self) -> None:
+        with anyio.CancelScope(shield=True):
+            for _ in range(_INSIST):
+                if not self._children:
+                    break
+                for child in self._children:
+                    child.cancel()
+                await asyncio.wait(self._children, timeout=1.0)
+            else:
+                # Better a handler that lives on for a while than a host that never stops.
+                log.error(
+                    "%d handlers ignored every cancellation and are left behind",
+                    len(self._children),
+                )
 
 
 class NurseryChild:
@@ -121,8 +131,9 @@ class NurserySupervisor:
         await anyio.sleep_forever()
 
 
-def supervisor(group: TaskGroup) -> Supervisor:
-    """Make the supervisor for the event loop that runs; ``group`` is the runtime's root."""
+def supervisor(group: TaskGroup, handler: ContextVar[Any] | None = None) -> Supervisor:
+    """Make the supervisor for the event loop that runs; ``group`` is its root. ``handler``: a
+    variable that the children set, below which no exit ends the process (see ``exits``)."""
     if sniffio.current_async_library() == "asyncio":
-        return AsyncioSupervisor()
+        return AsyncioSupervisor(handler)
     return NurserySupervisor(group)
