@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from . import types as t
 from .errors import MAX_FAULTS, InvalidParamsError
+from .values import unfit
 
 MAX_ID = 256
 """Characters in an id that a client chooses or names."""
@@ -58,6 +59,12 @@ def _send(request: t.SendMessageRequest) -> Iterator[Violation]:
         absent = (part.text is None) + (part.raw is None) + (part.url is None)
         if absent + (part.data is UNSET) != 3:
             yield f"message.parts[{index}]", "must have exactly one of text, raw, url and data"
+        if part.data is not UNSET and (wrong := unfit(part.data)) is not None:
+            yield f"message.parts[{index}].data", wrong
+        if part.metadata is not None:
+            yield from _json(f"message.parts[{index}].metadata", part.metadata)
+    yield from _json("message.metadata", message.metadata)
+    yield from _json("metadata", request.metadata)
     if (configuration := request.configuration) is not None:
         yield from _history("configuration.historyLength", configuration.history_length)
         yield from _generation("configuration.ifGenerationMatch", configuration.if_generation_match)
@@ -84,8 +91,13 @@ def _list_tasks(request: t.ListTasksRequest) -> Iterator[Violation]:
         yield from _timestamp("statusTimestampAfter", request.status_timestamp_after)
 
 
-def _named(request: t.CancelTaskRequest | t.SubscribeToTaskRequest) -> Iterator[Violation]:
+def _named(request: t.SubscribeToTaskRequest) -> Iterator[Violation]:
     yield from _id("id", request.id)
+
+
+def _cancel(request: t.CancelTaskRequest) -> Iterator[Violation]:
+    yield from _id("id", request.id)
+    yield from _json("metadata", request.metadata)
 
 
 def _create_push(request: t.TaskPushNotificationConfig) -> Iterator[Violation]:
@@ -126,6 +138,12 @@ def _id(path: str, value: str) -> Iterable[Violation]:
     return ()
 
 
+def _json(path: str, value: dict[str, Any] | None) -> Iterable[Violation]:
+    if value is None or (wrong := unfit(value)) is None:
+        return ()
+    return ((path, wrong),)
+
+
 def _history(path: str, value: int | None) -> Iterable[Violation]:
     if value is None or 0 <= value < _INT32:
         return ()
@@ -151,7 +169,7 @@ _RULES: dict[type[t.Wire], Callable[[Any], Iterator[Violation]]] = {
     t.SendMessageRequest: _send,
     t.GetTaskRequest: _get_task,
     t.ListTasksRequest: _list_tasks,
-    t.CancelTaskRequest: _named,
+    t.CancelTaskRequest: _cancel,
     t.SubscribeToTaskRequest: _named,
     t.TaskPushNotificationConfig: _create_push,
     t.GetTaskPushNotificationConfigRequest: _one_push,

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import TracebackType
 
+from ..protocol.values import mend
+
 TEXT_LIMIT = 16 * 1024
 """Characters of an exception's text that are kept."""
 _CHAIN_LIMIT = 64
@@ -27,13 +29,13 @@ def exception_text(error: BaseException) -> str:
         return f"({class_name(error)}, whose text cannot be read)"
     if whole > TEXT_LIMIT:
         kept += f"… ({whole} characters)"
-    return encodable(kept)
+    return mend(kept)
 
 
 def class_name(error: BaseException) -> str:
     """Return the name of the exception's class, whatever its metaclass says."""
     name: str = type.__dict__["__name__"].__get__(type(error))
-    return encodable(name[:TEXT_LIMIT])
+    return mend(name[:TEXT_LIMIT])
 
 
 def is_failure(error: BaseException) -> bool:
@@ -62,15 +64,6 @@ def has_repr(error: BaseException) -> bool:
     return True
 
 
-def encodable(text: str) -> str:
-    """Return ``text`` with halves of a surrogate pair joined, and U+FFFD for a half alone."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
 def loggable(error: BaseException) -> BaseException:
     """Return ``error`` if a log can print it, else a short stand-in with the same traceback."""
     try:
@@ -94,7 +87,7 @@ def _printable(error: BaseException) -> bool:
         if len(seen) > _CHAIN_LIMIT:
             return False
         for text in (str(one), *getattr(one, "__notes__", ())):
-            if not isinstance(text, str) or len(text) > TEXT_LIMIT or encodable(text) != text:
+            if not isinstance(text, str) or len(text) > TEXT_LIMIT or mend(text) != text:
                 return False
         pending += _neighbours(one)
     return True

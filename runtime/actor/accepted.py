@@ -23,7 +23,7 @@ from ...protocol.types import (
     TaskStatusUpdateEvent,
 )
 from ..call import Scope, Sender
-from ..content import check_numbers
+from ..content import fit
 from ..journal.entries import ALL_TIMERS, Entry, Header, Kind, SendRecord, Timer
 from ..journal.feed import Feed
 from ..journal.fold import Artifacts
@@ -227,9 +227,10 @@ class Writing:
             if state is TaskState.WORKING and message is None and op is ROOT:
                 return
         states.check(self.state, state)
-        status = TaskStatus(state=state, message=message, timestamp=self.system.timestamp())
         # Encoded first: what cannot be written must not have changed anything.
-        status_json = _encode(status)
+        status, status_json = fit(
+            TaskStatus(state=state, message=message, timestamp=self.system.timestamp())
+        )
         frame = self._frame(
             StreamResponse(
                 status_update=TaskStatusUpdateEvent(
@@ -313,11 +314,9 @@ class Writing:
         return self.sequence
 
     def _frame(self, response: StreamResponse) -> Frame:
-        """The next event, encoded. Raises what its content makes the encoder raise, and TypeError
-        for numbers that are no JSON."""
-        frame = Frame(self.generation + 1, response=response)
-        check_numbers(frame.json, response)
-        return frame
+        """Return the next event, encoded; raises TypeError for what cannot be sent."""
+        response, body = fit(response)
+        return Frame(self.generation + 1, response=response, json=body)
 
     def _add_event(self, frame: Frame, op: Op) -> None:
         self.generation += 1

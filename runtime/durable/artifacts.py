@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ...protocol.types import Artifact, Part, StreamResponse, TaskArtifactUpdateEvent
+from ...protocol.values import mend
 from .. import content as parts
 from ..actor.actor import Op
 from ..journal.entries import Entry, Kind
@@ -42,6 +43,7 @@ class ArtifactWriter:
         self._replayed = 0
         """… and how many of those parts were written again. More differ, if this is not all."""
         self._sealed = False
+        self._halves = parts.Halves()
 
     def __del__(self) -> None:
         if self._content is not None and not self._used:
@@ -65,6 +67,7 @@ class ArtifactWriter:
         if not isinstance(self._content, Artifact):
             content = "" if self._content is None else self._content
             artifact = msgspec.structs.replace(artifact, parts=parts.parts_of(content))
+        artifact = parts.whole(artifact)
         op = await context._begin(waits=False)
         if not context._replays(op, "an artifact"):
             self._emit(artifact, op, append=False, last=True)
@@ -98,7 +101,10 @@ class ArtifactWriter:
         On replay, chunks that are the same are not sent again; the first that differs replaces
         what was streamed of this artifact, unless that was whole, and what follows is appended.
         """
-        chunk = parts.parts_of(content)
+        if chunk := self._halves.join(parts.parts_of(content)):
+            await self._write(chunk)
+
+    async def _write(self, chunk: list[Part]) -> None:
         if self._op is None:
             await self._enter()
         context = self._context
@@ -126,6 +132,8 @@ class ArtifactWriter:
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             return
+        if rest := self._halves.rest():
+            await self._write(rest)
         self._context._enter()
         if self._sealed:
             return
@@ -182,7 +190,8 @@ class StreamStep:
         if on_restart not in ("again", "continue"):
             raise ValueError(f"on_restart is 'again' or 'continue', not {on_restart!r}")
         self._context = context
-        self._name = name
+        self._name = name = mend(name)
+        self._halves = parts.Halves()
         self._continues = on_restart == "continue"
         self._chunks = 0
         self._begun = False
@@ -229,16 +238,21 @@ class StreamStep:
         return running_step(self._context._actor, self._branch, self._op)
 
     async def write(self, content: parts.Content) -> None:
-        chunk = parts.parts_of(content)
+        if chunk := self._halves.join(parts.parts_of(content)):
+            self._write(chunk)
+            await self._context._room()
+
+    def _write(self, chunk: list[Part]) -> None:
         if self._begun:
             self._emit(Artifact(artifact_id=self._name, parts=chunk))
         else:
             self._emit(Artifact(artifact_id=self._name, name=self._name, parts=chunk))
         self._parts.extend(chunk)
-        await self._context._room()
 
     def end(self) -> None:
         """It is whole: never to be called again."""
+        if rest := self._halves.rest():
+            self._write(rest)
         if self._begun:
             self._emit(Artifact(artifact_id=self._name, parts=SEAL), last=True)
         elif self._chunks:  # of an earlier attempt; this one had nothing to say

@@ -8,10 +8,10 @@ import anyio
 import msgspec
 
 from ...protocol.types import Message, TaskState
-from .. import content as content_parts
 from ..actor.actor import Op
 from ..actor.replies import say
-from ..content import Content, InvalidAnswer
+from ..answers import InvalidAnswer, answer, check_type
+from ..content import Content
 from ..journal.entries import Kind
 from .branch import Asleep, Busy
 from .replay import below, record
@@ -59,7 +59,7 @@ class Asking(Operations):
 
     async def _ask(self, question: Content, type: Any, state: TaskState) -> Any:
         if type is not Message and type is not str:
-            content_parts.check_type(type)
+            check_type(type)
         actor = self._actor
         branch = self._branch()
         op = await self._begin()
@@ -95,7 +95,7 @@ class Asking(Operations):
                 if type is Message:
                     return message
                 try:
-                    return content_parts.answer(message.parts, type)
+                    return answer(message.parts, type)
                 except InvalidAnswer as invalid:
                     content = str(invalid)
                     attempt += 1

@@ -19,6 +19,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
+from ...protocol.values import mend
 from .. import content as parts
 from ..actor.actor import Actor, Op
 from ..actor.cancellation import StepFailed
@@ -156,7 +157,7 @@ class DurableOperations(Operations):
         check_function("ctx.step", function)
         branch = self._branch()
         op = await self._begin()
-        name = str(options.name or getattr(function, "__name__", type(function).__name__))
+        name = mend(str(options.name or getattr(function, "__name__", type(function).__name__)))
         annotation = _result_type(function)
         arguments = _digest(args, kwargs)
         found = self._ledger.record(op, "step", name)

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from ...protocol.types import Artifact, Message, Part, TaskState
+from ...protocol.values import mend
 from .. import content as content_parts
 from ..actor.actor import Op
 from ..actor.cancellation import Reason, Restart, Stop, TaskCancelled
@@ -181,7 +182,7 @@ class TaskContext(Asking, DurableOperations):
             if not isinstance(key, str) or not key:
                 raise TypeError(f"an artifact's name is a text that is not empty, not {key!r}")
             first = Artifact(
-                artifact_id=key,
+                artifact_id=mend(key),
                 name=name,
                 description=description,
                 parts=[],
@@ -263,6 +264,7 @@ class TaskContext(Asking, DurableOperations):
         ``True`` for runs that come here for the first time, ``False`` for those whose journal was
         written by the code before the change.
         """
+        name = mend(name)
         branch = self._branch()
         if self._ledger.last(branch.name) > branch.ordinal:
             following = Op(branch.name, branch.ordinal + 1)

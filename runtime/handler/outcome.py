@@ -90,7 +90,7 @@ def _deliver(actor: Actor, value: Any) -> None:
         and value
         and all(isinstance(item, Artifact) for item in value)
     ):
-        for item in value:
+        for item in [parts.whole(item) for item in value]:
             _artifact(actor, item)
         return
     _artifact(actor, parts.artifact_of(RESULT, value))

@@ -12,7 +12,7 @@ import msgspec
 
 from ...protocol.types import Message
 from ..call import Principal, Scope
-from ..content import check_numbers
+from ..content import fit
 from ..journal.entries import Append, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -59,10 +59,8 @@ class DirectReply:
 
     def __init__(self, actor: Actor, message: Message) -> None:
         self._actor = actor
-        self._message = message
         # Here, where only its handler fails if it cannot be written.
-        self._body = _encode(message)
-        check_numbers(self._body, message)
+        self._message, self._body = fit(message)
 
     def send(self) -> None:
         if self._actor.first_send is None:

@@ -586,20 +586,20 @@ async def test_time_outs_that_linger_in_their_clean_up_hold_up_nobody() -> None:
 
 async def test_what_cannot_be_written_changes_nothing() -> None:
     agent = Agent("Desk", deadline=100)
-    half = "\ud83d"  # one half of an emoji, as a model that is cut off may send it
+    odd = {"now": object()}  # which no JSON can hold
 
     @agent.handler
-    async def handle(ctx: TaskContext) -> str:
+    async def handle(ctx: TaskContext) -> Any:
         match ctx.text:
             case "status":
-                await ctx.status(half)
+                await ctx.status(odd)
             case "ask":
-                await ctx.ask(half)
+                await ctx.ask(odd)
             case "artifact":
-                await ctx.artifact("half", half)
+                await ctx.artifact("odd", odd)
             case "fail":
-                await ctx.fail(half)
-        return half
+                await ctx.fail(odd)
+        return odd
 
     async with running(agent, KeptStore()) as peer:
         for text in ("status", "ask", "artifact", "fail", "return"):
