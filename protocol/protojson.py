@@ -9,6 +9,7 @@ never touched.
 
 from __future__ import annotations
 
+import codecs
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_plain = msgspec.json.Decoder().decode
 _INT64 = range(-(2**63), 2**63)
 _DROP = object()  # a value that means "absent"
+_ODD = object()  # a value that is left out for what it is
 
 
 def encode(value: Any) -> bytes:
@@ -92,6 +94,21 @@ def _plain(text: bytes) -> Any:
         raise _not_json(error) from None
 
 
+def read_forgiving(value: Any, type_: type[T]) -> T:
+    """Return the ``type_`` that a plain JSON value describes, member by member.
+
+    For documents of strangers that are read and never acted on as a whole, such as cards: a member
+    that is not understood is left out, and so is an item of a list or of a map. A required member
+    gets its default. Numbers are read as text where text is meant. Raises InvalidParamsError only
+    where ``value`` is no object.
+    """
+    reader = _Forgiving()
+    found = reader.read(_shape(type_).schema, value, "")
+    if not isinstance(found, type_):
+        raise InvalidParamsError.of(reader.faults)
+    return found
+
+
 def read(value: Any, type_: type[T], longest: int | None = None) -> T:
     """Return the ``type_`` that a plain JSON value describes, or raise InvalidParamsError."""
     reader = _Reader(longest)
@@ -99,6 +116,15 @@ def read(value: Any, type_: type[T], longest: int | None = None) -> T:
     if reader.faults:
         raise InvalidParamsError.of(reader.faults)
     return found
+
+
+def unmarked(body: bytes) -> bytes:
+    """Return ``body`` in UTF-8 and without the byte order mark that some writers put before it."""
+    if body.startswith(codecs.BOM_UTF8):
+        return body[len(codecs.BOM_UTF8) :]
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return body.decode("utf-16", errors="replace").encode()
+    return body
 
 
 def guard(body: bytes) -> None:
@@ -205,9 +231,9 @@ class _Reader:
     def read(self, node: inspect.Type, value: Any, path: str) -> Any:
         if isinstance(node, inspect.UnionType):  # X | None: absence was settled before
             node = next(t for t in node.types if not isinstance(t, inspect.NoneType))
-        found = _READ.get(type(node))
+        method = _READ.get(type(node))
         # Any is the user's own JSON
-        return found(self, node, value, path) if found is not None else value
+        return value if method is None else getattr(self, method)(node, value, path)
 
     def struct_(self, node: inspect.StructType, value: Any, path: str) -> Any:
         if not isinstance(value, dict):
@@ -224,12 +250,12 @@ class _Reader:
                 absent = not field.required and field.name not in getattr(node.cls, "ONEOF", ())
             else:
                 absent = raw is _DROP
-            if not absent:
-                got = self.read(field.type, raw, here)
-                if field.required or not _unspecified(got):
-                    found[field.name] = got
-            elif field.required:
-                found[field.name] = self.missing(field.type, here)
+            got = _ODD if absent else self.read(field.type, raw, here)
+            if got is _ODD:
+                if field.required:
+                    found[field.name] = self.missing(field.type, here)
+            elif field.required or not _unspecified(got):
+                found[field.name] = got
         if node.cls is Part and found.get("data", _DROP) is None and _has_content(found):
             del found["data"]  # null beside another member is how some say "absent"
         return node.cls(**found)
@@ -302,19 +328,47 @@ class _Reader:
         return self.fault(path, f"has no value {str(value)[:64]!r}; it is one of {names}")
 
 
+class _Forgiving(_Reader):
+    """Leaves out what ``_Reader`` finds fault with."""
+
+    def fault(self, path: str, text: str) -> Any:
+        if not self.faults:
+            self.faults.append((path, text))
+        return _ODD
+
+    def list_(self, node: inspect.ListType, value: Any, path: str) -> Any:
+        found = super().list_(node, value, path)
+        return found if found is _ODD else [item for item in found if item is not _ODD]
+
+    def dict_(self, node: inspect.DictType, value: Any, path: str) -> Any:
+        found = super().dict_(node, value, path)
+        return found if found is _ODD else {k: v for k, v in found.items() if v is not _ODD}
+
+    def str_(self, node: inspect.StrType, value: Any, path: str) -> Any:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        return super().str_(node, value, path)
+
+    def missing(self, node: inspect.Type, path: str) -> Any:
+        if isinstance(node, inspect.StructType):
+            return self.struct_(node, {}, path)
+        return super().missing(node, path)
+
+
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
 _LINE_BREAKS = {ord("\r"): None, ord("\n"): None}
 _DIGITS = re.compile(r"-?[0-9]+")
-_READ: dict[type, Callable[[_Reader, Any, Any, str], Any]] = {
-    inspect.StructType: _Reader.struct_,
-    inspect.ListType: _Reader.list_,
-    inspect.DictType: _Reader.dict_,
-    inspect.StrType: _Reader.str_,
-    inspect.BoolType: _Reader.bool_,
-    inspect.IntType: _Reader.int_,
-    inspect.BytesType: _Reader.bytes_,
-    inspect.EnumType: _Reader.enum_,
+_READ = {
+    inspect.StructType: "struct_",
+    inspect.ListType: "list_",
+    inspect.DictType: "dict_",
+    inspect.StrType: "str_",
+    inspect.BoolType: "bool_",
+    inspect.IntType: "int_",
+    inspect.BytesType: "bytes_",
+    inspect.EnumType: "enum_",
 }
+"""The methods of ``_Reader``, by the kind of type."""
 _DEFAULTS: dict[type, Callable[[], Any]] = {
     inspect.StrType: str,
     inspect.ListType: list,

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from .. import types as t
-from ..errors import A2AError
-from .legacy import from_legacy, to_legacy
+from ..codec import JSONRPC
+from .legacy import to_legacy
 from .signing import SignatureError
 
 _ADDRESSES = ("url", "preferredTransport", "additionalInterfaces", "protocolVersion")
@@ -126,17 +126,18 @@ def _check_addresses(raw: dict[str, Any], card: t.AgentCard) -> None:
     """Raise SignatureError where clients of 0.3 would be led elsewhere than those of 1.0 are."""
     if not raw.get("url") and not raw.get("additionalInterfaces"):
         return
-    # A list: what is told may be anything, and need not hash.
+    # A list: what a card says here may be anything, and need not hash.
     signed = [(one.url, one.protocol_binding) for one in card.supported_interfaces]
-    try:
-        told = from_legacy({"url": "", **raw})["supportedInterfaces"]
-    except A2AError as error:
-        raise SignatureError(f"The members of 0.3 cannot be read: {error.message}") from None
-    for entry in raw.get("additionalInterfaces") or ():
+    others = raw.get("additionalInterfaces") or []
+    if not isinstance(others, list) or not all(isinstance(one, dict) for one in others):
+        raise SignatureError("The members of 0.3 cannot be read: additionalInterfaces is no list")
+    named = [(raw.get("url", ""), raw.get("preferredTransport") or JSONRPC)]
+    for entry in others:
         if len({_alike(name) for name in entry}) < len(entry):
             raise SignatureError("An address for clients of 0.3 has a member beside another one")
-    for one in told:
-        if (one["url"], one["protocolBinding"]) not in signed:
+        named.append((entry.get("url"), entry.get("transport")))
+    for address in named:
+        if address not in signed:
             raise SignatureError(
-                f"{one['url']!r}, where clients of 0.3 are led, contradicts the signed card"
+                f"{address[0]!r}, where clients of 0.3 are led, contradicts the signed card"
             )

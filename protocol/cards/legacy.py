@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..errors import InvalidAgentResponseError
 from ..types import AgentCard, AgentInterface
 
 Plain = dict[str, Any]
@@ -123,12 +122,16 @@ def _leave_out(card: Plain) -> None:
 
 
 def from_legacy(plain: Plain) -> Plain:
-    """Return the 1.0 form of a 0.3 or 0.2 card, in its schema's form or its proto's."""
+    """Return the 1.0 form of a 0.3 or 0.2 card, in its schema's form or its proto's.
+
+    ``url`` is text. Members that have another shape than theirs are left out.
+    """
     version = ".".join(str(plain.get("protocolVersion") or "0.3").split(".")[:2])
-    first = (plain["url"], plain.get("preferredTransport") or "JSONRPC")
+    first = (plain["url"], _text(plain.get("preferredTransport")) or "JSONRPC")
     addresses = [first]
-    for one in _list(plain, "additionalInterfaces"):
-        if (address := (one.get("url"), one.get("transport"))) not in addresses:
+    for one in _objects(plain, "additionalInterfaces"):
+        address = (_text(one.get("url")), _text(one.get("transport")))
+        if all(address) and address not in addresses:
             addresses.append(address)
     found: Plain = {
         "supportedInterfaces": [
@@ -147,7 +150,7 @@ def from_legacy(plain: Plain) -> Plain:
             {**skill, "securityRequirements": _requirements(skill)}
             if "security" in skill
             else skill
-            for skill in _list(plain, "skills")
+            for skill in _objects(plain, "skills")
         ]
     if plain.get("securitySchemes") is not None:
         found["securitySchemes"] = schemes(plain)
@@ -157,14 +160,15 @@ def from_legacy(plain: Plain) -> Plain:
 
 
 def schemes(plain: Plain) -> Plain:
-    """Return the security schemes of any card in 1.0 form."""
-    found = _object(plain, "securitySchemes")
-    return {name: _from_scheme(name, scheme) for name, scheme in found.items()}
+    """Return the security schemes of any card in 1.0 form, without those of unknown kinds."""
+    given = _object(plain, "securitySchemes")
+    found = {name: _from_scheme(scheme) for name, scheme in given.items()}
+    return {name: scheme for name, scheme in found.items() if scheme is not None}
 
 
 def _requirements(holder: Plain) -> list[Plain]:
     found = []
-    for one in _list(holder, "security"):
+    for one in _alternatives(holder.get("security")):
         if isinstance(one.get("schemes"), dict):  # the proto's form is that of 1.0
             found.append(one)
         else:
@@ -172,30 +176,34 @@ def _requirements(holder: Plain) -> list[Plain]:
     return found
 
 
-def _from_scheme(name: str, scheme: Any) -> Plain:
+def _alternatives(security: Any) -> list[Plain]:
+    """Return the alternatives of ``security``; one alone may stand without its list."""
+    given = [security] if isinstance(security, dict) else security
+    return [one for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+
+
+def _from_scheme(scheme: Any) -> Plain | None:
     if not isinstance(scheme, dict):
-        raise InvalidAgentResponseError(f"Not an agent card: securitySchemes.{name} is no object")
+        return None
     if any(member in scheme for member, _, _ in _SCHEMES):  # the proto's form is that of 1.0
         return scheme
     type_ = scheme.get("type")
     if not isinstance(type_, str) or type_ not in _TYPES:
-        raise InvalidAgentResponseError(
-            f"Not an agent card: securitySchemes.{name}.type {type_!r} is not known"
-        )
+        return None
     member, renamed = _TYPES[type_]
     names = {legacy: current for current, legacy in renamed.items()}
     return {member: {names.get(key, key): value for key, value in scheme.items() if key != "type"}}
 
 
-def _list(holder: Plain, name: str) -> list[Plain]:
-    found = holder.get(name) or []
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise InvalidAgentResponseError(f"Not an agent card: {name} is no list of objects")
-    return found
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _objects(holder: Plain, name: str) -> list[Plain]:
+    found = holder.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _object(holder: Plain, name: str) -> Plain:
-    found = holder.get(name) or {}
-    if not isinstance(found, dict):
-        raise InvalidAgentResponseError(f"Not an agent card: {name} is no object")
-    return found
+    found = holder.get(name)
+    return found if isinstance(found, dict) else {}

@@ -18,12 +18,13 @@ from ..errors import (
     ParseError,
     VersionNotSupportedError,
 )
-from ..types import AgentCard, AgentInterface
+from ..types import AgentCard, AgentInterface, SecurityScheme
 from .legacy import from_legacy, schemes, to_legacy
 
 SHAPES = ("1.0", "1.1", "0.3", "0.3+proto", "0.2", "both")
 
 _OPTIONAL_TEXTS = (("documentationUrl", "documentation_url"), ("iconUrl", "icon_url"))
+_NO_SCHEME = SecurityScheme()
 _FLOWS = ("authorizationCode", "clientCredentials", "deviceCode", "implicit", "password")
 
 
@@ -55,32 +56,57 @@ def card_json(card: AgentCard, shape: str) -> bytes:
     return protojson.encode(found)
 
 
-def parse_card(body: protojson.Body) -> AgentCard:
-    """Return the card that ``body`` holds, of whatever version and shape.
+def parse_card(body: protojson.Body, *, strict: bool = False) -> AgentCard:
+    """Return the card that ``body`` holds, of whatever version and shape, member by member.
 
-    Interfaces of 0.3 cards say so in ``protocol_version``. Raises InvalidAgentResponseError.
+    What is not understood is left out, and ``null`` is absent. Interfaces of 0.3 cards say so in
+    ``protocol_version``. Raises InvalidAgentResponseError where ``body`` is no JSON object, has no
+    name, or has neither ``supportedInterfaces`` nor ``url``. ``strict`` is for a card's author:
+    the first member of 1.0 that is not understood raises InvalidAgentResponseError, too.
     """
     try:
-        plain = protojson.plain(body)
-        if not isinstance(plain, dict):
-            raise InvalidAgentResponseError("Not an agent card: no JSON object")
-        if not plain.keys() & {"supportedInterfaces", "supported_interfaces"}:
-            if not isinstance(plain.get("url"), str):
-                raise InvalidAgentResponseError(
-                    "Not an agent card: it has neither supportedInterfaces (1.0) nor url (0.3)"
-                )
-            plain = from_legacy(plain)
-        elif plain.get("securitySchemes"):  # some 1.0 cards keep the form of 0.3 here
-            plain = {**plain, "securitySchemes": schemes(plain)}
-        card = protojson.read({"capabilities": {}, **plain}, AgentCard)
-        # ``optional`` in the proto, so "" is a value, and one that signatures cover (8.4.1).
-        said = {field: "" for name, field in _OPTIONAL_TEXTS if plain.get(name) == ""}
-        card = msgspec.structs.replace(card, **said) if said else card
+        plain = protojson.plain(protojson.unmarked(bytes(body)))
     except (InvalidParamsError, ParseError) as error:
         raise InvalidAgentResponseError(f"Not an agent card: {error.message}") from error
+    if not isinstance(plain, dict):
+        raise InvalidAgentResponseError("Not an agent card: no JSON object")
+    plain = {name: value for name, value in plain.items() if value is not None}
+    current = _in_current_form(plain)
+    if strict:
+        try:
+            protojson.read({"capabilities": {}, **current}, AgentCard)
+        except InvalidParamsError as error:
+            raise InvalidAgentResponseError(f"Not an agent card: {error.message}") from error
+    card = protojson.read_forgiving(current, AgentCard)
     if not card.name:
         raise InvalidAgentResponseError("Not an agent card: name is required")
-    return card
+    # ``optional`` in the proto, so "" is a value, and one that signatures cover (8.4.1).
+    said: dict[str, Any] = {field: "" for name, field in _OPTIONAL_TEXTS if plain.get(name) == ""}
+    if card.security_schemes is not None and any(map(_unknown, card.security_schemes.values())):
+        said["security_schemes"] = {
+            name: one for name, one in card.security_schemes.items() if not _unknown(one)
+        }
+    return msgspec.structs.replace(card, **said) if said else card
+
+
+def _in_current_form(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a card of any version as one of 1.0; raises InvalidAgentResponseError."""
+    interfaces = plain.get("supportedInterfaces", plain.get("supported_interfaces"))
+    usable = isinstance(interfaces, list) and any(isinstance(one, dict) for one in interfaces)
+    if not usable and isinstance(plain.get("url"), str):
+        return from_legacy(plain)
+    if interfaces is None:
+        raise InvalidAgentResponseError(
+            "Not an agent card: it has neither supportedInterfaces (1.0) nor url (0.3)"
+        )
+    if "securitySchemes" in plain:  # some 1.0 cards keep the form of 0.3 here
+        return {**plain, "securitySchemes": schemes(plain)}
+    return plain
+
+
+def _unknown(scheme: SecurityScheme) -> bool:
+    """Whether a scheme is of a kind that this version does not know."""
+    return scheme == _NO_SCHEME
 
 
 def is_legacy(interface: AgentInterface) -> bool:

@@ -42,7 +42,7 @@ def run(parsed: argparse.Namespace) -> int:
 async def _run(parsed: argparse.Namespace) -> int:
     tls = connecting.context(parsed)
     body = await _card(parsed.card, tls)
-    card = parse_card(body)
+    card = parse_card(body, strict=parsed.action == "sign")
     if parsed.action == "sign":
         key = jose.SigningKey(
             _file(parsed.key),
