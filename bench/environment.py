@@ -17,7 +17,7 @@ REQUIREMENTS = (
     "uvloop>=0.21",
     "httptools>=0.6",
     "hypercorn>=0.18",
-    "grpclib>=0.4.9",
+    "h2>=4.3",
     "betterproto2>=0.10,<0.11",
     "PyJWT[crypto]>=2.10",
 )

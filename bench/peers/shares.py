@@ -13,7 +13,6 @@ OWNERS = (
     ("/h2/", "HTTP/2"),
     ("/hpack/", "HTTP/2"),
     ("/hyperframe/", "HTTP/2"),
-    ("/grpclib/", "HTTP/2"),
     ("/transports/grpc/", "gRPC layer"),
     ("/protocol/protobuf/", "protobuf"),
     ("/greenroom/", "Greenroom"),

@@ -188,7 +188,7 @@ def check(settings: Settings) -> None:
             raise SettingsError(
                 "grpc_port needs backend = asyncio; on trio JSON-RPC, REST and SSE are served"
             )
-        for module in ("grpclib", "betterproto2"):
+        for module in ("h2", "betterproto2"):
             _need(module, "greenroom[grpc]")
     if settings.backend == "trio":
         _need("trio", "greenroom[trio]")

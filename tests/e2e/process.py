@@ -24,7 +24,7 @@ from tests.support.paths import ROOT
 AGENTS = str(Path(__file__).with_name("agents.py"))
 
 
-_NEEDED = "import sys, aiosqlite, anyio, betterproto2, grpclib, hypercorn, msgspec"
+_NEEDED = "import sys, aiosqlite, anyio, betterproto2, h2, hypercorn, msgspec"
 
 
 @cache

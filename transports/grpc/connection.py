@@ -1,47 +1,51 @@
-"""One HTTP/2 connection: grpclib's, with bounds on everything a peer may do to it.
+"""One HTTP/2 connection: h2 between a transport and the calls, with bounds on what a peer may do.
 
-grpclib leaves these open, and each is closed here: unknown frames end a connection with a
-traceback, a protocol error ends it without GOAWAY, refused streams end it for their neighbours,
-pings and resets cost the peer nothing, unread answers to control frames grow without bounds, an
-idle or dead peer stays, and closing says nothing to anybody.
+The peer decides what frames come. So each kind of frame that costs the peer nothing is counted, a
+frame that HTTP/2 says to ignore is ignored, an error of the protocol is answered with GOAWAY, a
+peer that does not read is not read, and an idle or dead peer is sent away. An exception on a
+connection ends that connection and leaves one line in the log.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
-from grpclib.config import Configuration
-from grpclib.protocol import EventsProcessor, H2Protocol
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
+    ConnectionTerminated,
     DataReceived,
     Event,
     PingAckReceived,
     PingReceived,
-    PriorityUpdated,
     RemoteSettingsChanged,
     RequestReceived,
+    SettingsAcknowledged,
+    StreamEnded,
     StreamReset,
-    UnknownFrameReceived,
+    TrailersReceived,
+    WindowUpdated,
 )
 from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
 
+from ...runtime.concurrency.supervisor import Supervisor
+from .control_frames import Allowance, Pings
 from .framing import PREFIX
 from .metadata import Metadata, RawHeaders
-from .rpc import Rpc
-from .session import FAREWELL, MIN_WINDOW, Link
+from .rpc import Method, Rpc
+from .session import FAREWELL, MIN_WINDOW, Session
+from .shared import Shared
 from .status import RpcError, Status
-
-if TYPE_CHECKING:
-    from .server import GrpcServer
 
 log = logging.getLogger("greenroom.transports.grpc")
 
+SLICE = 16_384
+"""Bytes that h2 reads at once: a flood is noticed after so many of them."""
 _H2 = H2Configuration(
     client_side=False,
     header_encoding=None,
@@ -52,11 +56,10 @@ _H2 = H2Configuration(
 )
 
 
-class _Patient(H2Connection):
-    """h2 ends a connection over one stream too many: we refuse that stream, so h2 need not count.
-
-    Its count is also what forgets closed streams, and is made for every new one over all there
-    are: here it is made now and then.
+class _Connection(H2Connection):
+    """h2 ends a connection over one stream too many: here the stream is refused, so h2 need not
+    count. Its count is also what forgets closed streams, and h2 makes it for every new stream over
+    all there are: here it is made now and then.
     """
 
     _sweep_at = 128
@@ -69,234 +72,247 @@ class _Patient(H2Connection):
         return 0
 
 
-class Processor(EventsProcessor):
-    """What happens on a connection."""
+class GrpcProtocol(asyncio.Protocol):
+    """The asyncio protocol of one connection."""
 
-    connection: Link
-    streams: dict[int, Rpc]  # type: ignore[assignment]
-
-    def __init__(self, handler: GrpcServer, connection: Link) -> None:
-        super().__init__(handler, connection)
-        self.streams = connection.rpcs
-        settings = connection.settings
-        self._methods = handler.methods
-        self._patience = float(settings.nuisances)
-        self._patient_at = connection.loop.time()
-        self._strikes = 0
-        self._last_ping = -1e9
-        self.processors.update(
-            {
-                UnknownFrameReceived: self._nuisance,
-                PriorityUpdated: self._nuisance,
-                PingAckReceived: self._ping_answered,
-            }
-        )
-
-    def process(self, event: Event) -> None:
-        processor: Any = self.processors.get(event.__class__)
-        if processor is not None:  # grpclib raises for what HTTP/2 says to ignore
-            processor(event)
-
-    def process_request_received(self, event: RequestReceived) -> None:
-        link = self.connection
-        stream_id = event.stream_id
-        if link.parted:  # the second GOAWAY said that it would not be served
-            link.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
-            self._nuisance(event)
-            return
-        if len(link.rpcs) >= link.settings.max_streams:
-            link.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
-            self._nuisance(event)
-            return
-        rpc = Rpc(link, stream_id, Metadata(cast("RawHeaders", event.headers)))
-        link.rpcs[stream_id] = rpc
-        link.server.calls += 1
-        rpc.begin(self._methods)
-
-    def process_data_received(self, event: DataReceived) -> None:
-        data = event.data
-        if not data and event.stream_ended is None:
-            self._nuisance(event)
-        size = event.flow_controlled_length
-        self.connection.credit_connection(size)
-        rpc = self.streams.get(event.stream_id)
-        if rpc is not None:
-            rpc.add(data, size)
-
-    def process_stream_reset(self, event: StreamReset) -> None:
-        rpc = self.streams.get(event.stream_id)
-        if rpc is not None:
-            rpc.close()
-        if event.remote_reset:
-            self._nuisance(event)
-
-    def process_remote_settings_changed(self, event: RemoteSettingsChanged) -> None:
-        super().process_remote_settings_changed(event)
-        self._nuisance(event)
-
-    def process_ping_received(self, event: PingReceived) -> None:
-        """As gRPC's own servers: pings are free while something is sent, else rare."""
-        link = self.connection
-        now = link.loop.time()
-        soon = now - self._last_ping < link.settings.ping_interval
-        if not soon or link.said:
-            self._strikes = 0
-        else:
-            self._strikes += 1
-            if self._strikes > link.settings.ping_strikes:
-                link.banish(b"too_many_pings")
-        self._last_ping, link.said = now, False
-        self._nuisance(event)
-
-    def _ping_answered(self, event: PingAckReceived) -> None:
-        if event.ping_data == FAREWELL:
-            # Later: clients put the answer before calls that go out in the same write.
-            self.connection.loop.call_soon(self.connection.part)
-
-    def _nuisance(self, event: Event) -> None:
-        link = self.connection
-        now = link.loop.time()
-        most = link.settings.nuisances
-        refill = (now - self._patient_at) * most / 10
-        self._patience = min(most, self._patience + refill) - 1
-        self._patient_at = now
-        if self._patience < 0:
-            link.banish(b"too_many_control_frames")
-
-    def close(self, reason: str = "Connection closed") -> None:
-        """The connection is gone, or will be."""
-        for rpc in list(self.streams.values()):
-            rpc.close()
-        self.processors = {}  # grpclib: bound methods of ours, a cycle
-        self.connection.close()
-
-
-class GrpcProtocol(H2Protocol):
-    """The asyncio protocol of one connection; ``agent`` is the one that its port serves."""
-
-    connection: Link
-    processor: Processor
-
-    def __init__(self, server: GrpcServer, agent: str) -> None:
-        super().__init__(server, server.configuration, _H2)
-        self._server = server
+    def __init__(
+        self,
+        shared: Shared,
+        methods: Mapping[bytes, Method],
+        children: Supervisor,
+        agent: str,
+        release: Callable[[], None],
+    ) -> None:
+        """``agent`` is the slug of the agent that the port serves; empty: all. ``release`` is
+        called when the connection is gone."""
+        self._shared = shared
+        self._methods = methods
+        self._children = children
         self._agent = agent
-        self.opened = self.heard = self.busy = server.loop.time()
-        self.stalled: float | None = None
-        """Since when the client has not taken what was written."""
-        self._pinged: float | None = None
-        self._told_age: float | None = None
-        self._closing: float | None = None
+        self._release = release
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {}
 
     # --- asyncio's side -----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)
         tls = transport.get_extra_info("ssl_object")
-        server = self._server
-        if len(server.links) >= server.settings.max_connections or (
-            tls is not None and tls.selected_alpn_protocol() != "h2"
-        ):
+        if self._shared.draining or (tls is not None and tls.selected_alpn_protocol() != "h2"):
             transport.abort()
             return
-        settings = server.settings
-        h2 = _Patient(_H2)
-        h2.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: settings.max_streams,
-                SettingCodes.MAX_HEADER_LIST_SIZE: settings.max_metadata,
-                SettingCodes.INITIAL_WINDOW_SIZE: max(MIN_WINDOW, settings.max_receive + PREFIX)
-                if server.runtime.gate.open
-                else MIN_WINDOW,
-                SettingCodes.MAX_FRAME_SIZE: 16_384,
-            },
-        )
-        h2.decoder.max_header_list_size = settings.max_metadata
-        h2.initiate_connection()
-        more = max(0, settings.max_buffered - MIN_WINDOW)
-        if more:
-            h2.increment_flow_control_window(more)
-        self.connection = Link(h2, transport, server, self._agent)
-        self.processor = Processor(server, self.connection)
-        server.links.add(self)
-        self.connection.flush()
+        shared, settings = self._shared, self._shared.settings
+        session = Session(_h2(shared), transport, shared, self._children, self._agent)
+        self.session = session
+        now = session.loop.time()
+        self._allowance = Allowance(settings.control_frames, now)
+        self._pings = Pings(settings.ping_interval, settings.ping_strikes)
+        self._opened = self._heard = self._busy = now
+        self._stalled: float | None = None  # since when the client has not taken what was written
+        self._pinged: float | None = None
+        self._told_age: float | None = None
+        self._closing: float | None = None
+        self._handlers = {
+            RequestReceived: self._request_received,
+            DataReceived: self._data_received,
+            StreamEnded: self._stream_ended,
+            StreamReset: self._stream_reset,
+            WindowUpdated: self._window_updated,
+            RemoteSettingsChanged: self._settings_changed,
+            PingReceived: self._ping_received,
+            PingAckReceived: self._ping_answered,
+            ConnectionTerminated: self._terminated,
+            SettingsAcknowledged: _ignored,
+            TrailersReceived: _ignored,
+        }
+        shared.connections.add(self)
+        session.flush()
 
     def data_received(self, data: bytes) -> None:
-        link = getattr(self, "connection", None)
-        if link is None or link.deaf or link.transport.is_closing():
+        session = getattr(self, "session", None)
+        if session is None:
             return
-        self.heard = link.loop.time()
+        self._heard = session.loop.time()
         self._pinged = None
         try:
-            for event in link.feed(data):
-                if link.deaf or link.transport.is_closing():
-                    return
-                self.processor.process(event)
+            if len(data) <= SLICE:
+                self._feed(data)
+            else:
+                for at in range(0, len(data), SLICE):
+                    self._feed(data[at : at + SLICE])
         except ProtocolError as error:
-            log.debug("connection of %s: %s", link.peer, error)
-            link.flush()  # the GOAWAY that says why
-            link.linger()
-        except Exception:
-            # What h2 and its parts raise on bytes that nobody foresaw ends this connection alone.
-            log.info("connection of %s sent what HTTP/2 cannot be", link.peer, exc_info=True)
-            self.processor.close("Protocol error")
-            link.transport.abort()
+            log.debug("connection of %s: %s", session.peer, error)
+            session.flush()  # the GOAWAY that says why
+            session.discard()
+        except Exception as error:  # what h2 and its parts raise on bytes that nobody foresaw
+            self._failed(error)
         else:
-            link.flush()
+            session.flush()
+
+    def _feed(self, data: bytes) -> None:
+        session, handlers = self.session, self._handlers
+        if session.discarding or session.transport.is_closing():
+            return
+        for event in session.h2.receive_data(data):
+            if session.discarding or session.transport.is_closing():
+                return
+            handlers.get(event.__class__, self._control_frame)(event)
 
     def pause_writing(self) -> None:
-        """Who does not read is not read: answers to its control frames would pile up here."""
-        super().pause_writing()
-        self.stalled = self._server.loop.time()
-        self.connection.transport.pause_reading()
+        """Stop reading a peer that does not read: answers to its frames would pile up here."""
+        session = self.session
+        session.writable = False
+        self._stalled = session.loop.time()
+        session.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self.stalled = None
-        self.connection.transport.resume_reading()
-        super().resume_writing()
+        session = self.session
+        session.writable = True
+        self._stalled = None
+        session.transport.resume_reading()
+        session.room_changed()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._server.links.discard(self)
-        self._server.changed()
-        if hasattr(self, "processor"):
-            self.processor.close("Connection lost")
+        shared = self._shared
+        shared.connections.discard(self)
+        self._release()
+        self._handlers = {}  # methods of ours: a cycle
+        if (session := getattr(self, "session", None)) is not None:
+            session.close_calls()
+            session.h2.__dict__.pop("_frame_dispatch_table", None)  # h2's own methods: a cycle
+        shared.notify_drain()
+
+    def _failed(self, error: Exception) -> None:
+        """End a connection over an error that nobody foresaw, with one line in the log."""
+        session = self.session
+        log.warning("connection of %s closed: %s: %s", session.peer, type(error).__name__, error)
+        log.debug("the error was", exc_info=error)
+        session.transport.abort()
+        session.close_calls()
+
+    # --- what the peer sent ---------------------------------------------------------------------
+
+    def _request_received(self, event: RequestReceived) -> None:
+        session, stream_id = self.session, event.stream_id
+        if session.goaway_sent or len(session.calls) >= session.settings.max_streams:
+            session.h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            self._control_frame(event)
+            return
+        rpc = Rpc(session, stream_id, Metadata(cast("RawHeaders", event.headers)))
+        session.calls[stream_id] = rpc
+        self._shared.calls += 1
+        rpc.begin(self._methods)
+
+    def _data_received(self, event: DataReceived) -> None:
+        data, session = event.data, self.session
+        if not data and event.stream_ended is None:
+            self._control_frame(event)
+        session.credit_connection(event.flow_controlled_length or 0)
+        call = session.calls.get(event.stream_id)
+        if call is not None:
+            call.add(data)
+
+    def _stream_ended(self, event: StreamEnded) -> None:
+        call = self.session.calls.get(event.stream_id)
+        if call is not None:
+            call.end_of_request()
+
+    def _stream_reset(self, event: StreamReset) -> None:
+        call = self.session.calls.get(event.stream_id)
+        if call is not None:
+            call.close()
+        if event.remote_reset:
+            self._control_frame(event)
+
+    def _window_updated(self, event: WindowUpdated) -> None:
+        session = self.session
+        if session.free_updates > 0:
+            session.free_updates -= 1
+        else:
+            self._control_frame(event)
+        session.room_changed(event.stream_id or 0)
+
+    def _settings_changed(self, event: RemoteSettingsChanged) -> None:
+        if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            self.session.room_changed()
+        self._control_frame(event)
+
+    def _ping_received(self, event: PingReceived) -> None:
+        session = self.session
+        allowed = self._pings.take(session.loop.time(), active=session.active)
+        session.active = False
+        if not allowed:
+            session.close_abusive(b"too_many_pings")
+        self._control_frame(event)
+
+    def _ping_answered(self, event: PingAckReceived) -> None:
+        if event.ping_data == FAREWELL:
+            # Later: clients put the answer before calls that go out in the same write.
+            self.session.loop.call_soon(self.session.refuse_calls)
+
+    def _terminated(self, event: ConnectionTerminated) -> None:
+        self.session.close_calls()
+        self.session.transport.close()
+
+    def _control_frame(self, event: Event) -> None:
+        """Count a frame that costs the peer nothing: of these, and of kinds unknown to HTTP/2."""
+        if not self._allowance.take(self.session.loop.time()):
+            self.session.close_abusive(b"too_many_control_frames")
 
     # --- the server's side: one look now and then, instead of timers for everything -------------
 
+    @property
+    def goaway_sent(self) -> bool:
+        return self.session.goaway_sent
+
+    def go_away(self, why: bytes) -> None:
+        self.session.go_away(why=why)
+
+    def end_calls(self, error: RpcError) -> None:
+        for call in list(self.session.calls.values()):
+            call.fail(error)
+        self.session.hang_up()
+
+    def abort(self) -> None:
+        self.session.transport.abort()
+
     def look(self, now: float) -> None:
-        """Enforce what takes time."""
-        link, settings = self.connection, self._server.settings
-        if link.transport.is_closing():
+        try:
+            self._look(now)
+        except Exception as error:
+            self._failed(error)
+
+    def _look(self, now: float) -> None:
+        session, settings = self.session, self._shared.settings
+        if session.transport.is_closing():
             self._closing = self._closing or now
             if now - self._closing > settings.write_timeout:
-                link.transport.abort()
+                session.transport.abort()
             return
-        if self.stalled is not None and now - self.stalled > settings.write_timeout:
-            log.info("connection of %s dropped: it takes nothing", link.peer)
-            link.transport.abort()
+        if self._stalled is not None and now - self._stalled > settings.write_timeout:
+            log.info("connection of %s dropped: it takes nothing", session.peer)
+            session.transport.abort()
             return
-        if link.rpcs:
-            self.busy = now
+        if session.calls:
+            self._busy = now
             self._look_at_calls(now)
-        elif now - self.busy > settings.idle:
-            link.go_away(why=b"idle")
+        elif now - self._busy > settings.idle:
+            session.go_away(why=b"idle")
         self._look_at_age(now)
         self._keep_alive(now)
 
     def _look_at_calls(self, now: float) -> None:
-        settings = self._server.settings
-        for rpc in list(self.connection.rpcs.values()):
-            if rpc.blocked is not None and now - rpc.blocked > settings.write_timeout:
-                self._server.dropped += 1
-                rpc.fail(
+        settings = self._shared.settings
+        for call in list(self.session.calls.values()):
+            if call.blocked is not None and now - call.blocked > settings.write_timeout:
+                self._shared.calls_dropped += 1
+                call.fail(
                     RpcError(
                         Status.UNAVAILABLE,
                         f"Nothing was read for {settings.write_timeout:g} s: subscribe again",
                     )
                 )
-            elif not rpc.whole and now - rpc.opened > settings.request_timeout:
-                rpc.fail(
+            elif call.awaiting is not None and now - call.awaiting > settings.request_timeout:
+                call.fail(
                     RpcError(
                         Status.DEADLINE_EXCEEDED,
                         f"The request did not arrive within {settings.request_timeout:g} s",
@@ -304,30 +320,51 @@ class GrpcProtocol(H2Protocol):
                 )
 
     def _look_at_age(self, now: float) -> None:
-        settings, link = self._server.settings, self.connection
-        if settings.age is None or now - self.opened < settings.age:
+        session, settings = self.session, self._shared.settings
+        if settings.age is None or now - self._opened < settings.age:
             return
         if self._told_age is None:
             self._told_age = now
-            link.go_away(why=b"max_age")
+            session.go_away(why=b"max_age")
         elif now - self._told_age > settings.age_grace:
-            for rpc in list(link.rpcs.values()):
-                rpc.fail(RpcError(Status.UNAVAILABLE, "This connection is too old: connect anew"))
-            link.hang_up()
+            self.end_calls(RpcError(Status.UNAVAILABLE, "This connection is too old: connect anew"))
 
     def _keep_alive(self, now: float) -> None:
-        settings, link = self._server.settings, self.connection
+        session, settings = self.session, self._shared.settings
         if self._pinged is not None:
             if now - self._pinged > settings.keepalive_timeout:
-                log.info("connection of %s dropped: it does not answer", link.peer)
-                link.transport.abort()
-        elif now - self.heard > settings.keepalive:
+                log.info("connection of %s dropped: it does not answer", session.peer)
+                session.transport.abort()
+        elif now - self._heard > settings.keepalive:
             try:
-                link.h2.ping(b"greenroo")
+                session.h2.ping(b"greenroo")
             except H2Error:
                 return
             self._pinged = now
-            link.flush()
+            session.flush()
 
 
-CONFIGURATION = Configuration(_keepalive_time=None).__for_server__()
+def _ignored(event: Event) -> None:
+    pass
+
+
+def _h2(shared: Shared) -> H2Connection:
+    """Return a connection with our settings, whose first frames are ready to be written."""
+    settings = shared.settings
+    h2 = _Connection(_H2)
+    window = max(MIN_WINDOW, settings.max_receive + PREFIX) if shared.gate.open else MIN_WINDOW
+    h2.local_settings = Settings(
+        client=False,
+        initial_values={
+            SettingCodes.MAX_CONCURRENT_STREAMS: settings.max_streams,
+            SettingCodes.MAX_HEADER_LIST_SIZE: settings.max_metadata,
+            SettingCodes.INITIAL_WINDOW_SIZE: window,
+            SettingCodes.MAX_FRAME_SIZE: 16_384,
+        },
+    )
+    h2.decoder.max_header_list_size = settings.max_metadata
+    h2.initiate_connection()
+    more = max(0, settings.max_buffered - MIN_WINDOW)
+    if more:
+        h2.increment_flow_control_window(more)
+    return h2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from .status import RpcError, Status
 
@@ -11,14 +11,23 @@ PREFIX = 5
 IDENTITY, GZIP = b"identity", b"gzip"
 ACCEPTED = (b"grpc-accept-encoding", b"identity,gzip")
 
+RawMessage = tuple[int, bytes]
+"""The compressed flag of a message and its bytes as they came: nothing is inflated yet."""
+
 
 class Assembler:
-    """Makes messages of the bytes of one request. It never holds more than one and its limit."""
+    """Cuts the bytes of one request into messages. It holds at most one unfinished message.
 
-    __slots__ = ("_buffer", "_gzip", "_limit", "_wanted")
+    It never inflates: ``inflated`` does, which a call asks for when its caller is admitted.
+    """
+
+    __slots__ = ("_buffer", "_gzip", "_wanted", "limit")
 
     def __init__(self, limit: int, encoding: bytes = IDENTITY) -> None:
-        """``encoding`` is what ``grpc-encoding`` says; raises RpcError for one that is unknown."""
+        """``limit`` is in bytes; ``encoding`` is the value of ``grpc-encoding``.
+
+        Raises RpcError for an encoding that this server does not know.
+        """
         if encoding not in (IDENTITY, GZIP):
             raise RpcError(
                 Status.UNIMPLEMENTED,
@@ -26,7 +35,7 @@ class Assembler:
                 "use identity or gzip",
                 [ACCEPTED],
             )
-        self._limit = limit
+        self.limit = limit
         self._gzip = encoding == GZIP
         self._buffer = bytearray()
         self._wanted = PREFIX
@@ -36,28 +45,32 @@ class Assembler:
         """Bytes held of a message that is not complete."""
         return len(self._buffer)
 
-    def feed(self, data: bytes) -> Iterable[bytes]:
-        """Return the messages that are complete now; raises RpcError as soon as one cannot be."""
+    def feed(self, data: bytes) -> Sequence[RawMessage]:
+        """Return the messages that are complete now; raise RpcError as soon as one cannot be."""
         buffer = self._buffer
         if not buffer and len(data) >= PREFIX:
             end = PREFIX + int.from_bytes(data[1:PREFIX])
-            if len(data) == end:  # one message in one frame, as it almost always is
+            if len(data) == end:  # one message in one frame: the usual case
                 self._check(data[0], end - PREFIX)
-                return (self._message(data[0], data[PREFIX:]),)
+                return ((data[0], data[PREFIX:]),)
         buffer += data
         if len(buffer) < self._wanted:
             return ()
-        found: list[bytes] = []
-        while len(buffer) >= PREFIX:
-            size = int.from_bytes(buffer[1:PREFIX])
-            self._check(buffer[0], size)
-            self._wanted = PREFIX + size
-            if len(buffer) < self._wanted:
-                return found
-            found.append(self._message(buffer[0], bytes(buffer[PREFIX : self._wanted])))
-            del buffer[: self._wanted]
+        messages: list[RawMessage] = []
+        start = 0
+        while len(buffer) - start >= PREFIX:
+            size = int.from_bytes(buffer[start + 1 : start + PREFIX])
+            self._check(buffer[start], size)
+            end = start + PREFIX + size
+            if len(buffer) < end:
+                break
+            messages.append((buffer[start], bytes(buffer[start + PREFIX : end])))
+            start = end
+        del buffer[:start]  # once: many small messages cost no more than one long one
         self._wanted = PREFIX
-        return found
+        if len(buffer) >= PREFIX:
+            self._wanted += int.from_bytes(buffer[1:PREFIX])
+        return messages
 
     def _check(self, flag: int, size: int) -> None:
         if flag > 1:
@@ -67,28 +80,34 @@ class Assembler:
                 Status.INTERNAL,
                 "A message is marked as compressed, but grpc-encoding names no compression",
             )
-        if size > self._limit:
+        if size > self.limit:
             raise RpcError(
                 Status.RESOURCE_EXHAUSTED,
-                f"A message of {size} bytes is longer than the {self._limit} this server takes",
+                f"A message of {size} bytes is longer than the {self.limit} this method takes",
             )
 
-    def _message(self, flag: int, body: bytes) -> bytes:
-        if not flag:
-            return body
-        inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            message = inflate.decompress(body, self._limit + 1)
-        except zlib.error:
-            raise RpcError(Status.INTERNAL, "A compressed message is not valid gzip") from None
-        if len(message) > self._limit:
-            raise RpcError(
-                Status.RESOURCE_EXHAUSTED,
-                f"A message is longer than the {self._limit} bytes this server takes",
-            )
-        if not inflate.eof or inflate.unused_data:
-            raise RpcError(Status.INTERNAL, "A compressed message is cut off")
-        return message
+
+def inflated(message: RawMessage, limit: int) -> bytes:
+    """Return the bytes of a message, decompressed where its flag says so.
+
+    zlib stops at ``limit`` bytes: a longer message costs no more memory than that. Raises RpcError.
+    """
+    flag, body = message
+    if not flag:
+        return body
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        whole = inflate.decompress(body, limit + 1)
+    except zlib.error:
+        raise RpcError(Status.INTERNAL, "A compressed message is not valid gzip") from None
+    if len(whole) > limit:
+        raise RpcError(
+            Status.RESOURCE_EXHAUSTED,
+            f"A message is longer than the {limit} bytes this method takes",
+        )
+    if not inflate.eof or inflate.unused_data:
+        raise RpcError(Status.INTERNAL, "A compressed message is cut off")
+    return whole
 
 
 def framed(message: bytes) -> bytes:

@@ -1,4 +1,7 @@
-"""``grpc.health.v1``: is this server, or one of its services, ready for calls?"""
+"""``grpc.health.v1``: is this server, or one of its services, ready for calls?
+
+Nobody is admitted for it: a message is short, and the calls that one peer keeps open are few.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,15 @@ from collections.abc import Awaitable, Callable, Collection
 
 import anyio
 
-from ._pb.grpc.health.v1 import (
-    HealthCheckRequest,
-    HealthCheckResponse,
-    HealthCheckResponseServingStatus,
-    HealthListResponse,
-)
-from .reflection import parsed
+from ...protocol.protobuf.fields import read_text
+from ...protocol.protobuf.wire import length, read_tag, read_varint, skip
 from .rpc import Method, Rpc
 from .status import RpcError, Status
 
 NAME = "grpc.health.v1.Health"
-_Serving = HealthCheckResponseServingStatus
+_SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = b"\x08\x01", b"\x08\x02", b"\x08\x03"
+"""HealthCheckResponse with each status."""
+_SERVICE = 0x0A
 
 
 class Health:
@@ -40,40 +40,61 @@ class Health:
         """Return each path with what answers it."""
         path = f"/{NAME}/".encode()
         return {
-            path + b"Check": Method(self._check),
-            path + b"List": Method(self._list),
-            path + b"Watch": Method(self._watch),
+            path + b"Check": Method(self._check, discovery=True),
+            path + b"List": Method(self._list, discovery=True),
+            path + b"Watch": Method(self._watch, discovery=True),
         }
 
-    def _state(self) -> HealthCheckResponse:
-        return HealthCheckResponse(
-            status=_Serving.SERVING if self._ready() else _Serving.NOT_SERVING
-        )
+    def _state(self) -> bytes:
+        return _SERVING if self._ready() else _NOT_SERVING
 
     async def _check(self, rpc: Rpc) -> None:
-        service = parsed(HealthCheckRequest, rpc.message).service
+        service = _service(await rpc.message())
         if service not in self._services:
             raise RpcError(Status.NOT_FOUND, f"There is no service {service[:200]!r} here")
-        await rpc.reply(bytes(self._state()), [])
+        await rpc.reply(self._state(), [])
 
     async def _list(self, rpc: Rpc) -> None:
-        states = {name: self._state() for name in sorted(self._services)}
-        await rpc.reply(bytes(HealthListResponse(statuses=states)), [])
+        state = self._state()
+        entries = []
+        for name in sorted(self._services):
+            entry = b"\x0a" + length(len(name)) + name.encode() + b"\x12" + length(len(state))
+            entries.append(b"\x0a" + length(len(entry) + len(state)) + entry + state)
+        await rpc.reply(b"".join(entries), [])
 
     async def _watch(self, rpc: Rpc) -> None:
-        service = parsed(HealthCheckRequest, rpc.message).service
+        service = _service(await rpc.message())
         rpc.send_header([])
         if service not in self._services:
-            await rpc.send([bytes(HealthCheckResponse(status=_Serving.SERVICE_UNKNOWN))])
+            await rpc.send([_SERVICE_UNKNOWN])
             await self._stopping.wait()
             return
-        told: HealthCheckResponse | None = None
+        shown = b""
         while True:
             state = self._state()
-            if state != told:
-                told = state
-                await rpc.send([bytes(state)])  # and meanwhile it may have changed again
+            if state != shown:
+                shown = state
+                await rpc.send([state])  # and meanwhile it may have changed again
             elif self._stopping.is_set():
                 return
             else:
                 await self._changed()
+
+
+def _service(body: bytes) -> str:
+    """Return the one field of HealthCheckRequest; raises RpcError for bytes that are no message."""
+    service, position, end = "", 0, len(body)
+    try:
+        while position < end:
+            mark, position = read_tag(body, position)
+            if mark == _SERVICE:
+                size, position = read_varint(body, position)
+                service = read_text(body, position, position + size)
+                position += size
+            else:
+                position = skip(body, position, mark)
+    except (IndexError, ValueError):
+        position = -1
+    if position != end:
+        raise RpcError(Status.INVALID_ARGUMENT, "Not a HealthCheckRequest message")
+    return service

@@ -103,15 +103,25 @@ class Metadata:
         found = (uri.strip() for uri in both.decode("latin-1").split(","))
         return tuple(dict.fromkeys(uri for uri in found if uri))
 
-    def call(self, version: str, agent: str, tenant: str | None) -> Call:
+    def call(
+        self,
+        version: str,
+        agent: str,
+        *,
+        peer: str,
+        certificate: bytes | None,
+        forwarded_certificate: str | None,
+    ) -> Call:
         """Return what the runtime is told about the caller."""
         fields = self.fields
         call = Call(
             binding="GRPC",
             version=version,
             agent=agent,
-            tenant=tenant,
             headers=HeaderView(self._raw),
+            peer=peer,
+            certificate=certificate,
+            forwarded_certificate=forwarded_certificate,
         )
         if b"a2a-extensions" in fields or b"x-a2a-extensions" in fields:
             call.extensions = self.extensions

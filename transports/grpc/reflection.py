@@ -1,31 +1,25 @@
-"""Server reflection, v1 and v1alpha: clients learn the services from the server itself."""
+"""Server reflection, v1 and v1alpha: clients learn the services from the server itself.
+
+Nobody is admitted for it. So a question is short (``MAX_DISCOVERY_MESSAGE``), an answer is counted
+before it is written, and the descriptors in it, its long part, are the same bytes for everybody.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.resources import files
-from typing import Any, TypeVar
 
-import betterproto2
-
-from ...protocol.protobuf.wire import BYTES, read_tag, read_varint, skip
-from ._pb.grpc.reflection import v1, v1alpha
+from ...protocol.protobuf.wire import BYTES, WireError, length, read_tag, read_varint, skip, varint
 from .rpc import Method, Rpc
 from .status import RpcError, Status
-
-M = TypeVar("M", bound=betterproto2.Message)
 
 # Of FileDescriptorProto and the descriptors in it: the numbers of what has a name.
 _NAME, _PACKAGE, _DEPENDENCY, _MESSAGES, _ENUMS, _SERVICES = 1, 2, 3, 4, 5, 6
 _NESTED_MESSAGES, _NESTED_ENUMS, _METHODS = 3, 4, 2
-
-
-def parsed(type_: type[M], body: bytes) -> M:
-    """Return a message of a generated class; raises RpcError for bytes that are none."""
-    try:
-        return type_.parse(body)
-    except Exception as error:  # betterproto2 lets out whatever its parts raise
-        raise RpcError(Status.INVALID_ARGUMENT, f"Not a {type_.__name__} message") from error
+# Of ServerReflectionRequest: its host, and the questions of which it has one.
+_HOST, _FILE, _SYMBOL, _EXTENSION, _NUMBERS, _LIST = 1, 3, 4, 5, 6, 7
+# Of ServerReflectionResponse.
+_VALID_HOST, _ORIGINAL, _DESCRIPTORS, _OF_TYPE, _LISTED, _ERROR = 1, 2, 4, 5, 6, 7
 
 
 class Descriptors:
@@ -70,78 +64,99 @@ class Descriptors:
         return [self.files[one] for one in order]
 
 
+class Reflection:
+    """Answers both versions of the protocol, which differ in the name of their package only."""
+
+    def __init__(self, services: list[str]) -> None:
+        descriptors = Descriptors()
+        self._symbols = descriptors.symbols
+        listed = b"".join(_field(1, _field(1, name.encode())) for name in services)
+        self._listed = _field(_LISTED, listed)
+        self._files = {
+            name: _field(
+                _DESCRIPTORS, b"".join(_field(1, file) for file in descriptors.with_needs(name))
+            )
+            for name in descriptors.files
+        }
+        missing = b"\x08" + varint(Status.NOT_FOUND) + _field(2, b"There is no such thing here")
+        self._missing = _field(_ERROR, missing)
+
+    def methods(self) -> dict[bytes, Method]:
+        """Return each path with what answers it."""
+        method = Method(self._run, many=True, discovery=True)
+        return {
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo".encode(): method
+            for version in ("v1", "v1alpha")
+        }
+
+    async def _run(self, rpc: Rpc) -> None:
+        rpc.send_header([])
+        while (body := await rpc.next()) is not None:
+            host, number, value = _question(body)
+            answer = self._answer(number, value)
+            echoed = _size(host) + _size(body)
+            with rpc.counted(echoed + len(answer)):
+                head = (_field(_VALID_HOST, host) if host else b"") + _field(_ORIGINAL, body)
+                size = len(head) + len(answer)
+                await rpc.write(b"\0" + size.to_bytes(4) + head, counted=True)
+                await rpc.write(answer, counted=True)
+
+    def _answer(self, number: int, value: bytes) -> bytes:
+        """Return the field of the response that answers a question."""
+        if number == _LIST:
+            return self._listed
+        name = value.decode()
+        if number == _FILE:
+            return self._files.get(name, self._missing)
+        file = self._symbols.get(name.lstrip("."))
+        if number == _SYMBOL and file is not None:
+            return self._files[file]
+        if number == _NUMBERS and file is not None:  # of extensions, which no message here has
+            return _field(_OF_TYPE, _field(1, value))
+        return self._missing
+
+
+def _question(body: bytes) -> tuple[bytes, int, bytes]:
+    """Return the host of a request, the number of its question and its value; the last counts."""
+    host, question, value = b"", 0, b""
+    try:
+        for number, found in _fields(body):
+            if number == _HOST:
+                host = found
+            elif number in (_FILE, _SYMBOL, _EXTENSION, _NUMBERS, _LIST):
+                question, value = number, found
+            if number != _EXTENSION:
+                found.decode()
+    except (IndexError, ValueError):
+        pass
+    else:
+        return host, question, b"" if question == _EXTENSION else value
+    raise RpcError(Status.INVALID_ARGUMENT, "Not a ServerReflectionRequest message")
+
+
 def _fields(body: bytes) -> Iterator[tuple[int, bytes]]:
     position = 0
     while position < len(body):
         mark, position = read_tag(body, position)
         if mark & 7 == BYTES:
             size, position = read_varint(body, position)
+            if position + size > len(body):
+                raise WireError("cut off")
             yield mark >> 3, body[position : position + size]
             position += size
         else:
             position = skip(body, position, mark)
+    if position != len(body):
+        raise WireError("cut off")
+
+
+def _field(number: int, body: bytes) -> bytes:
+    return varint(number << 3 | BYTES) + length(len(body)) + body
+
+
+def _size(body: bytes) -> int:
+    return len(body) + 8
 
 
 def _text(fields: list[tuple[int, bytes]], wanted: int) -> str:
     return next((value.decode() for number, value in fields if number == wanted), "")
-
-
-class Reflection:
-    """Answers both versions of the protocol, which differ in their package only."""
-
-    def __init__(self, services: list[str]) -> None:
-        self._services = services
-        self._descriptors = Descriptors()
-
-    def methods(self) -> dict[bytes, Method]:
-        """Return each path with what answers it."""
-        return {
-            f"/{package}.ServerReflection/ServerReflectionInfo".encode(): Method(
-                self._answering(module), many=True
-            )
-            for package, module in (
-                ("grpc.reflection.v1", v1),
-                ("grpc.reflection.v1alpha", v1alpha),
-            )
-        }
-
-    def _answering(self, pb: Any) -> Any:
-        async def run(rpc: Rpc) -> None:
-            rpc.send_header([])
-            while (body := await rpc.receive()) is not None:
-                request = parsed(pb.ServerReflectionRequest, body)
-                response = self._answer(pb, request)
-                response.valid_host = request.host
-                response.original_request = request
-                await rpc.send([bytes(response)])
-
-        return run
-
-    def _answer(self, pb: Any, request: Any) -> Any:
-        if request.list_services is not None:
-            listed = [pb.ServiceResponse(name=name) for name in self._services]
-            return pb.ServerReflectionResponse(
-                list_services_response=pb.ListServiceResponse(service=listed)
-            )
-        name: str | None = None
-        if request.file_by_filename is not None:
-            name = request.file_by_filename
-        elif request.file_containing_symbol is not None:
-            name = self._descriptors.symbols.get(request.file_containing_symbol.lstrip("."))
-        elif request.all_extension_numbers_of_type is not None:
-            type_ = request.all_extension_numbers_of_type
-            if type_.lstrip(".") in self._descriptors.symbols:
-                return pb.ServerReflectionResponse(
-                    all_extension_numbers_response=pb.ExtensionNumberResponse(base_type_name=type_)
-                )
-        if name in self._descriptors.files:
-            return pb.ServerReflectionResponse(
-                file_descriptor_response=pb.FileDescriptorResponse(
-                    file_descriptor_proto=self._descriptors.with_needs(name)
-                )
-            )
-        return pb.ServerReflectionResponse(
-            error_response=pb.ErrorResponse(
-                error_code=Status.NOT_FOUND, error_message="There is no such thing here"
-            )
-        )

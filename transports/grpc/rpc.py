@@ -1,35 +1,34 @@
-"""One call, from its headers to its trailers, on a stream of grpclib's HTTP/2.
+"""One call, from its headers to its trailers, on one stream of a connection.
 
-grpclib's own reader waits for messages of any size, and its writer puts every frame in a write of
-its own. Here a request is assembled as it arrives, within limits and without a task that waits for
-it; the task that answers begins when the request is whole, or with its header where that says who
-calls: until the caller is admitted there is little room for a message. What is ready leaves
-together.
+The request is assembled as it arrives, without a task that waits for it. The task that answers
+begins when the request is whole, or with the header where that says who calls: until the gate has
+admitted its caller, a request has little room and is neither inflated nor parsed.
+
+Whatever ends a call, ``close`` lets go of everything the call holds: no part of a request outlives
+the answer, and no cycle of references keeps one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-from grpclib.protocol import Stream
-from h2.errors import ErrorCodes
 from h2.exceptions import H2Error
 
 from ...protocol.errors import A2AError
+from ...protocol.version import V03, V10
+from ...runtime.call import Call
+from ...runtime.concurrency.supervisor import Child
 from .framing import ACCEPTED, Assembler, framed
 from .metadata import Metadata
+from .request import Request
+from .session import Session
 from .status import OK, Headers, RpcError, Status, trailers
 
-if TYPE_CHECKING:
-    from ...runtime.concurrency.supervisor import Child
-    from .session import Link
-
-_WAITING = 256
-"""What a message that waits to be read costs beside its bytes: the least may be empty."""
-
+MAX_DISCOVERY_MESSAGE = 4096
+"""Longest message that health and reflection take: nobody is admitted for them."""
 _HEADERS: Headers = [
     (b":status", b"200"),
     (b"content-type", b"application/grpc+proto"),
@@ -38,53 +37,57 @@ _HEADERS: Headers = [
 
 
 class Method(NamedTuple):
-    """What answers a call. ``many``: its requests are a stream, read with ``Rpc.receive``."""
+    """What answers a call. ``many``: its requests are a stream, read with ``Rpc.next``."""
 
     run: Callable[[Rpc], Coroutine[Any, Any, None]]
     many: bool = False
     early: bool = False
-    """Run it before its request is here: it awaits ``Rpc.request`` when it wants it."""
+    """Run it before its request is here: it admits the caller and then awaits ``Rpc.message``."""
     legacy: bool = False
     """Errors carry their name in the text, as clients of 0.3 read it."""
+    discovery: bool = False
+    """Health and reflection: open to everybody, with small limits."""
 
 
-class Rpc(Stream):
-    """A call. ``message`` is its request, once it is whole (see ``request``)."""
+class Rpc:
+    """A call."""
 
-    connection: Link
-    id: int
+    __slots__ = (
+        "_answered",
+        "_child",
+        "_deadline",
+        "_discovery",
+        "_request",
+        "blocked",
+        "call",
+        "done",
+        "id",
+        "metadata",
+        "method",
+        "session",
+    )
 
-    def __init__(self, connection: Link, stream_id: int, metadata: Metadata) -> None:
-        super().__init__(connection, connection.h2, connection.transport, stream_id=stream_id)
+    def __init__(self, session: Session, stream_id: int, metadata: Metadata) -> None:
+        self.session = session
+        self.id = stream_id
         self.metadata = metadata
         self.method: Method | None = None
-        self.message = b""
-        self.opened = connection.loop.time()
+        self.call: Call | None = None
+        """Who calls, once the method has asked."""
         self.blocked: float | None = None
-        """Since when the client has taken nothing of what is there for it."""
+        """Since when the client has taken nothing of what waits for it; in the loop's time."""
         self.done = False
         self._answered = False  # the header of the answer is out
-        self._received = False  # its message is here, or the last of its messages
-        self._ended = False  # the client has said all
-        self._roomy = connection.roomy  # there is room for its longest message
-        self._admitted = True  # there may be
-        self._held = 0  # what of it is accounted for on the connection
-        self._assembler: Assembler | None = None
-        self._messages: deque[bytes] | None = None
-        self._arrived: asyncio.Event | None = None
+        self._discovery = False  # counted as a call of health or reflection
+        self._request: Request | None = None
         self._child: Child | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     # --- the request ----------------------------------------------------------------------------
 
-    def init_stream(self, stream_id: int, connection: Any) -> None:
-        """Called by grpclib, which would give the stream a buffer without bounds."""
-        self.id = stream_id
-        self.buffer = self  # type: ignore[assignment]
-
-    def begin(self, methods: dict[bytes, Method]) -> None:
-        """Look at the header: what is called, and may it be?"""
-        metadata = self.metadata
+    def begin(self, methods: Mapping[bytes, Method]) -> None:
+        """Look at the header: which method is called, and may it be called so?"""
+        metadata, session = self.metadata, self.session
         if (refusal := metadata.refusal) is not None:
             self._refuse(*refusal)
             return
@@ -95,232 +98,211 @@ class Rpc(Stream):
                     Status.UNIMPLEMENTED,
                     f"There is no method {metadata.path.decode('latin-1')[:200]} here",
                 )
-            self._assembler = Assembler(self.connection.settings.max_receive, metadata.encoding)
+            if method.discovery:
+                session.take_discovery()
+                self._discovery = True
+            limit = MAX_DISCOVERY_MESSAGE if method.discovery else session.settings.max_receive
+            assembler = Assembler(limit, metadata.encoding)
             timeout = metadata.timeout
         except RpcError as error:
             self.fail(error)
             return
+        self._request = Request(
+            session, self.id, assembler, many=method.many, admitted=not method.early
+        )
         if timeout is not None:
-            self._deadline = self.connection.loop.call_later(timeout, self._expire)
-        if method.many:
-            self._messages = deque()
-            self._arrived = asyncio.Event()
-            self._start()
-        elif method.early:
-            self._admitted = False
-            self._arrived = asyncio.Event()
-            self._start()
+            self._deadline = session.loop.call_later(timeout, self._expire)
+        if method.many or method.early:
+            self._child = session.start(self._run)
 
-    def add(self, data: bytes, ack_size: int) -> None:
-        """Take a piece of the request: the buffer's side that grpclib calls."""
-        assembler = self._assembler
-        if self.done or assembler is None:
+    def add(self, data: bytes) -> None:
+        """Take a piece of the request."""
+        if self._request is None:
             return
-        before = assembler.pending
         try:
-            messages = assembler.feed(data)
-            self._hold(assembler.pending - before)
-            for message in messages:
-                if self._messages is not None and self._arrived is not None:
-                    self._hold(len(message) + _WAITING)
-                    self._messages.append(message)
-                    self._arrived.set()
-                elif self._received:
-                    raise RpcError(Status.INTERNAL, "This method takes one message")
-                else:
-                    # Until the request ends: inflated, it may be a thousand times what came.
-                    self._hold(len(message))
-                    self.message = message
-                    self._received = True
-            if assembler.pending:
-                self._make_room()
+            self._request.add(data)
         except RpcError as error:
             if error.status is Status.RESOURCE_EXHAUSTED:
-                self.connection.note(self, error)
+                version = V03 if self.legacy else V10
+                self.session.audit_refusal(self.metadata, version, error)
             self.fail(error)
+
+    def end_of_request(self) -> None:
+        """The client has said all."""
+        if self._request is None:
+            return
+        try:
+            self._request.end()
+        except RpcError as error:
+            self.fail(error)
+            return
+        if self._child is None:
+            self._request.release()
+            self._child = self.session.start(self._run)
+
+    @property
+    def awaiting(self) -> float | None:
+        """Since when the call has waited for more of its request; ``None``: it does not wait."""
+        return None if self._request is None else self._request.awaiting
+
+    async def message(self) -> bytes:
+        """Return the request when it is whole. Its caller is admitted."""
+        assert self._request is not None
+        return await self._request.message()
+
+    async def next(self) -> bytes | None:
+        """Return the next message of a stream of requests; ``None`` when there are no more."""
+        assert self._request is not None
+        return await self._request.next()
+
+    # --- who calls ------------------------------------------------------------------------------
 
     @property
     def legacy(self) -> bool:
         """A method of 0.3 is called."""
         return self.method is not None and self.method.legacy
 
-    def _hold(self, size: int) -> None:
-        self._held += size
-        self.connection.hold(size)
-
-    def eof(self) -> None:
-        """The client has said all."""
-        if self.done:
-            return
-        if self._assembler is not None and self._assembler.pending:
-            self.fail(RpcError(Status.INTERNAL, "The request ends inside a message"))
-        elif self._messages is None and not self._received:
-            self.fail(RpcError(Status.INTERNAL, "The request has no message"))
-        else:
-            self._received = self._ended = True
-            if self._arrived is not None:
-                self._arrived.set()
-            else:
-                self._start()
-
     @property
-    def whole(self) -> bool:
-        """Nothing more of the request has to come for the call to go on."""
-        return self._ended or self._messages is not None
+    def agent(self) -> str:
+        """The slug of the agent that is called, as far as known; empty: the first one."""
+        return self.session.agent if self.call is None else self.call.agent
 
-    async def request(self) -> bytes:
-        """Return the message once it is whole. Who calls is admitted: there is room for it now."""
-        self._admitted = True
-        if not self._ended:
-            assert self._arrived is not None
-            if self._assembler is not None and self._assembler.pending:
-                self._make_room()
-            await self._arrived.wait()
-        self._hold(-self._held)
-        return self.message
+    def _payer(self) -> str:
+        """Return in whose budget the unread bytes of the answer count."""
+        call = self.call
+        if call is None:
+            return self.session.peer
+        if call.principal is None or call.principal.anonymous:
+            return call.peer
+        return f"{call.principal.tenant}\0{call.principal.owner}"
 
-    def _make_room(self) -> None:
-        """Let a message come that is longer than what every call has room for."""
-        if self._admitted and not self._roomy:
-            self._roomy = True
-            self.connection.credit(self)
-
-    def unacked_size(self) -> int:
-        """Nothing: what arrives is accounted for at once."""
-        return 0
-
-    async def receive(self) -> bytes | None:
-        """Return the next message of a stream of requests; ``None`` when there are no more."""
-        assert self._messages is not None
-        assert self._arrived is not None
-        while not self._messages:
-            if self._received:
-                return None
-            self._arrived.clear()
-            await self._arrived.wait()
-        message = self._messages.popleft()
-        self._hold(-len(message) - _WAITING)
-        if not self._messages:  # else a client could always be ahead of us, by ever more
-            self.connection.credit(self)
-        await asyncio.sleep(0)  # however many wait here: others have their turn
-        return message
-
-    def _start(self) -> None:
-        assert self.method is not None
-        self._hold(-self._held)
-        self._child = self.connection.start(self._run)
+    # --- the answer -----------------------------------------------------------------------------
 
     async def _run(self) -> None:
         assert self.method is not None
         try:
             await self.method.run(self)
-            if not self.done:
-                await self.end()
-        except (H2Error, OSError):
-            self.close()  # the client went while we wrote
+            self.end()
+        except H2Error:
+            self.close()  # the client ended the stream while the answer was written
         except Exception as error:
-            self.fail(self.connection.told(error))
-
-    # --- the answer -----------------------------------------------------------------------------
+            self.fail(self.session.shared.public_error(error, self.agent))
+        finally:  # every call ends, also one whose task others cancel
+            self.fail(RpcError(Status.UNAVAILABLE, "The server ended this call"))
 
     async def reply(self, message: bytes, headers: Headers) -> None:
         """Send the one message of an answer, and its end; mostly in one write."""
         if self.done:
             return
         self._check_size(message)
-        h2, data = self._h2_connection, framed(message)
-        room = min(h2.local_flow_control_window(self.id), h2.max_outbound_frame_size)
-        if len(data) > room or not self.connection.write_ready.is_set():
+        session, data = self.session, framed(message)
+        del message
+        if len(data) > session.room(self.id):
             self.send_header(headers)
             await self.write(data)
-            await self.end()
+            self.end()
             return
-        self.connection.said = True
+        h2 = session.h2
+        session.active = True
         h2.send_headers(self.id, _HEADERS + headers)
         h2.send_data(self.id, data)
         h2.send_headers(self.id, OK, end_stream=True)
         self._answered = True
+        session.wrote(len(data))
         self.close()
 
     def send_header(self, headers: Headers) -> None:
         """Begin the answer."""
         if not (self.done or self._answered):
-            self._answered = self.connection.said = True
-            self._h2_connection.send_headers(self.id, _HEADERS + headers)
-            self.connection.flush_soon()
+            self._answered = self.session.active = True
+            self.session.h2.send_headers(self.id, _HEADERS + headers)
+            self.session.flush_soon()
 
     async def send(self, messages: list[bytes]) -> None:
-        """Send messages of a stream; those that are ready together leave together."""
+        """Send messages of a stream together, and empty the list: nothing is kept twice."""
         for message in messages:
             self._check_size(message)
-        await self.write(b"".join([framed(message) for message in messages]))
+        data = b"".join([framed(message) for message in messages])
+        messages.clear()
+        await self.write(data)
 
     def _check_size(self, message: bytes) -> None:
-        limit = self.connection.settings.max_send
+        limit = self.session.settings.max_send
         if len(message) > limit:
             raise RpcError(
                 Status.RESOURCE_EXHAUSTED,
                 f"The answer has {len(message)} bytes; this server sends at most {limit}",
             )
 
-    async def write(self, data: bytes) -> None:
-        """Send bytes as flow control allows; the connection watches over ``blocked``."""
-        h2, link = self._h2_connection, self.connection
-        at, size, owed = 0, len(data), 0
+    @contextmanager
+    def counted(self, size: int) -> Iterator[None]:
+        """Count bytes of an answer before it is made; raises RpcError for bytes beyond a budget."""
+        payer = self._payer()
+        try:
+            self.session.account_unread(payer, size)
+            yield
+        finally:
+            self.session.account_unread(payer, -size)
+
+    async def write(self, data: bytes, *, counted: bool = False) -> None:
+        """Send bytes as flow control allows; those that wait are counted, unless they are.
+
+        See ``blocked``. Raises RpcError for bytes beyond a budget.
+        """
+        session = self.session
+        h2 = session.h2
+        at, size, payer, waiting = 0, len(data), "", 0
         try:
             while at < size and not self.done:
-                room = min(h2.local_flow_control_window(self.id), h2.max_outbound_frame_size)
-                if room <= 0 or not link.write_ready.is_set():
-                    link.flush()
-                    if not owed:
-                        owed = size - at
-                        link.owe(owed)
+                room = session.room(self.id)
+                if room <= 0:
+                    session.flush()
+                    if not (waiting or counted):
+                        payer, waiting = self._payer(), size - at
+                        session.account_unread(payer, waiting)
                     if self.blocked is None:
-                        self.blocked = link.loop.time()
-                    if not link.write_ready.is_set():
-                        await link.write_ready.wait()
-                    else:
-                        self.window_updated.clear()
-                        await self.window_updated.wait()
+                        self.blocked = session.loop.time()
+                    await session.wait_for_room(self.id)
                     continue
                 self.blocked = None
                 chunk = data if size <= room else data[at : at + room]
                 h2.send_data(self.id, chunk)
                 at += len(chunk)
-                link.wrote(len(chunk))
+                session.wrote(len(chunk))
         finally:
-            if owed:
-                link.owe(-owed)
+            if waiting:
+                session.account_unread(payer, -waiting)
         self.blocked = None
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """Say that the call succeeded."""
         if not self.done:
             self.send_header([])
-            self._h2_connection.send_headers(self.id, OK, end_stream=True)
+            self.session.h2.send_headers(self.id, OK, end_stream=True)
             self.close()
 
     def fail(self, error: RpcError | A2AError) -> None:
         """End the call with an error; what still runs for it is cancelled. Never waits."""
         if self.done:
             return
-        fields = trailers(error, legacy=self.legacy)
-        if self.closable:
+        if self.session.is_open(self.id):
+            fields = trailers(error, legacy=self.legacy)
             try:
                 headers = fields if self._answered else [*_HEADERS, *fields]
-                self._h2_connection.send_headers(self.id, headers, end_stream=True)
+                self.session.h2.send_headers(self.id, headers, end_stream=True)
             except H2Error:
                 pass  # the client closed the stream in the same moment
         self.close()
 
     def _refuse(self, status: int, reason: str) -> None:
+        """Answer what is no gRPC request in the words of HTTP."""
         headers = [
             (b":status", b"%d" % status),
             (b"content-type", b"text/plain"),
             (b"grpc-status", b"%d" % Status.UNKNOWN),
             (b"grpc-message", reason.encode()),
         ]
-        self._h2_connection.send_headers(self.id, headers, end_stream=True)
+        self.session.h2.send_headers(self.id, headers, end_stream=True)
         self.close()
 
     def _expire(self) -> None:
@@ -330,25 +312,21 @@ class Rpc(Stream):
     # --- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of everything; tells a client that is still sending to stop."""
+        """Let go of everything; a client that still sends is told to stop."""
         if self.done:
             return
         self.done = True
         self.blocked = None
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._held:
-            self._hold(-self._held)
-        self._assembler = None
+            self._deadline = None
+        request, self._request = self._request, None
+        if request is not None:
+            request.release()
+        if self._discovery:
+            self._discovery = False
+            self.session.release_discovery()
         child, self._child = self._child, None
         if child is not None and child is not asyncio.current_task():
             child.cancel()
-        self.connection.forget(self)
-
-    def __terminated__(self, reason: str) -> None:
-        self.close()
-
-    def reset_if_open(self) -> None:
-        """After the trailers: stop a client that has not ended its request."""
-        if self.closable:
-            self.reset_nowait(ErrorCodes.NO_ERROR)
+        self.session.forget(self)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from ...protocol import operations as ops
 from ...protocol.errors import ExtendedAgentCardNotConfiguredError, UnsupportedOperationError
@@ -12,14 +11,12 @@ from ...protocol.protobuf.codec import ProtobufCodec, protobuf_codec
 from ...protocol.v03.parts import puts_text_in_bytes
 from ...protocol.version import V03, V10
 from ...runtime.call import Call
+from ...runtime.journal.feed import Stream
 from ...runtime.runtime import Runtime
 from .cards import Cards, legacy_message
 from .metadata import answer
 from .rpc import Method, Rpc
 from .status import RpcError, Status
-
-if TYPE_CHECKING:
-    from ...runtime.journal.feed import Stream
 
 V1 = "lf.a2a.v1.A2AService"
 LEGACY = "a2a.v1.A2AService"
@@ -63,7 +60,7 @@ class A2AService:
             version = rpc.metadata.version(served)
             call = await self._admitted(rpc, version)
             codec = _codec(version, call)
-            request = codec.decode(operation, await rpc.request())
+            request = codec.decode(operation, await rpc.message())
             self._route(call, request.tenant)
             if operation is ops.EXTENDED_CARD:
                 host = rpc.metadata.host
@@ -80,16 +77,18 @@ class A2AService:
             version = rpc.metadata.version(served)
             call = await self._admitted(rpc, version)
             codec = _codec(version, call)
-            request = codec.decode(operation, await rpc.request())
+            request = codec.decode(operation, await rpc.message())
             self._route(call, request.tenant)
             stream: Stream = await runtime.dispatch(call, operation, request)
-            rpc.message = b""  # a stream may live for hours: nothing of its request is kept
-            del request
+            del request  # a stream may live for hours: nothing of its request is kept
             try:
                 rpc.send_header(answer(version, call))
                 while (frames := await stream.next()) is not None:
                     if frames:
-                        await rpc.send([codec.frame(frame) for frame in frames])
+                        # The frames are let go of: a reader may take long to take their bytes.
+                        messages = [codec.frame(frame) for frame in frames]
+                        del frames
+                        await rpc.send(messages)
             finally:
                 stream.close()
             if stream.retry:
@@ -108,7 +107,7 @@ class A2AService:
         async def run(rpc: Rpc) -> None:
             version = rpc.metadata.version(V03)
             call = await self._admitted(rpc, version)
-            request = protobuf_codec(version).decode(operation, await rpc.request())
+            request = protobuf_codec(version).decode(operation, await rpc.message())
             call.interfaces = tuple(cards.interfaces(call.agent, rpc.metadata.host))
             try:
                 card = await runtime.dispatch(call, operation, request)
@@ -120,7 +119,7 @@ class A2AService:
 
     async def _admitted(self, rpc: Rpc, version: str) -> Call:
         """Return who calls, before the message is let in: many large ones would fill the memory."""
-        call = rpc.connection.caller(rpc.metadata, version)
+        call = rpc.call = rpc.session.caller(rpc.metadata, version)
         gate = self._runtime.gate
         if not gate.open:
             await gate.admit(call)

@@ -1,101 +1,159 @@
-"""What the calls of one connection share: its writing, its windows, its end."""
+"""One HTTP/2 connection as its calls see it: writing, flow control, budgets, and its end.
+
+How a connection ends (RFC 9113 section 6.8). Each state includes the ones before it:
+
+    serving -> draining -> goaway_sent -> closed
+                                            ^
+    any state ---------> discarding --------+
+
+* ``draining``: a first GOAWAY named the highest stream there can be, and a PING followed. Calls
+  that crossed the frame are served. The answer to the PING, or ``FAREWELL_TIME``, ends the state.
+* ``goaway_sent``: a second GOAWAY named the last stream that is served. Later calls are refused.
+  The connection closes when its calls are over.
+* ``discarding``: the peer broke HTTP/2 or sent too many control frames. Its calls have ended and
+  what still comes is thrown away. The connection closes after ``LINGER``: a reset at once would
+  overtake the GOAWAY that says why.
+
+What comes in. HTTP/2 gives room in windows. The connection's window is ``max_buffered``, and comes
+back as bytes arrive (``credit_connection``), because every byte is either held within
+``max_buffered`` or refused. A stream's window is its longest message where callers need not be
+admitted. Otherwise it is 64 KiB until ``open_window``, which a call asks for after the gate has
+admitted its caller.
+
+What goes out. A call writes as its windows allow, and waits in ``wait_for_room`` otherwise. Bytes
+that wait are counted for the connection here, for the caller and for the server in ``Shared``. A
+window update or a readable socket wakes exactly the calls that wait: an update costs nothing where
+nobody waits. What many calls write in one turn of the event loop leaves in one write.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from grpclib.protocol import Connection
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame, PingFrame
 
 from ...protocol.errors import A2AError, PayloadTooLargeError
-from ...protocol.version import V03, V10
 from ...runtime.call import Call
-from ...runtime.concurrency.supervisor import Child
+from ...runtime.concurrency.supervisor import Child, Supervisor
 from .framing import PREFIX
 from .metadata import Metadata
-from .rpc import Rpc
-from .settings import GrpcSettings
+from .shared import MAX_DISCOVERY, Shared, too_many_discovery
 from .status import RpcError, Status
-
-if TYPE_CHECKING:
-    from .server import GrpcServer
 
 log = logging.getLogger("greenroom.transports.grpc")
 
 MIN_WINDOW = 65_535
+UPDATES_PER_FRAME = 2
+"""Window updates that a DATA frame earns its reader: one of the stream, one of the connection."""
 _LAST_STREAM = 2**31 - 1
 FAREWELL = b"farewell"
-"""The ping that follows a peaceful GOAWAY: its answer tells that the client has read that."""
+"""The ping that follows a first GOAWAY: its answer says that the client has read that."""
 FAREWELL_TIME = 1.0
-"""How long that answer is waited for, in seconds."""
+"""How long a connection waits for that answer, in seconds."""
 LINGER = 0.5
-"""How long a connection that is over stays for its peer to read why, in seconds."""
+"""How long a connection that is over stays open for its peer to read why, in seconds."""
 
 
-class Link(Connection):
-    """What the calls of one connection share."""
+class OpenCall(Protocol):
+    """A call as its connection sees it."""
+
+    @property
+    def id(self) -> int:
+        """The number of its stream."""
+
+    @property
+    def blocked(self) -> float | None:
+        """Since when the client has taken nothing of what waits for it; in the loop's time."""
+
+    @property
+    def awaiting(self) -> float | None:
+        """Since when the call has waited for more of its request; in the loop's time."""
+
+    def add(self, data: bytes) -> None:
+        """Take a piece of the request."""
+
+    def end_of_request(self) -> None:
+        """The client has said all."""
+
+    def fail(self, error: RpcError | A2AError) -> None:
+        """End the call with an error."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class Session:
+    """What the calls of one connection share; see the head of this module."""
 
     def __init__(
-        self, h2: H2Connection, transport: asyncio.Transport, server: GrpcServer, agent: str
+        self,
+        h2: H2Connection,
+        transport: asyncio.Transport,
+        shared: Shared,
+        children: Supervisor,
+        agent: str,
     ) -> None:
-        super().__init__(h2, transport, config=server.configuration)
+        """``agent`` is the slug of the agent that the connection's port serves; empty: all."""
         self.h2 = h2
         self.transport = transport
-        self.server = server
-        self.settings: GrpcSettings = server.settings
-        self.loop = server.loop
+        self.shared = shared
+        self.settings = shared.settings
+        self.loop = asyncio.get_running_loop()
         self.agent = agent
-        self.told: Callable[[Exception], RpcError | A2AError] = server.told
-        self.rpcs: dict[int, Rpc] = {}
-        self.peer = _address(transport)
+        self.calls: dict[int, OpenCall] = {}
+        self.peer = address_of(transport)
         self.certificate = _certificate(transport)
-        self.held = 0
+        self.buffered = 0
         """Bytes of unfinished requests."""
-        self.owed = 0
+        self.unread = 0
         """Bytes of answers that wait for the client to read."""
-        self.unflushed = 0
-        """Bytes of answers since the last write."""
-        self.said = False
+        self.active = False
         """Something was sent for a call since the last ping."""
-        self.doomed = False
-        """The client is told to go elsewhere: the connection closes when its calls are over."""
-        self.parted = False
-        """No more calls are taken. Until then come those that crossed the first GOAWAY."""
+        self.free_updates = 0
+        """Window updates that what was sent has earned the peer."""
+        self.writable = True
+        """The transport takes more bytes."""
+        self.draining = self.goaway_sent = self.discarding = False
+        self.admits_all = shared.gate.open
+        """No call waits for the gate: each has room for its longest message at once."""
+        self._children = children
         self._why = b""
-        self.deaf = False
-        """Whatever still comes is thrown away."""
         self._uncredited = 0
-        self.roomy = server.runtime.gate.open
-        """Calls have room for their longest message before anybody is asked who makes them."""
         self._window = max(MIN_WINDOW, self.settings.max_buffered)
+        self._blocked: dict[int, asyncio.Future[None]] = {}
+        self._unflushed = 0
         self._flushing = False
+        self._discovery = 0
 
     def caller(self, metadata: Metadata, version: str) -> Call:
         """Return what the runtime is told about who calls."""
-        call = metadata.call(version, self.agent, None)
-        proxies, fields = self.server.proxies, metadata.fields
-        call.peer = proxies.peer(self.peer, fields)
-        call.certificate = self.certificate
-        call.forwarded_certificate = proxies.certificate(self.peer, fields)
-        return call
+        proxies, fields = self.shared.proxies, metadata.fields
+        return metadata.call(
+            version,
+            self.agent,
+            peer=proxies.peer(self.peer, fields),
+            certificate=self.certificate,
+            forwarded_certificate=proxies.certificate(self.peer, fields),
+        )
 
-    def note(self, rpc: Rpc, error: RpcError) -> None:
-        """Audit what was too large to be looked at."""
-        call = self.caller(rpc.metadata, V03 if rpc.legacy else V10)
-        self.server.runtime.gate.note(call, PayloadTooLargeError(error.message))
+    def audit_refusal(self, metadata: Metadata, version: str, error: RpcError) -> None:
+        """Write down a request that was too large to be read."""
+        call = self.caller(metadata, version)
+        self.shared.gate.note(call, PayloadTooLargeError(error.message))
 
     def start(self, body: Callable[[], Coroutine[Any, Any, None]]) -> Child:
-        return self.server.children.start(body, "grpc call")
+        """Run what answers a call, under the server's supervisor."""
+        return self._children.start(body, "grpc call")
 
     # --- writing --------------------------------------------------------------------------------
 
     def flush_soon(self) -> None:
-        """Write at the end of this turn of the loop: what many calls have to say is one write."""
+        """Write at the end of this turn of the loop."""
         if not self._flushing:
             self._flushing = True
             self.loop.call_soon(self._flush)
@@ -105,25 +163,58 @@ class Link(Connection):
         self.flush()
 
     def flush(self) -> None:
-        self.unflushed = 0
+        """Write what h2 has ready."""
+        self._unflushed = 0
         if not self.transport.is_closing():
             data = self.h2.data_to_send()
             if data:
                 self.transport.write(data)
 
     def wrote(self, size: int) -> None:
-        """Write soon, or at once what is much: only a write tells whether the client reads."""
-        self.said = True
-        self.unflushed += size
-        if self.unflushed > MIN_WINDOW:
+        """Count a DATA frame. Write at once where much waits: only a write tells whether the
+        client reads."""
+        self.active = True
+        if self.free_updates < self.settings.control_frames:
+            self.free_updates += UPDATES_PER_FRAME
+        self._unflushed += size
+        if self._unflushed > MIN_WINDOW:
             self.flush()
         else:
             self.flush_soon()
 
-    def owe(self, size: int) -> None:
-        """Account for bytes of answers that wait; raises RpcError for one too many."""
-        self.owed += size
-        if self.owed > self.settings.max_unread and self.owed > size > 0:
+    def room(self, stream_id: int) -> int:
+        """Return how many bytes a call may send now."""
+        if not self.writable:
+            return 0
+        h2 = self.h2
+        return min(h2.local_flow_control_window(stream_id), h2.max_outbound_frame_size)
+
+    async def wait_for_room(self, stream_id: int) -> None:
+        """Wait until there may be room for a call."""
+        future = self._blocked[stream_id] = self.loop.create_future()
+        try:
+            await future
+        finally:
+            if self._blocked.get(stream_id) is future:
+                del self._blocked[stream_id]
+
+    def room_changed(self, stream_id: int = 0) -> None:
+        """Wake a call that waits for room; 0: every one."""
+        if stream_id:
+            future = self._blocked.pop(stream_id, None)
+            if future is not None and not future.done():
+                future.set_result(None)
+            return
+        blocked, self._blocked = self._blocked, {}
+        for future in blocked.values():
+            if not future.done():
+                future.set_result(None)
+
+    def account_unread(self, caller: str, size: int) -> None:
+        """Count bytes of answers that wait; raises RpcError for bytes beyond a budget."""
+        self.unread += size
+        self.shared.account_unread(caller, size)
+        if self.unread > self.settings.max_unread and self.unread > size > 0:
             raise RpcError(
                 Status.RESOURCE_EXHAUSTED,
                 f"More than {self.settings.max_unread} bytes of answers wait to be read on this "
@@ -133,26 +224,27 @@ class Link(Connection):
     # --- flow control of what comes in ------------------------------------------------------------
 
     def credit_connection(self, size: int) -> None:
-        """Give back the room that ``size`` bytes took, now and then."""
+        """Give back the room that ``size`` bytes took, in few updates."""
         self._uncredited += size
         if self._uncredited * 2 >= self._window:
             self.h2.increment_flow_control_window(self._uncredited)
             self._uncredited = 0
 
-    def credit(self, rpc: Rpc) -> None:
-        """Give a stream of requests its room back."""
-        stream = self.h2.streams.get(rpc.id)
+    def open_window(self, stream_id: int, longest: int) -> None:
+        """Give a stream room for a message of at most ``longest`` bytes."""
+        stream = self.h2.streams.get(stream_id)
         if stream is not None and not stream.closed:
-            room = self.h2.remote_flow_control_window(rpc.id)
-            wanted = max(MIN_WINDOW, self.settings.max_receive + PREFIX) - room
+            room = self.h2.remote_flow_control_window(stream_id)
+            wanted = max(MIN_WINDOW, longest + PREFIX) - room
             if wanted > 0:
-                self.h2.increment_flow_control_window(wanted, rpc.id)
+                self.h2.increment_flow_control_window(wanted, stream_id)
                 self.flush_soon()
 
-    def hold(self, size: int) -> None:
-        """Account for bytes of unfinished messages; raises RpcError for one too many."""
-        self.held += size
-        if size > 0 and self.held > self.settings.max_buffered:
+    def account_buffered(self, size: int) -> None:
+        """Count bytes of unfinished requests; raises RpcError for bytes beyond a budget."""
+        self.buffered += size
+        self.shared.account_buffered(size)
+        if size > 0 and self.buffered > self.settings.max_buffered:
             raise RpcError(
                 Status.RESOURCE_EXHAUSTED,
                 f"This connection has more than {self.settings.max_buffered} bytes of unfinished "
@@ -161,74 +253,101 @@ class Link(Connection):
 
     # --- calls ------------------------------------------------------------------------------------
 
-    def forget(self, rpc: Rpc) -> None:
-        """A call is over."""
-        self.rpcs.pop(rpc.id, None)
+    def take_discovery(self) -> None:
+        """Count an open call of health or reflection; raises RpcError for one too many."""
+        if self._discovery >= MAX_DISCOVERY:
+            raise too_many_discovery(MAX_DISCOVERY, "connection")
+        self.shared.take_discovery(self.peer)
+        self._discovery += 1
+
+    def release_discovery(self) -> None:
+        """Count a call of health or reflection no more."""
+        self._discovery -= 1
+        self.shared.release_discovery(self.peer)
+
+    def forget(self, call: OpenCall) -> None:
+        """A call is over. A client that still sends for it is told to stop."""
+        self.calls.pop(call.id, None)
+        if self.is_open(call.id):
+            self.h2.reset_stream(call.id, ErrorCodes.NO_ERROR)
         if not self.transport.is_closing():
-            rpc.reset_if_open()
             self.flush_soon()
-        self.server.calls -= 1
-        self.server.changed()
-        if self.parted and not self.rpcs and not self.deaf:
+        self.shared.calls -= 1
+        self.shared.notify_drain()
+        if self.goaway_sent and not self.calls and not self.discarding:
             self.loop.call_soon(self.hang_up)
 
-    def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR, why: bytes = b"") -> None:
-        """Tell the client to take its next calls elsewhere; those it has may end.
+    def is_open(self, stream_id: int) -> bool:
+        """Whether something may be sent on a stream."""
+        if self.transport.is_closing() or self.h2.state_machine.state is ConnectionState.CLOSED:
+            return False
+        stream = self.h2.streams.get(stream_id)
+        return stream is not None and not stream.closed
 
-        In peace this takes two frames with a ping between them (RFC 9113 section 6.8): a call that
-        is on its way when the first is sent is served, and the second names the last one that is.
-        h2 has no word for a connection that ends in peace, so the frames are ours.
+    # --- the end ----------------------------------------------------------------------------------
+
+    def go_away(self, code: ErrorCodes = ErrorCodes.NO_ERROR, why: bytes = b"") -> None:
+        """Tell the client to take its next calls elsewhere; the calls it has may end.
+
+        h2 ends a connection at its first GOAWAY, so these frames are written without it.
         """
         peaceful = code is ErrorCodes.NO_ERROR
-        if self.deaf or self.transport.is_closing() or (peaceful and self.doomed):
+        if self.discarding or self.transport.is_closing() or (peaceful and self.draining):
             return
-        self.doomed = True
+        self.draining = True
         if not peaceful:
-            self._say(self.h2.highest_inbound_stream_id, code, why)
-            self.parted = True
+            self._write_goaway(self.h2.highest_inbound_stream_id, code, why)
+            self.goaway_sent = True
             return
         self._why = why
-        self._say(_LAST_STREAM, code, why)
+        self._write_goaway(_LAST_STREAM, code, why)
         self.transport.write(PingFrame(0, opaque_data=FAREWELL).serialize())
-        self.loop.call_later(FAREWELL_TIME, self.part)
+        self.loop.call_later(FAREWELL_TIME, self.refuse_calls)
 
-    def part(self) -> None:
-        """The client knows, or had its time: end the connection when its calls are over."""
-        if self.parted or self.deaf or self.transport.is_closing():
+    def refuse_calls(self) -> None:
+        """Send the second GOAWAY, and close when the calls are over."""
+        if self.goaway_sent or self.discarding or self.transport.is_closing():
             return
-        self.parted = True
-        self._say(self.h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR, self._why)
-        if not self.rpcs:  # clients hang up by themselves; what they still send would be a reset
+        self.goaway_sent = True
+        self._write_goaway(self.h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR, self._why)
+        if not self.calls:  # clients hang up by themselves; what they still send would be a reset
             self.loop.call_later(LINGER, self.hang_up)
-        self.server.changed()
+        self.shared.notify_drain()
 
-    def _say(self, last: int, code: ErrorCodes, why: bytes) -> None:
+    def _write_goaway(self, last: int, code: ErrorCodes, why: bytes) -> None:
         self.flush()
         frame = GoAwayFrame(0, last_stream_id=last, error_code=code, additional_data=why)
         self.transport.write(frame.serialize())
 
     def hang_up(self) -> None:
-        """Close when what was said is out."""
+        """Close when everything is written."""
         if not self.transport.is_closing():
             self.flush()
             self.transport.close()
 
-    def banish(self, why: bytes) -> None:
-        """The peer does us harm: end the connection and every call on it."""
+    def close_abusive(self, why: bytes) -> None:
+        """End a connection whose peer does harm, and every call on it."""
+        if self.discarding:
+            return
         log.info("connection of %s closed: %s", self.peer, why.decode())
-        self.server.banished += 1
+        self.shared.closed_abusive += 1
         self.go_away(ErrorCodes.ENHANCE_YOUR_CALM, why)
-        self.linger()
+        self.discard()
 
-    def linger(self) -> None:
-        """End everything, but close a little later: a reset would overtake the last words."""
-        self.deaf = True
-        for rpc in list(self.rpcs.values()):
-            rpc.close()
+    def discard(self) -> None:
+        """End every call, throw away what still comes, and close a little later."""
+        self.discarding = True
+        self.close_calls()
         self.loop.call_later(LINGER, self.hang_up)
 
+    def close_calls(self) -> None:
+        """Let go of every call, without a word to the client."""
+        for call in list(self.calls.values()):
+            call.close()
 
-def _address(transport: asyncio.Transport) -> str:
+
+def address_of(transport: asyncio.BaseTransport) -> str:
+    """Return the address of a connection's other end."""
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if isinstance(peer, tuple) else "unix"
 

@@ -48,18 +48,29 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
     max_send: Count = 64 * MIB
     """Longest message sent; a longer answer is RESOURCE_EXHAUSTED."""
     max_buffered: Count = 16 * MIB
-    """Bytes of unfinished messages that one connection may have here."""
+    """Bytes of unfinished requests that one connection may have here; more are
+    RESOURCE_EXHAUSTED."""
+    max_buffered_total: Count = 256 * MIB
+    """Bytes of unfinished requests of all connections; more are RESOURCE_EXHAUSTED."""
     max_unread: Count = 64 * MIB
-    """Bytes of answers that one connection may leave waiting because its client does not read: the
-    answer that makes it more is RESOURCE_EXHAUSTED, unless it is the only one."""
+    """Bytes of answers that one connection may leave waiting because its client does not read. The
+    answer that makes it more is RESOURCE_EXHAUSTED, unless it is the only one that waits."""
+    max_unread_caller: Count = 128 * MIB
+    """Bytes of answers that all connections of one caller may leave waiting so. An anonymous caller
+    is an address."""
+    max_unread_total: Count = 512 * MIB
+    """Bytes of answers that may wait so in all."""
     max_metadata: Count = 32 * 1024
     """Longest list of header fields."""
     max_streams: Count = 256
     """Calls that one connection may have open; more are refused and may be tried again."""
     max_connections: Count = 10_000
     """Open connections; more are closed at once."""
+    max_connections_per_address: Count = 1000
+    """Open connections of one address (of IPv6: of one /64); more are closed at once. Trusted
+    proxies have no such limit."""
     request_timeout: Positive = 60.0
-    """How long a request may take to arrive."""
+    """How long a request, or the next message of a stream of requests, may take to arrive."""
     write_timeout: Positive = 60.0
     """A client that takes nothing for this long loses its call, then its connection."""
     idle: Positive = 600.0
@@ -76,6 +87,7 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
     """Clients may ping this often while nothing is sent to them; more often is a strike."""
     ping_strikes: Size = 3
     """Strikes that are overlooked before the connection is closed."""
-    nuisances: Count = 1000
-    """Control frames (resets, settings, empty data, refused calls) that are taken at once; more
-    come free at a tenth of this a second. Beyond it the connection is closed."""
+    control_frames: Count = 1000
+    """Control frames (resets, settings, pings, empty data, refused calls, window updates that no
+    answer asked for) that a connection may send at once; a tenth of this comes free a second. The
+    server closes a connection that sends more."""

@@ -19,8 +19,9 @@ BYTES = frozenset(
     {
         "runtime.tail_bytes", "http.max_body", "http.drain", "http.max_unread",
         "http.max_unread_caller", "http.max_unread_total", "grpc.max_receive", "grpc.max_send",
-        "grpc.max_buffered", "grpc.max_unread", "grpc.max_metadata", "limits.part_bytes",
-        "limits.metadata_bytes",
+        "grpc.max_buffered", "grpc.max_buffered_total", "grpc.max_unread",
+        "grpc.max_unread_caller", "grpc.max_unread_total", "grpc.max_metadata",
+        "limits.part_bytes", "limits.metadata_bytes",
     }
 )  # fmt: skip
 SECONDS = frozenset({"http.card_max_age", "http.cors_max_age"})

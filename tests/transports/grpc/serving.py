@@ -18,6 +18,7 @@ from greenroom.auth import Limits, Security
 from greenroom.protocol.types import AgentExtension
 from greenroom.runtime.journal.store import Store
 from greenroom.transports.grpc.server import GrpcServer
+from greenroom.transports.grpc.session import Session
 from greenroom.transports.grpc.settings import GrpcSettings
 
 MODES = ["text/plain", "application/json", "image/png"]
@@ -94,6 +95,12 @@ class Serving:
     @property
     def runtime(self) -> Runtime:
         return self.server.runtime
+
+    @property
+    def sessions(self) -> list[Session]:
+        """What the calls of each open connection share."""
+        connections: Any = self.server.shared.connections
+        return [connection.session for connection in connections]
 
     def channel(self, **options: Any) -> grpc.Channel:
         return grpc.insecure_channel(self.address, options=list(options.items()))

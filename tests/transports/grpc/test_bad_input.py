@@ -31,7 +31,7 @@ def fresh() -> str:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Serving]:
-    with serving(request_timeout=2.0, nuisances=300) as running:
+    with serving(request_timeout=2.0, control_frames=300) as running:
         yield running
 
 
@@ -48,7 +48,7 @@ def neighbour(server: Serving) -> Iterator[None]:
         assert other.call(request("before", fresh())).status == Status.OK
         yield
         assert other.call(request("after", fresh())).status == Status.OK
-    server.until(lambda: not server.server.calls, "all calls are over")
+    server.until(lambda: not server.server.shared.calls, "all calls are over")
 
 
 def rss() -> int:
@@ -174,32 +174,47 @@ def test_unfinished_messages_of_one_connection_are_bounded() -> None:
             refused.append(raw.answers[stream].status)
         full = Status.RESOURCE_EXHAUSTED
         assert refused == [None, None, full, full]
-        [link] = running.server.links
-        assert link.connection.held <= 6 * MIB
+        [session] = running.sessions
+        assert session.buffered <= 6 * MIB
 
 
 def test_whole_messages_of_requests_that_do_not_end_are_bounded_too() -> None:
+    with serving(max_buffered=5 * MIB) as running, RawClient(running.server.port) as raw:
+        body = framed(b"x" * (3 * MIB))
+        raw.read(lambda: raw.h2.remote_settings.initial_window_size > len(body))
+        kept, refused = raw.begin(), raw.begin()
+        for stream in (kept, refused):
+            raw.read(lambda: raw.h2.outbound_flow_control_window > len(body))
+            raw.data(stream, body, end=False)
+        assert raw.answer(refused).status == Status.RESOURCE_EXHAUSTED
+        [session] = running.sessions
+        assert 3 * MIB <= session.buffered <= 5 * MIB
+        raw.data(kept, b"")
+        assert raw.answer(kept).status == Status.INVALID_ARGUMENT
+        assert session.buffered == running.server.shared.buffered == 0
+
+
+def test_compressed_messages_are_not_inflated_before_their_request_ends() -> None:
     """Inflated, a few kilobytes are the longest message there may be."""
-    with serving(max_buffered=6 * MIB) as running, RawClient(running.server.port) as raw:
+    with serving() as running, RawClient(running.server.port) as raw:
         bomb = framed(gzip.compress(b"\0" * (4 * MIB - 10)), 1)
         streams = [raw.begin(SEND, ("grpc-encoding", "gzip")) for _ in range(8)]
         for stream in streams:
             raw.data(stream, bomb, end=False)
-        answers = [raw.answer(stream) for stream in streams[1:]]
-        assert {answer.status for answer in answers} == {Status.RESOURCE_EXHAUSTED}
-        [link] = running.server.links
-        assert 0 < link.connection.held <= 6 * MIB
-        raw.data(streams[0], b"")
-        assert raw.answer(streams[0]).status == Status.INVALID_ARGUMENT
-        assert link.connection.held == 0
+        running.until(lambda: running.server.shared.buffered, "they are here")
+        assert running.server.shared.buffered <= 8 * len(bomb)
+        for stream in streams:
+            raw.data(stream, b"")
+            assert raw.answer(stream).status == Status.INVALID_ARGUMENT
+        assert running.server.shared.buffered == 0
 
 
 def test_refused_messages_leave_no_room_to_others() -> None:
     with serving() as running, RawClient(running.server.port) as raw:
         for _ in range(20):
             assert raw.call(b"\0\xff\xff\xff\xff" + b"x" * 1000).status
-        [link] = running.server.links
-        assert link.connection.held == 0
+        [session] = running.sessions
+        assert session.buffered == 0
 
 
 @pytest.mark.parametrize("unended", [b"\0\0\0\0\x7fabc", framed(b"whole")])
@@ -227,7 +242,7 @@ def test_a_flood_of_questions_is_bounded_and_keeps_nobody_waiting() -> None:
             raw.data(many, question * 9000, end=False)
             assert raw.answer(many).status == Status.RESOURCE_EXHAUSTED
             assert raw.answer(few).status == Status.OK
-            [held] = {link.connection.held for link in running.server.links}
+            [held] = {session.buffered for session in running.sessions}
             assert held == 0
 
 
@@ -252,7 +267,7 @@ def test_10_000_opened_and_abandoned_streams(server: Serving) -> None:
                 if raw.closed:
                     break
                 raw.begin()
-            assert server.server.calls <= 10 * server.server.settings.max_streams
+            assert server.server.shared.calls <= 10 * server.server.settings.max_streams
     assert rss() - before < 64 * MIB
 
 
@@ -322,7 +337,7 @@ def test_bytes_that_are_no_http2_close_the_connection(server: Serving) -> None:
                     pass
             except ConnectionError:
                 pass
-    server.until(lambda: len(server.server.links) <= 1, "nothing is left of them")
+    server.until(lambda: len(server.sessions) <= 1, "nothing is left of them")
 
 
 def test_metadata_too_long_ends_the_connection(server: Serving) -> None:

@@ -8,13 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import anyio
 import grpc
 import pytest
 import trustme
 
 from greenroom import Agent, TaskContext
-from greenroom.transports.grpc import tls
 
 from .serving import Serving, said, serving, stub
 
@@ -75,30 +73,28 @@ def test_new_files_are_used_without_a_restart(files: Files) -> None:
         with grpc.secure_channel(f"localhost:{running.server.port}", credentials) as before:
             assert stub(before).SendMessage(said("hello"), timeout=5).task.id
             fresh = files.renew()
-            running.until(lambda: running.server.reloads == 1, "the new certificate is read")
+            running.until(
+                lambda: running.server.listener.reloads == 1, "the new certificate is read"
+            )
             assert shown(running, files) == fresh
             assert stub(before).SendMessage(said("hello"), timeout=5).task.id
             files.certfile.write_text("half of a certifi")
-            running.until(lambda: running.server.reload_failures > 0, "the bad file is noticed")
+            running.until(
+                lambda: running.server.listener.reload_failures > 0, "the bad file is noticed"
+            )
             assert shown(running, files) == fresh
             fresh = files.renew()
-            running.until(lambda: running.server.reloads == 2, "the next one is read")
+            running.until(lambda: running.server.listener.reloads == 2, "the next one is read")
             assert shown(running, files) == fresh
         assert call(running, files).task.id
 
 
 def test_a_certificate_that_comes_at_the_end_does_not_open_the_port_again(files: Files) -> None:
     with serving(**files.settings(tls_reload=0.01)) as running:
-        server = running.server
-
-        async def both() -> None:
-            async with anyio.create_task_group() as group:
-                group.start_soon(server._accept, tls.context(server.settings))
-                group.start_soon(server.drain, 0.0)
-
-        running.portal.call(both)
+        files.renew()
+        running.portal.call(running.server.drain, 0.0)
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", server.port))
+            socket.create_connection(("127.0.0.1", running.server.port))
 
 
 def test_mutual_tls_needs_a_certificate_and_hands_it_to_the_runtime(files: Files) -> None:
@@ -133,4 +129,4 @@ def test_peers_that_do_not_offer_http2_are_closed(files: Files) -> None:
                 secure.settimeout(5)
                 with suppress(OSError):
                     assert secure.recv(1) == b""
-        assert not running.server.links
+        assert not running.sessions
