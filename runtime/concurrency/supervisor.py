@@ -22,7 +22,7 @@ from .exits import HandlerTasks
 
 log = logging.getLogger("greenroom.supervisor")
 
-_INSIST = 10
+_INSIST = 3
 """How often, a second apart, children are told to end before they are left behind."""
 
 Body = Callable[[], Coroutine[Any, Any, None]]

@@ -258,13 +258,21 @@ class Execution:
         """The grace is over: end the task without its handler."""
         if self.actor.execution is not self:
             return
-        log.warning("the handler of task %s ignored its cancellation", self.actor.id)
+        log.warning(
+            "the handler %s of task %s ignored its cancellation (%s) for %g s and is left behind: "
+            "let CancelledError pass, as `except Exception` does",
+            self.handler.function.__qualname__,
+            self.actor.id,
+            None if self.reason is None else self.reason.value,
+            self.actor.system.settings.cancel_grace,
+        )
         self.detached = True
         self.signal.notify()
         if self._child is not None:
             self._child.cancel()
         cancelled(self)
         self.actor.execution = None
+        self._leave()  # nobody waits for its end
 
     def _stumbled(self, cause: BaseException) -> ReplayMismatch | None:
         """A handler that fails before it has come as far as it came before is another one."""

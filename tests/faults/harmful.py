@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from typing import Any
@@ -75,6 +76,11 @@ async def harm(ctx: TaskContext) -> Any:
             time.sleep(float(rest))  # noqa: ASYNC251 - what a handler must not do
             return "blocked"
         case "swallow":
+            await ctx.status("swallowing")
+            while True:
+                with contextlib.suppress(BaseException):
+                    await anyio.sleep(60)
+        case "swallow-and-tell":
             await ctx.status("swallowing")
             while True:
                 try:

@@ -104,6 +104,7 @@ async def run(
                 if beside is not None:
                     draining.start_soon(beside.drain, grace)
                 await app.runtime.drain(grace)
+            stopping.saved = True
             closed.set()
         log.info("stopped", extra={"event": "stopped"})
         if alone:

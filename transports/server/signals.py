@@ -33,6 +33,8 @@ class Stopping:
 
     def __init__(self, deadline: float) -> None:
         self.asked = anyio.Event()
+        self.saved = False
+        """Everything that was accepted is in the store: what is still at work may be cut off."""
         self._deadline = deadline
         self._soon = _from_signal_handlers()
         self._signalled = False
@@ -78,13 +80,21 @@ class Stopping:
         while select.select([self._asked], [], [], left)[0]:
             if os.read(self._asked, 1) == b"q":
                 return
-        log.error(
-            "not stopped within %g s: exiting at once; what was acknowledged is in the store",
-            self._deadline,
-            extra={"event": "deadline"},
-        )
+        if self.saved:
+            log.warning(
+                "not stopped within %g s though everything is saved: exiting without what still "
+                "runs (a handler that ignores its cancellation, or the close of a connection)",
+                self._deadline,
+                extra={"event": "deadline"},
+            )
+        else:
+            log.error(
+                "not stopped within %g s: exiting at once; what was acknowledged is in the store",
+                self._deadline,
+                extra={"event": "deadline"},
+            )
         logging.shutdown()
-        os._exit(1)
+        os._exit(0 if self.saved else 1)
 
 
 def leave(code: int = 0) -> NoReturn:
