@@ -6,6 +6,7 @@ a payload that is encoded already. Ids are echoed as they were written.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -72,6 +73,9 @@ def parse(body: protojson.Body) -> Request:
             raise InvalidRequestError("Batches are not supported: send one request") from None
         raise InvalidRequestError("A request must be a JSON object") from None
     except (ValueError, RecursionError):
+        text = bytes(body)
+        if text.startswith(BOM_UTF8) and not text.startswith(BOM_UTF8, len(BOM_UTF8)):
+            return parse(text[len(BOM_UTF8) :])
         _check_json(body)
         raise ParseError from None
     notification = envelope.id is UNSET

@@ -55,7 +55,7 @@ def strict(body: Body, type_: type[T]) -> T | None:
 
     Raises ParseError where it is no JSON.
     """
-    text = body if isinstance(body, bytes) else bytes(body)
+    text = _text(body)
     guard(text)
     shape = _shape(type_)
     if b'""' in text or (_snake(text) and any(name in text for name in shape.snake_names)):
@@ -74,12 +74,13 @@ def lenient(body: Body, type_: type[T], longest: int | None = None) -> T:
 
     Arguments and errors as of ``decode``.
     """
-    return read(_plain(body if isinstance(body, bytes) else bytes(body)), type_, longest)
+    text = _text(body)
+    return read(_plain(text), type_, longest)
 
 
 def plain(body: Body) -> Any:
     """Return the plain JSON value that ``body`` holds, or raise ParseError."""
-    text = body if isinstance(body, bytes) else bytes(body)
+    text = _text(body)
     guard(text)
     return _plain(text)
 
@@ -125,6 +126,11 @@ def unmarked(body: bytes) -> bytes:
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return body.decode("utf-16", errors="replace").encode()
     return body
+
+
+def _text(body: Body) -> bytes:
+    """Return a body without the byte order mark that a parser may ignore (RFC 8259 section 8.1)."""
+    return (body if isinstance(body, bytes) else bytes(body)).removeprefix(codecs.BOM_UTF8)
 
 
 def guard(body: bytes) -> None:

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
+from msgspec import structs
 
 from ..protocol.errors import InvalidParamsError
 from ..protocol.types import (
@@ -23,6 +24,7 @@ from ..protocol.types import (
     SecurityRequirement,
     SecurityScheme,
 )
+from . import modes
 from .call import Principal, Sender
 from .extensions import Extension, Negotiation
 from .settings.bounds import seconds
@@ -70,7 +72,8 @@ class Agent:
 
     ``skills`` go to the card as they are; ``@agent.skill`` adds one and its handler. ``slug``
     names the agent in URLs and in the store: keep it when you change the name. ``input_modes`` are
-    enforced: a part of another media type is refused (``ContentTypeNotSupportedError``).
+    enforced: a part of another media type is refused (``ContentTypeNotSupportedError``). ``text``,
+    ``data`` and ``file``, as cards of 0.2 write them, stand for every text, every JSON, all else.
 
     ``on_interrupt`` says what becomes of a task whose handler was interrupted: "resume" its run, by
     replay; "rerun" it from nothing; "fail", and start no handler before its task is on disk.
@@ -119,8 +122,8 @@ class Agent:
         self.provider = provider
         self.documentation_url = documentation_url
         self.icon_url = icon_url
-        self.input_modes = list(input_modes)
-        self.output_modes = list(output_modes)
+        self.input_modes = modes.checked(input_modes, "input_modes")
+        self.output_modes = modes.checked(output_modes, "output_modes")
         self.streaming = streaming
         self.negotiation = Negotiation(extensions)
         self.extensions = self.negotiation.declared
@@ -135,6 +138,10 @@ class Agent:
         self._skills: dict[str, AgentSkill] = {
             skill.id: skill for skill in (*skills, *extended_skills)
         }
+        for skill in self._skills.values():
+            for listed in (skill.input_modes, skill.output_modes):
+                if listed is not None:
+                    modes.checked(listed, f"the modes of skill {skill.id!r}")
         self._extended = {skill.id for skill in extended_skills}
         self._extended_card = extended_card
         self._modifier: Callable[[AgentCard, Principal], Any] | None = None
@@ -186,8 +193,8 @@ class Agent:
                 description=description or (lines[0] if lines else title),
                 tags=list(tags) or [key],
                 examples=list(examples) or None,
-                input_modes=list(input_modes) or None,
-                output_modes=list(output_modes) or None,
+                input_modes=modes.checked(input_modes, "input_modes") if input_modes else None,
+                output_modes=modes.checked(output_modes, "output_modes") if output_modes else None,
             )
             self._by_skill[key] = Handler.of(function)
             if scopes:
@@ -331,9 +338,18 @@ class Agent:
                 extended_agent_card=self.extends,
                 extensions=self.extensions or None,
             ),
-            default_input_modes=self.input_modes,
-            default_output_modes=self.output_modes,
-            skills=skills,
+            default_input_modes=modes.written(self.input_modes),
+            default_output_modes=modes.written(self.output_modes),
+            skills=[self._shown(skill) for skill in skills],
+        )
+
+    def _shown(self, skill: AgentSkill) -> AgentSkill:
+        """Return a skill as cards have it: some clients need its modes, and all need tags."""
+        return structs.replace(
+            skill,
+            tags=skill.tags or [skill.id],
+            input_modes=modes.written(skill.input_modes or self.input_modes),
+            output_modes=modes.written(skill.output_modes or self.output_modes),
         )
 
     def __repr__(self) -> str:

@@ -275,35 +275,7 @@ def decode_hook(annotation: Any, value: Any) -> Any:
     raise NotImplementedError(f"cannot decode into {annotation!r}")
 
 
-def media_types(parts: Sequence[Part]) -> list[str]:
-    """The media types of parts: as written, else what the kind of part implies.
-
-    A file without a media type says nothing and gives none.
-    """
-    found: list[str] = []
-    for part in parts:
-        if part.media_type:
-            found.append(part.media_type)
-        elif part.text is not None:
-            found.append("text/plain")
-        elif part.data is not msgspec.UNSET:
-            found.append("application/json")
-    return found
-
-
-def accepts(modes: Sequence[str], media_type: str) -> bool:
-    """Whether a list of media types (wildcards allowed) contains one, parameters apart."""
-    wanted = media_type.split(";", 1)[0].strip().lower()
-    for mode in modes:
-        offered = mode.split(";", 1)[0].strip().lower()
-        if offered in ("*/*", "*", wanted):
-            return True
-        if offered.endswith("/*") and wanted.startswith(offered[:-1]):
-            return True
-    return False
-
-
 __all__ = [
-    "Content", "Halves", "accepts", "artifact_of", "decode", "decode_hook", "encode", "fit",
-    "is_pydantic", "json_of", "media_types", "parts_of", "whole",
+    "Content", "Halves", "artifact_of", "decode", "decode_hook", "encode", "fit", "is_pydantic",
+    "json_of", "parts_of", "whole",
 ]  # fmt: skip

@@ -159,7 +159,7 @@ class V03Codec:
             return reading.task(protojson.decode(body, w.Result))
         if kind is t.TaskPushNotificationConfig:
             return reading.task_push_config(protojson.decode(body, w.TaskPushConfig))
-        bare = bytes(body[:64]).lstrip().startswith(b"[")
+        bare = protojson.unmarked(bytes(body[:64])).lstrip().startswith(b"[")
         if kind is t.ListTasksResponse:
             tasks = [reading.task(task) for task in protojson.decode(body, list[w.Result])]
             return t.ListTasksResponse(

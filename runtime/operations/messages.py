@@ -34,10 +34,10 @@ from ..actor.system import System
 from ..agent import Agent
 from ..call import ANONYMOUS, Call, Scope, Sender
 from ..concurrency.signal import Signal
-from ..content import accepts, media_types
 from ..handler.execution import Execution
 from ..journal.entries import Header, SendRecord
 from ..journal.feed import Stream
+from ..modes import accepts, media_types
 from ..security.gate import Gate
 from .idempotency import send_key
 from .open_streams import held

@@ -70,7 +70,7 @@ def test_a_request_without_id_is_a_notification() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"nope", b'{"id":"\xff"}', b"[" * 5000, b"\xef\xbb\xbf{}"]
+    "body", [b"", b"{", b"nope", b'{"id":"\xff"}', b"[" * 5000, b"\xef\xbb\xbf{"]
 )
 def test_what_is_no_json_is_a_parse_error(body: bytes) -> None:
     with pytest.raises(ParseError):

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from ...protocol.protojson import unmarked
 from ..client.http import HttpError, Limits, request
 
 _LIMITS = Limits(connect=5.0, silence=10.0, total=15.0, body=1024 * 1024)
@@ -53,7 +54,7 @@ async def _json(
     if response.status != 200:
         raise FetchError(f"{url} answered with status {response.status}")
     try:
-        found = msgspec.json.decode(answer)
+        found = msgspec.json.decode(unmarked(answer))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise FetchError(f"{url} answered with something that is no JSON") from None
     if not isinstance(found, dict):

@@ -287,7 +287,7 @@ class _Envelope(msgspec.Struct):
 def _envelope(body: bytes, status: int) -> bytes:
     """Return the result inside a JSON-RPC response, or raise the error inside."""
     try:
-        envelope = msgspec.json.decode(body, type=_Envelope)
+        envelope = msgspec.json.decode(protojson.unmarked(body), type=_Envelope)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise HttpError(f"status {status}, and a body that is not JSON-RPC") from None
     if envelope.error is not None:
@@ -299,7 +299,7 @@ def _envelope(body: bytes, status: int) -> bytes:
 
 def _rest_error(body: bytes, status: int) -> Exception:
     try:
-        found = msgspec.json.decode(body)
+        found = msgspec.json.decode(protojson.unmarked(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -13,6 +13,7 @@ from ...protocol import jose
 from ...protocol.cards import signing
 from ...protocol.cards.coverage import uncovered
 from ...protocol.cards.shapes import parse_card
+from ...protocol.protojson import unmarked
 from ...protocol.types import AgentCard
 from .addresses import check_secret_url
 from .errors import HttpError
@@ -66,7 +67,7 @@ class Trust(Struct, frozen=True, kw_only=True):
 def key_set(body: bytes) -> list[jose.Key]:
     """Return the keys of a JWK Set; raises SignatureError."""
     try:
-        return jose.keys_of(msgspec.json.decode(body))
+        return jose.keys_of(msgspec.json.decode(unmarked(body)))
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise signing.SignatureError(f"The key set cannot be read: {error}") from None
 

@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, structs
 
+from ....protocol.protojson import unmarked
 from ....protocol.types import APIKeySecurityScheme, SecurityScheme
 from ... import files
 from ...call import Call, Principal
@@ -117,7 +118,7 @@ class KeyFile:
 
     def _decoded(self, data: bytes) -> list[ApiKey]:
         try:
-            return msgspec.json.decode(data, type=list[ApiKey])
+            return msgspec.json.decode(unmarked(data), type=list[ApiKey])
         except msgspec.DecodeError as error:
             raise ValueError(f"{self.path} is not a file of API keys: {error}") from None
 
