@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..protocol.codec import Codec
 from ..protocol.errors import A2AError, RefusedError
 from ..protocol.frame import Frame
 from ..protocol.operations import EXTENDED_CARD, Operation
@@ -47,12 +46,26 @@ class EventStream(Protocol):
     def close(self) -> None: ...
 
 
+class AnswerCodec(Protocol):
+    """What the way of a request needs of a codec, be it of JSON or of protobuf."""
+
+    @property
+    def version(self) -> str:
+        """The version of the protocol that the codec writes."""
+
+    def encode(self, operation: Operation, response: Any) -> bytes:
+        """Return the bytes of a response."""
+
+    def frame(self, frame: Frame) -> bytes:
+        """Return the bytes of one stream event."""
+
+
 class Decoded(NamedTuple):
     """What a message says. ``params`` is of the type ``operation.request``."""
 
     operation: Operation
     params: Any
-    codec: Codec
+    codec: AnswerCodec
     """The codec of the negotiated version; it writes the answer too."""
     tenant: str | None = None
     """The tenant as written on the wire: it routes, it never owns."""
@@ -86,7 +99,7 @@ class Answer(NamedTuple):
     """What the caller gets: ``payload``, or the events of ``stream`` of a streaming operation."""
 
     call: Call
-    codec: Codec
+    codec: AnswerCodec
     payload: bytes = b""
     stream: EventStream | None = None
     """Whoever takes the answer closes the stream."""

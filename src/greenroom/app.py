@@ -144,6 +144,7 @@ async def run(
                 trusted_proxies=settings.http.trusted_proxies,
                 forwarded_headers=settings.http.forwarded_headers,
             ),
+            app.metrics,
         )
         app.mount(grpc)
     app.runtime.gate.exposed = _exposed(settings)

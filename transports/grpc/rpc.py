@@ -36,10 +36,13 @@ _HEADERS: Headers = [
 ]
 
 
+Run = Callable[["Rpc"], Coroutine[Any, Any, None]]
+
+
 class Method(NamedTuple):
     """What answers a call. ``many``: its requests are a stream, read with ``Rpc.next``."""
 
-    run: Callable[[Rpc], Coroutine[Any, Any, None]]
+    run: Run
     many: bool = False
     early: bool = False
     """Run it before its request is here: it admits the caller and then awaits ``Rpc.message``."""
@@ -122,10 +125,14 @@ class Rpc:
         try:
             self._request.add(data)
         except RpcError as error:
-            if error.status is Status.RESOURCE_EXHAUSTED:
-                version = V03 if self.legacy else V10
-                self.session.audit_refusal(self.metadata, version, error)
+            self._audit(error)
             self.fail(error)
+
+    def _audit(self, error: RpcError) -> None:
+        """Write down a request that was too large to be read."""
+        if error.status is Status.RESOURCE_EXHAUSTED:
+            version = V03 if self.legacy else V10
+            self.session.audit_refusal(self.metadata, version, error)
 
     def end_of_request(self) -> None:
         """The client has said all."""
@@ -148,7 +155,11 @@ class Rpc:
     async def message(self) -> bytes:
         """Return the request when it is whole. Its caller is admitted."""
         assert self._request is not None
-        return await self._request.message()
+        try:
+            return await self._request.message()
+        except RpcError as error:
+            self._audit(error)
+            raise
 
     async def next(self) -> bytes | None:
         """Return the next message of a stream of requests; ``None`` when there are no more."""
@@ -186,7 +197,7 @@ class Rpc:
         except H2Error:
             self.close()  # the client ended the stream while the answer was written
         except Exception as error:
-            self.fail(self.session.shared.public_error(error, self.agent))
+            self.refuse(error)
         finally:  # every call ends, also one whose task others cancel
             self.fail(RpcError(Status.UNAVAILABLE, "The server ended this call"))
 
@@ -281,7 +292,11 @@ class Rpc:
             self.session.h2.send_headers(self.id, OK, end_stream=True)
             self.close()
 
-    def fail(self, error: RpcError | A2AError) -> None:
+    def refuse(self, error: Exception) -> None:
+        """End the call with what its caller may know of an error."""
+        self.fail(self.session.shared.public_error(error, self.agent))
+
+    def fail(self, error: A2AError) -> None:
         """End the call with an error; what still runs for it is cancelled. Never waits."""
         if self.done:
             return

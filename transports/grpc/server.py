@@ -16,6 +16,7 @@ from ...runtime.concurrency.supervisor import supervisor
 from ...runtime.runtime import Runtime
 from ...runtime.settings.bounds import checked
 from ..errors import ServerError
+from ..metrics import Metrics
 from .cards import Cards
 from .connection import GrpcProtocol
 from .health import NAME as HEALTH
@@ -42,8 +43,15 @@ class GrpcServer:
     listener: Listener
     cards: Cards
 
-    def __init__(self, runtime: Runtime, settings: GrpcSettings | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: GrpcSettings | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """``metrics`` counts the requests, together with those of other bindings."""
         self.runtime = runtime
+        self.metrics = metrics or Metrics()
         self.settings = checked(settings or GrpcSettings())
         self.shared = Shared(runtime, self.settings)
         self._group: TaskGroup | None = None
@@ -163,7 +171,7 @@ class GrpcServer:
         services.append("grpc.reflection.v1alpha.ServerReflection")
         health = Health(services, self._ready, runtime.readiness.changed, self._stopping)
         return {
-            **a2a_methods(runtime, self.cards),
+            **a2a_methods(runtime, self.cards, self.metrics),
             **health.methods(),
             **Reflection(services).methods(),
         }

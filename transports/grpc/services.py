@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from ...protocol import operations as ops
-from ...protocol.errors import ExtendedAgentCardNotConfiguredError, UnsupportedOperationError
+from ...protocol.errors import (
+    A2AError,
+    ExtendedAgentCardNotConfiguredError,
+    UnsupportedOperationError,
+)
+from ...protocol.frame import Frame
 from ...protocol.operations import OPERATIONS, Operation
 from ...protocol.protobuf.codec import ProtobufCodec, protobuf_codec
+from ...protocol.types import AgentInterface
 from ...protocol.v03.parts import puts_text_in_bytes
 from ...protocol.version import V03, V10
 from ...runtime.call import Call
-from ...runtime.journal.feed import Stream
 from ...runtime.runtime import Runtime
-from .cards import Cards, legacy_message
+from ..binding import Answer, AnswerCodec, Binding, Decoded, EventStream
+from ..metrics import Metrics
+from .cards import BINDING, Cards, legacy_message
 from .metadata import answer
-from .rpc import Method, Rpc
+from .rpc import Method, Rpc, Run
 from .status import RpcError, Status
 
 V1 = "lf.a2a.v1.A2AService"
 LEGACY = "a2a.v1.A2AService"
 
-# The methods of 0.3 are called otherwise in its proto than in 1.0; ListTasks it has not.
+# The proto of 0.3 has other names for some methods of 1.0, and no ListTasks.
 _LEGACY_NAMES = {
     ops.SUBSCRIBE.name: "TaskSubscription",
     ops.LIST_PUSH.name: "ListTaskPushNotificationConfig",
@@ -29,119 +37,140 @@ _LEGACY_NAMES = {
 }
 
 
+class _Request:
+    """One call of a method (a ``binding.Request``)."""
+
+    __slots__ = ("_service", "operation", "rpc")
+
+    def __init__(self, service: A2AService, operation: Operation, rpc: Rpc) -> None:
+        self._service = service
+        self.operation: Operation | None = operation
+        self.rpc = rpc
+
+    def call(self) -> Call:
+        rpc = self.rpc
+        version = rpc.metadata.version(self._service.version)
+        rpc.call = rpc.session.caller(rpc.metadata, version)
+        return rpc.call
+
+    async def message(self) -> bytes:
+        return await self.rpc.message()
+
+    def decode(self, message: bytes) -> Decoded:
+        operation, call = self.operation, self.rpc.call
+        assert operation is not None
+        assert call is not None
+        codec = self._service.codec(call)
+        params = codec.decode(operation, message)
+        tenant = params.tenant or None
+        # Clients of a port that all agents share name the agent by the tenant on its card.
+        agent = tenant if tenant in self._service.agents else None
+        return Decoded(operation, params, self._service.answering(operation, codec), tenant, agent)
+
+    def interfaces(self, agent: str) -> tuple[AgentInterface, ...]:
+        return tuple(self._service.cards.interfaces(agent, self.rpc.metadata.host))
+
+
+class _CardCodec:
+    """Writes the answer of GetAgentCard in 0.3, which the tables of the codec do not have."""
+
+    version = V03
+
+    def encode(self, operation: Operation, response: Any) -> bytes:
+        return legacy_message(response)
+
+    def frame(self, frame: Frame) -> bytes:
+        raise NotImplementedError
+
+
 class A2AService:
     """The methods of one version's service."""
 
-    def __init__(self, runtime: Runtime, cards: Cards, *, served: str) -> None:
-        self._runtime = runtime
-        self._cards = cards
-        self._served = served
-        self._early = not runtime.gate.open
+    def __init__(self, runtime: Runtime, cards: Cards, metrics: Metrics, *, version: str) -> None:
+        """``version`` is what the service speaks where the caller names none."""
+        self.version = version
+        self.cards = cards
+        self.agents = runtime.agents
+        self._binding = Binding(BINDING, runtime, metrics)
+        self._legacy = version == V03
+        self._card_codec = _CardCodec()
 
     def methods(self) -> Iterable[tuple[bytes, Method]]:
         """Return each path with what answers it."""
-        legacy = self._served == V03
+        early, legacy = not self._binding.anonymous, self._legacy
         for operation in OPERATIONS:
             name = operation.name
             if legacy:
                 if operation is ops.LIST_TASKS:
                     continue
                 name = _LEGACY_NAMES.get(name, name)
-            make = self._stream if operation.streaming else self._unary
-            if legacy and operation is ops.EXTENDED_CARD:
-                make = self._legacy_card
+            run = self._answering(operation)
             path = f"/{LEGACY if legacy else V1}/{name}"
-            yield path.encode(), make(operation, legacy)
+            yield path.encode(), Method(run, early=early, legacy=legacy)
 
-    def _unary(self, operation: Operation, legacy: bool) -> Method:
-        runtime, served = self._runtime, self._served
+    def codec(self, call: Call) -> ProtobufCodec:
+        """Return the codec of the version that a caller speaks."""
+        if call.version != V03:
+            return protobuf_codec(call.version)
+        return protobuf_codec(V03, puts_text_in_bytes(call.headers.get("user-agent", "")))
 
-        async def run(rpc: Rpc) -> None:
-            version = rpc.metadata.version(served)
-            call = await self._admitted(rpc, version)
-            codec = _codec(version, call)
-            request = codec.decode(operation, await rpc.message())
-            self._route(call, request.tenant)
-            if operation is ops.EXTENDED_CARD:
-                host = rpc.metadata.host
-                call.interfaces = tuple(self._cards.interfaces(call.agent, host))
-            response = await runtime.dispatch(call, operation, request)
-            await rpc.reply(codec.encode(operation, response), answer(version, call))
+    def answering(self, operation: Operation, codec: ProtobufCodec) -> AnswerCodec:
+        """Return the codec that writes the answer of an operation."""
+        return self._card_codec if self._legacy and operation is ops.EXTENDED_CARD else codec
 
-        return Method(run, early=self._early, legacy=legacy)
-
-    def _stream(self, operation: Operation, legacy: bool) -> Method:
-        runtime, served = self._runtime, self._served
+    def _answering(self, operation: Operation) -> Run:
+        binding = self._binding
 
         async def run(rpc: Rpc) -> None:
-            version = rpc.metadata.version(served)
-            call = await self._admitted(rpc, version)
-            codec = _codec(version, call)
-            request = codec.decode(operation, await rpc.message())
-            self._route(call, request.tenant)
-            stream: Stream = await runtime.dispatch(call, operation, request)
-            del request  # a stream may live for hours: nothing of its request is kept
-            try:
-                rpc.send_header(answer(version, call))
-                while (frames := await stream.next()) is not None:
-                    if frames:
-                        # The frames are let go of: a reader may take long to take their bytes.
-                        messages = [codec.frame(frame) for frame in frames]
-                        del frames
-                        await rpc.send(messages)
-            finally:
-                stream.close()
-            if stream.retry:
-                raise RpcError(
-                    Status.UNAVAILABLE,
-                    "This server is stopping: subscribe to the task again",
-                    [(b"retry-after", b"1")],
-                )
+            request = _Request(self, operation, rpc)
+            result = await binding.answer(request)
+            if isinstance(result, A2AError):
+                await self._refuse(rpc, operation, result)
+            elif result.stream is None:
+                await rpc.reply(result.payload, answer(result.codec.version, result.call))
+            else:
+                await _stream(rpc, result, result.stream)
 
-        return Method(run, early=self._early, legacy=legacy)
+        return run
 
-    def _legacy_card(self, operation: Operation, legacy: bool) -> Method:
-        """0.3 asks for *the* card: the extended one, or the public one where there is no other."""
-        runtime, cards = self._runtime, self._cards
-
-        async def run(rpc: Rpc) -> None:
-            version = rpc.metadata.version(V03)
-            call = await self._admitted(rpc, version)
-            request = protobuf_codec(version).decode(operation, await rpc.message())
-            call.interfaces = tuple(cards.interfaces(call.agent, rpc.metadata.host))
-            try:
-                card = await runtime.dispatch(call, operation, request)
-            except (ExtendedAgentCardNotConfiguredError, UnsupportedOperationError):
-                card = cards.public(call.agent, rpc.metadata.host)
-            await rpc.reply(legacy_message(card), answer(version, call))
-
-        return Method(run, early=self._early, legacy=legacy)
-
-    async def _admitted(self, rpc: Rpc, version: str) -> Call:
-        """Return who calls, before the message is let in: many large ones would fill the memory."""
-        call = rpc.call = rpc.session.caller(rpc.metadata, version)
-        gate = self._runtime.gate
-        if not gate.open:
-            await gate.admit(call)
-        return call
-
-    def _route(self, call: Call, tenant: str | None) -> None:
-        if tenant:
-            call.tenant = tenant
-            # Clients of one port name the agent by the tenant that its card told them.
-            if tenant in self._runtime.agents:
-                call.agent = tenant
+    async def _refuse(self, rpc: Rpc, operation: Operation, error: A2AError) -> None:
+        """0.3 asks for *the* card: the public one where there is no extended one."""
+        absent = ExtendedAgentCardNotConfiguredError | UnsupportedOperationError
+        if (
+            self._legacy
+            and operation is ops.EXTENDED_CARD
+            and isinstance(error, absent)
+            and (call := rpc.call) is not None
+        ):
+            card = self.cards.public(call.agent, rpc.metadata.host)
+            await rpc.reply(legacy_message(card), answer(V03, call))
+        else:
+            rpc.refuse(error)
 
 
-def _codec(version: str, call: Call) -> ProtobufCodec:
-    if version != V03:
-        return protobuf_codec(version)
-    return protobuf_codec(version, puts_text_in_bytes(call.headers.get("user-agent", "")))
+async def _stream(rpc: Rpc, result: Answer, stream: EventStream) -> None:
+    """Send the events of a stream until its end, and close it."""
+    codec = result.codec
+    try:
+        rpc.send_header(answer(codec.version, result.call))
+        while (frames := await stream.next()) is not None:
+            if frames:
+                messages = [codec.frame(frame) for frame in frames]
+                del frames  # a reader may take long to take their bytes
+                await rpc.send(messages)
+    finally:
+        stream.close()
+    if stream.retry:
+        raise RpcError(
+            Status.UNAVAILABLE,
+            "This server is stopping: subscribe to the task again",
+            [(b"retry-after", b"1")],
+        )
 
 
-def a2a_methods(runtime: Runtime, cards: Cards) -> dict[bytes, Method]:
+def a2a_methods(runtime: Runtime, cards: Cards, metrics: Metrics) -> dict[bytes, Method]:
     """Return the methods of both services by their paths."""
-    found: dict[bytes, Method] = {}
-    for served in (V10, V03):
-        found.update(A2AService(runtime, cards, served=served).methods())
-    return found
+    methods: dict[bytes, Method] = {}
+    for version in (V10, V03):
+        methods.update(A2AService(runtime, cards, metrics, version=version).methods())
+    return methods

@@ -80,7 +80,7 @@ class OpenCall(Protocol):
     def end_of_request(self) -> None:
         """The client has said all."""
 
-    def fail(self, error: RpcError | A2AError) -> None:
+    def fail(self, error: A2AError) -> None:
         """End the call with an error."""
 
     def close(self) -> None:

@@ -123,13 +123,11 @@ class Shared:
 
     # --- what callers are told ------------------------------------------------------------------
 
-    def public_error(self, error: Exception, agent: str) -> RpcError | A2AError:
+    def public_error(self, error: Exception, agent: str) -> A2AError:
         """Return what the caller of an agent may know of an error.
 
         A challenge names the metadata document of that agent, which leads to a token (RFC 9728).
         """
-        if isinstance(error, RpcError):
-            return error
         public = public_error(error)
         if (
             self._metadata is not None

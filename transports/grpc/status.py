@@ -35,13 +35,12 @@ class Status(IntEnum):
     UNAUTHENTICATED = 16
 
 
-class RpcError(Exception):
-    """A call that gRPC itself refuses, before it reaches A2A."""
+class RpcError(A2AError):
+    """A call that gRPC itself refuses; ``status`` takes the place of the class field ``grpc``."""
 
     def __init__(self, status: Status, message: str, headers: Headers | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
         self.headers: Headers = headers or []
 
 
@@ -55,7 +54,7 @@ _MAX_DETAILS = 2048
 _TYPE = "type.googleapis.com/google.rpc."
 
 
-def trailers(error: RpcError | A2AError, *, legacy: bool = False) -> Headers:
+def trailers(error: A2AError, *, legacy: bool = False) -> Headers:
     """Return the trailing metadata that tell ``error``.
 
     ``legacy`` puts the name of the error before its text, which is where clients of 0.3 look.

@@ -95,7 +95,8 @@ class JsonRpc:
 
 
 def _stream(request: _Request, answer: Answer, stream: EventStream) -> sse.EventWriter:
-    call, codec = answer.call, answer.codec
+    call, codec = answer.call, request.codec
+    assert codec is not None
     headers = sse.response_headers(request.exchange, codec.version, call)
     head, _, tail = jsonrpc.result(request.id, _HOLE).partition(_HOLE)
     failed = partial(jsonrpc.error, request.id, codec)

@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from greenroom import Agent, TaskContext
+from greenroom.transports.grpc.session import Session
 
 from .serving import Serving, said, serving, stub
 
@@ -97,7 +98,9 @@ def test_a_certificate_that_comes_at_the_end_does_not_open_the_port_again(files:
             socket.create_connection(("127.0.0.1", running.server.port))
 
 
-def test_mutual_tls_needs_a_certificate_and_hands_it_to_the_runtime(files: Files) -> None:
+def test_mutual_tls_needs_a_certificate_and_hands_it_to_the_runtime(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = files.authority.issue_cert("client@example.com")
     pair = (mine.private_key_pem.bytes(), b"".join(b.bytes() for b in mine.cert_chain_pems))
     agent = Agent("Echo", description="Says it back.")
@@ -108,13 +111,14 @@ def test_mutual_tls_needs_a_certificate_and_hands_it_to_the_runtime(files: Files
 
     with serving([agent], **files.settings(client_ca=str(files.ca))) as running:
         seen: list[bytes | None] = []
-        dispatch = running.runtime.dispatch
+        made = Session.caller
 
-        async def spy(call: Any, operation: Any, asked: Any) -> Any:
-            seen.append(call.certificate)
-            return await dispatch(call, operation, asked)
+        def spy(session: Session, metadata: Any, version: str) -> Any:
+            caller = made(session, metadata, version)
+            seen.append(caller.certificate)
+            return caller
 
-        running.runtime.dispatch = spy  # type: ignore[method-assign, assignment]
+        monkeypatch.setattr(Session, "caller", spy)
         assert call(running, files, *pair).task.id
         assert seen == [ssl.PEM_cert_to_DER_cert(mine.cert_chain_pems[0].bytes().decode())]
         with pytest.raises(grpc.RpcError):
