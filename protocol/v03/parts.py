@@ -45,6 +45,8 @@ def puts_text_in_bytes(user_agent: str) -> bool:
 
 def read(found: w.Part, where: str, index: int) -> t.Part:
     """Return the 1.0 part; ``where`` and ``index`` name it in errors."""
+    if found.raw is not None or found.url is not None:
+        return _read_current(found, f"{where}[{index}]")
     text, file, data, kind = found.text, found.file, found.data, found.kind
     if (text is not None) + (file is not None) + (data is not None) != 1 or kind not in _KINDS:
         raise InvalidParamsError(
@@ -58,7 +60,7 @@ def read(found: w.Part, where: str, index: int) -> t.Part:
     metadata = found.metadata
     if file is not None:
         return _read_file(file, metadata, f"{where}[{index}].file")
-    filename = media_type = None
+    filename, media_type = found.filename or None, found.media_type or None
     value: Any = UNSET
     if data is not None:
         # Proto: DataPart is a message with one member of the same name.
@@ -72,11 +74,25 @@ def read(found: w.Part, where: str, index: int) -> t.Part:
         extras = metadata.get(EXTRAS)
         if isinstance(extras, dict):
             del metadata[EXTRAS]
-            filename = _text(extras.get("filename"))
-            media_type = _text(extras.get("mediaType"))
+            filename = _text(extras.get("filename")) or filename
+            media_type = _text(extras.get("mediaType")) or media_type
         metadata = metadata or None
     return t.Part(
         text=text, data=value, metadata=metadata, filename=filename, media_type=media_type
+    )
+
+
+def _read_current(found: w.Part, where: str) -> t.Part:
+    """Read a file as 1.0 writes it, without ``kind`` or with the kind of a file."""
+    members = (found.text, found.file, found.data, found.raw, found.url)
+    if sum(member is not None for member in members) != 1 or found.kind not in (None, "file"):
+        raise InvalidParamsError("A file has either bytes or a uri, and nothing else", field=where)
+    return t.Part(
+        raw=found.raw,
+        url=found.url,
+        metadata=found.metadata,
+        filename=found.filename or None,
+        media_type=found.media_type or None,
     )
 
 

@@ -7,6 +7,7 @@ but the first of several push authentication schemes, ``final`` (it follows from
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from .. import types as t
 from ..errors import InvalidParamsError
@@ -209,8 +210,11 @@ def send(params: w.SendParams) -> dict[str, Any]:
     if found is None:
         raise InvalidParamsError("message is required", field="message")
     read = message(found)
-    if not read.message_id and params.message_id:
-        read = t.Message(**{**_members(read), "message_id": params.message_id})
+    if not read.message_id:
+        # Documented requests of other products have none. An id of our own makes the send one that
+        # is never taken for a repeat.
+        named = params.message_id or str(uuid4())
+        read = t.Message(**{**_members(read), "message_id": named})
     fields: dict[str, Any] = {"message": read, "metadata": params.metadata}
     if (configuration := params.configuration) is not None:
         fields["configuration"] = _configuration(configuration, is_proto(params))

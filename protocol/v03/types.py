@@ -34,12 +34,19 @@ class File(Wire):
 
 
 class Part(Wire):
-    ONEOF: ClassVar = frozenset({"text"})
+    """``raw``, ``url`` and the two members after them are of 1.0, in the bodies of programs that
+    speak the methods of 0.3."""
+
+    ONEOF: ClassVar = frozenset({"text", "raw", "url"})
 
     kind: str | None = None
     text: str | None = None
     file: File | None = None
     data: dict[str, JSON] | None = None
+    raw: bytes | None = None
+    url: str | None = None
+    filename: str | None = None
+    media_type: str | None = None
     metadata: dict[str, JSON] | None = None
 
 

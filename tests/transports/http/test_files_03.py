@@ -90,6 +90,53 @@ async def test_a_file_is_read_as_it_is_spelled(
         assert told.endswith(repr(content))
 
 
+CURRENT: list[tuple[dict[str, Any], str]] = [
+    ({"raw": PASSWORD}, "None None b'password'"),
+    ({"raw": ""}, "None None b''"),
+    ({"raw": "YSxi", "mediaType": "text/csv", "filename": "a.csv"}, "a.csv text/csv b'a,b'"),
+    ({"raw": "YSxi", "media_type": "text/csv"}, "None text/csv b'a,b'"),
+    ({"url": "https://x.test/f"}, "None None 'https://x.test/f'"),
+    ({"kind": "file", "url": "u:x", "filename": "a.csv"}, "a.csv None 'u:x'"),
+]
+
+
+@pytest.mark.parametrize(("part", "told"), CURRENT)
+async def test_a_part_as_1_0_writes_it_is_taken_for_a_file(
+    desk: Application, part: dict[str, Any], told: str
+) -> None:
+    [_, found] = (await rpc(desk, part))["result"]["artifacts"]
+    assert found["parts"][0]["text"] == told
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "parts": [{"text": "Summarise this"}]},
+        {"role": "user", "parts": [{"type": "text", "text": "Summarise this"}]},
+        {"role": "user", "messageId": "", "parts": [{"text": "x", "mediaType": "text/plain"}]},
+        {"role": "user", "messageId": None, "parts": [{"data": {"a": 1}}]},
+        {"role": "user", "parts": [{"file": {"bytes": PASSWORD}}, {"url": "u:x"}]},
+    ],
+)
+async def test_a_message_without_an_id_and_kinds_is_answered_and_never_a_repeat(
+    desk: Application, message: dict[str, Any]
+) -> None:
+    """As the documentation of other products has it."""
+    body = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": message}}
+    kind = [("content-type", "application/json")]
+    tasks = set()
+    for _ in range(2):
+        answer = await request(desk, "POST", "/a2a", headers=kind, body=json.dumps(body).encode())
+        assert answer.json["result"]["status"]["state"] == "completed", answer.body
+        [first, *_] = answer.json["result"]["history"]
+        assert first["messageId"]
+        tasks.add(answer.json["result"]["id"])
+    assert len(tasks) == 2
+    plain = json.dumps({"message": message}).encode()
+    answer = await request(desk, "POST", "/v1/message:send", headers=kind, body=plain)
+    assert answer.status == 200, answer.body
+
+
 @pytest.mark.parametrize(
     "file",
     [
