@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from greenroom import Agent
 from greenroom.auth import (
@@ -104,6 +105,20 @@ async def test_refusals_over_grpc(issuer: Issuer) -> None:
             assert answer.status == status
             challenges = answer.headers["www-authenticate"]
             assert tell(challenges) == f"https://agents.example.com/here{WELL_KNOWN}"
+    async with serving(
+        security, desk(), other(), http=http
+    ) as server:  # read, so the agent is known
+        asked = structs.replace(send("hi"), tenant="desk")
+        refused = await server.call("grpc", ops.SEND, asked, headers)
+        assert tell(refused.headers["www-authenticate"]).endswith(WELL_KNOWN)
+    policy = Policy(agents={"other": ["other:use"]})
+    async with serving(
+        Security(oauth(issuer), policy=policy), desk(), other(), http=http
+    ) as server:
+        asked = structs.replace(send("hi"), tenant="other")
+        refused = await server.call("grpc", ops.SEND, asked, headers)
+        assert refused.status == "PERMISSION_DENIED"
+        assert tell(refused.headers["www-authenticate"]).endswith(f"{WELL_KNOWN}/a2a/agents/other")
     async with serving(security) as server:  # nobody said where HTTP is
         challenges = (await server.call("grpc", ops.SEND, send("hi"))).headers["www-authenticate"]
         assert challenges.startswith("Bearer realm=")

@@ -134,3 +134,15 @@ def test_peers_that_do_not_offer_http2_are_closed(files: Files) -> None:
                 with suppress(OSError):
                     assert secure.recv(1) == b""
         assert not running.sessions
+
+
+def test_connections_count_from_before_their_handshake(files: Files) -> None:
+    with serving(**files.settings(max_connections=1)) as running:
+        address = ("127.0.0.1", running.server.port)
+        with socket.create_connection(address) as silent:
+            with socket.create_connection(address) as second:
+                second.settimeout(10)
+                assert second.recv(1) == b""
+            silent.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                silent.recv(1)
