@@ -89,6 +89,8 @@ class Call(Struct, kw_only=True):
     """Header fields or gRPC metadata, names in lower case, for authentication."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters, for API keys that travel there."""
+    repeated: frozenset[str] = frozenset()
+    """Names of query parameters that are there more than once; ``query`` has the last of each."""
     peer: str = ""
     """Address of the peer, after trusted proxies."""
     certificate: bytes | None = None

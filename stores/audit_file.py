@@ -94,15 +94,19 @@ class FileAudit:
                 closing = self._closing
                 lines, self._lines = self._lines, []
             data = rest + b"".join(lines)
+            was_broken = self._broken
             rest = self._write(data)
             with self._changed:
                 self._size -= len(data) - len(rest)
                 if not rest and self.lost > self._told:
                     rest = self._gap()
                     self._size += len(rest)
-                if not closing:
-                    continue
-                rest = self._write(rest) if rest and not self._broken else rest
+            if was_broken and not self._broken:  # and there is room for new lines
+                log.warning("the audit file %s is written again; %d lost", self.path, self.lost)
+            if not closing:
+                continue
+            rest = self._write(rest) if rest and not self._broken else rest
+            with self._changed:
                 self.lost += rest.count(b"\n")
                 self._size = 0
                 return
@@ -121,8 +125,6 @@ class FileAudit:
             self._broken = True
             line = data.rfind(b"\n", 0, done) + 1
             return (b"\n" if line < done else b"") + data[line:]
-        if self._broken:
-            log.warning("the audit file %s is written again; %d lost", self.path, self.lost)
         self._broken = False
         return b""
 

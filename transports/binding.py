@@ -154,5 +154,5 @@ class Binding:
         try:
             return await request.message()
         except RefusedError as error:
-            self._gate.note(call, error)
+            self._gate.audit_refusal(call, error)
             raise

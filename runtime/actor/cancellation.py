@@ -63,5 +63,5 @@ class StepFailed(Exception):
         self.message = message
 
 
-class Rejected(Exception):
+class TaskRejected(Exception):
     """Raise it (or call ``ctx.reject``) to refuse the task: its state becomes rejected."""

@@ -22,7 +22,7 @@ from ...protocol.errors import InternalError
 from ...protocol.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent, TaskState
 from .. import content as parts
 from ..actor.actor import LeaseLost
-from ..actor.cancellation import TOLD, Rejected, Restart, Stop, TaskCancelled
+from ..actor.cancellation import TOLD, Restart, Stop, TaskCancelled, TaskRejected
 from ..actor.replies import agent_message, say
 from ..durable.replay import ReplayMismatch
 from ..exceptions import exception_text, loggable
@@ -119,7 +119,7 @@ def unwound(execution: Execution, cause: BaseException) -> None:
         case ReplayMismatch():
             where, source = _where(cause)
             actor.block(f"{cause}{where}", source)
-        case Rejected():
+        case TaskRejected():
             _end(actor, TaskState.REJECTED, say(actor, exception_text(cause)))
         case _ if isinstance(cause, anyio.get_cancelled_exc_class()):
             # Not ours, if nobody gave a reason: the whole runtime is going down.
@@ -200,7 +200,7 @@ def cause_of(error: BaseException) -> BaseException:
     """What a handler was unwound by, where task groups wrapped it."""
     if not isinstance(error, BaseExceptionGroup):
         return error
-    for wanted in (*_SIGNALS, Rejected, anyio.get_cancelled_exc_class()):
+    for wanted in (*_SIGNALS, TaskRejected, anyio.get_cancelled_exc_class()):
         found, rest = error.split(wanted)
         if found is not None and (rest is None or wanted in _SIGNALS):
             cause: BaseException = found

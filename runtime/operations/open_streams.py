@@ -32,14 +32,14 @@ async def held(gate: Gate, call: Call) -> AsyncIterator[None]:
 
     Raises ResourceExhaustedError on the way in, on the way out what ``Gate.confirm`` does.
     """
-    give_back = gate.take_stream(call)
+    give_back = gate.acquire_stream(call)
     try:
         yield
     finally:
         give_back()
-    if not gate.open and not gate.stands(call):
+    if not gate.open and not gate.still_valid(call):
         with suppress(UnavailableError):  # as for streams: nobody can tell
-            await gate.confirm(call)
+            await gate.reauthenticate(call)
 
 
 class OpenStreams:
@@ -80,7 +80,7 @@ class OpenStreams:
                     "This server has as many open streams as it allows",
                     headers={"Retry-After": "1"},
                 )
-            give_back = self._gate.take_stream(call)
+            give_back = self._gate.acquire_stream(call)
             self._opening += 1
             try:
                 stream = await door(call, *arguments)
@@ -143,14 +143,14 @@ class OpenStreams:
                     stream, call = self._calls.get(number, (None, None))
                     if stream is None or call is None:
                         continue
-                    if self._gate.stands(call):
+                    if self._gate.still_valid(call):
                         self._look_again(number, call)
                     else:
                         group.start_soon(verify, number, stream, call)
 
     async def _verify(self, number: int, stream: Stream, call: Call) -> None:
         try:
-            await self._gate.confirm(call)
+            await self._gate.reauthenticate(call)
         except UnavailableError:
             pass  # whoever would know is away: that is no reason to send anybody off
         except A2AError as error:

@@ -55,7 +55,7 @@ class AuditSink(Protocol):
     def close(self) -> None: ...
 
 
-class Thinned:
+class AggregatingSink:
     """Passes on what callers did, but of refusals that can come in floods, those of credentials and
     of limits, two lines for each minute and caller: the first, and the last with the number of
     those between. So nobody fills the disk by being refused.

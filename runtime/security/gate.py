@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
+import anyio
 from msgspec import structs
 
 from ...protocol.errors import (
@@ -19,6 +20,7 @@ from ...protocol.errors import (
     PermissionDeniedError,
     ResourceExhaustedError,
     UnauthenticatedError,
+    UnavailableError,
 )
 from ...protocol.operations import SEND, STREAM, Operation
 from ...protocol.types import (
@@ -32,13 +34,14 @@ from ..agent import Agent
 from ..call import ANONYMOUS, Call, Principal
 from ..journal.store import Clock
 from ..settings.bounds import checked
-from .audit import AUTHENTICATE, LONGEST, AuditEntry, Thinned
+from .audit import AUTHENTICATE, LONGEST, AggregatingSink, AuditEntry
 from .card import with_flows
 from .checks import check
 from .limits import Limits, measure
 from .policy import Security
-from .rate_limits import Buckets, Patience
+from .rate_limits import Buckets, GuessLimiter, WaitingRoom
 from .schemes.combination import insufficient
+from .schemes.ports import InvalidCredential, unexpected
 
 log = logging.getLogger("greenroom.security")
 
@@ -57,7 +60,7 @@ class Gate:
         self.security = security
         self.limits = limits = checked(limits)
         check(security, limits, agents)
-        self.audit = None if security.audit is None else Thinned(security.audit)
+        self.audit = None if security.audit is None else AggregatingSink(security.audit)
         """Where what callers do is written down."""
         self.exposed = True
         """Whether others than this machine may reach the server, for the log of anonymous mode."""
@@ -66,7 +69,8 @@ class Gate:
         self._authenticator = security.authenticator
         self._now: Callable[[], float] = clock.now
         self._buckets = Buckets(limits.buckets)
-        self._patience = Patience(limits, self._now)
+        self._guesses = GuessLimiter(limits, self._now)
+        self._throttled = WaitingRoom(limits.max_waiting)
         self._streams: dict[Key, int] = {}
         self._policy = {
             name: frozenset(scopes) for name, scopes in security.policy.operations.items()
@@ -100,9 +104,9 @@ class Gate:
             wait = self._buckets.take(key, limits.rate, limits.burst, now)
             if wait:
                 try:
-                    await self._throttle(wait, "this server")
+                    await self._throttle(wait, "this server", principal)
                 except ResourceExhaustedError as error:
-                    self.note(call, error, principal)
+                    self.audit_refusal(call, error, principal)
                     raise
         call.principal = principal
         return principal
@@ -112,10 +116,10 @@ class Gate:
         assert self._authenticator is not None
         try:
             held = self._authenticator.held(call, self._now())
-            async with nullcontext() if held else self._patience.turn(call.peer):
+            async with nullcontext() if held else self._guesses.turn(call.peer):
                 found: Principal | None = None
                 try:
-                    found = await self._authenticator.authenticate(call, self._now())
+                    found = await self._authenticate(call, self._now())
                     return found
                 except (UnauthenticatedError, PermissionDeniedError) as error:
                     self._refused(call, error)  # before the next of its address has its turn
@@ -131,11 +135,26 @@ class Gate:
             self.denied += 1
             raise
         except ResourceExhaustedError as error:
-            self.note(call, error)
+            self.audit_refusal(call, error)
             raise
 
+    async def _authenticate(self, call: Call, now: float) -> Principal:
+        """Ask the authenticator; what it may not raise is a refusal."""
+        assert self._authenticator is not None
+        try:
+            return await self._authenticator.authenticate(call, now)
+        except A2AError:
+            raise
+        except Exception as error:
+            told = error
+            if not isinstance(error, InvalidCredential):
+                told = unexpected(error, "the authenticator")
+            if isinstance(told, UnavailableError):
+                raise told from None
+            raise UnauthenticatedError(f"The credentials were refused: {told}") from None
+
     def _refused(self, call: Call, error: A2AError, principal: Principal | None = None) -> None:
-        count = self._patience.failed(call.peer)
+        count = self._guesses.failed(call.peer)
         # A flood shall not fill the log: the first few, then every doubling.
         if count <= self.limits.failures or count & (count - 1) == 0:
             log.warning(
@@ -143,9 +162,11 @@ class Gate:
                 call.peer or "a caller", call.binding, error.message, count,
                 extra={"event": "refused", "address": call.peer, "reason": error.reason},
             )  # fmt: skip
-        self.note(call, error, principal)
+        self.audit_refusal(call, error, principal)
 
-    def note(self, call: Call, error: A2AError, principal: Principal | None = None) -> None:
+    def audit_refusal(
+        self, call: Call, error: A2AError, principal: Principal | None = None
+    ) -> None:
         """Audit what was refused before its operation was known."""
         if self.audit is None:
             return
@@ -162,10 +183,14 @@ class Gate:
             )
         )  # fmt: skip
 
-    async def _throttle(self, wait: float, what: str) -> None:
-        """Refuse, but not at once: who asks again immediately shall not keep us busy with it."""
+    async def _throttle(self, wait: float, what: str, principal: Principal) -> None:
+        """Refuse, but not at once: a caller who asks again immediately shall not keep the server
+        busy. Raises ResourceExhaustedError."""
         self.throttled += 1
-        await self._patience.wait(min(max(wait, PAUSE), 1.0))
+        pause = min(max(wait, PAUSE), 1.0)
+        place = self._throttled.place((principal.tenant, principal.owner), pause)
+        with suppress(ResourceExhaustedError), place:
+            await anyio.sleep(pause)
         raise ResourceExhaustedError(
             f"Too many requests for {what}: slow down",
             headers={"Retry-After": str(max(1, round(wait)))},
@@ -202,7 +227,7 @@ class Gate:
                 key = (principal.tenant, principal.owner, name)
                 wait = self._buckets.take(key, rate, limits.burst, self._now())
                 if wait:
-                    await self._throttle(wait, name)
+                    await self._throttle(wait, name, principal)
 
     def check_skill(self, call: Call, agent: Agent, skill: str | None) -> None:
         """Raise PermissionDeniedError unless the caller may use a skill (``None``: none in
@@ -232,7 +257,7 @@ class Gate:
 
     # --- whether it still may ---------------------------------------------------------------------
 
-    def stands(self, call: Call) -> bool:
+    def still_valid(self, call: Call) -> bool:
         """Whether a caller who was admitted would be now, as far as can be told at once."""
         principal, now = call.principal, self._now()
         assert principal is not None
@@ -242,7 +267,7 @@ class Gate:
         found = self._authenticator.known(call, now)
         return found is not None and _same(found, principal)
 
-    async def confirm(self, call: Call) -> None:
+    async def reauthenticate(self, call: Call) -> None:
         """Look at the credentials of an admitted caller anew. Raises what ``admit`` would."""
         principal, now = call.principal, self._now()
         assert principal is not None
@@ -250,11 +275,11 @@ class Gate:
         try:
             if principal.expires is not None and principal.expires <= now:
                 raise UnauthenticatedError("The credentials have expired")
-            found = await self._authenticator.authenticate(call, now)
+            found = await self._authenticate(call, now)
             if not _same(found, principal):
                 raise UnauthenticatedError("The credentials are not what they were")
         except (UnauthenticatedError, PermissionDeniedError) as error:
-            self.note(call, error)
+            self.audit_refusal(call, error)
             raise
 
     # --- what it keeps open ---------------------------------------------------------------------
@@ -267,7 +292,7 @@ class Gate:
                 headers={"Retry-After": "1"},
             )
 
-    def take_stream(self, call: Call) -> Callable[[], None]:
+    def acquire_stream(self, call: Call) -> Callable[[], None]:
         """Count another stream of a principal, or refuse it; return what counts it no more."""
         if self.open:
             return _nothing
@@ -356,7 +381,7 @@ class Gate:
             "unauthenticated_total": self.unauthenticated,
             "permission_denied_total": self.denied,
             "throttled_total": self.throttled,
-            "refused_waiting": self._patience.parked,
+            "refused_waiting": self._guesses.waiting + self._throttled.waiting,
             "audit_lost_total": self.audit.lost if self.audit is not None else 0,
         }
 

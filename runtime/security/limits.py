@@ -52,13 +52,15 @@ class Limits(Struct, frozen=True, kw_only=True):
     failures: Size = 10
     """Refused credentials of one address (of IPv6: of one /64) before it is made to wait, and its
     credentials are verified one at a time. Those known already never wait."""
-    penalty: NotNegative = 2.0
+    max_penalty: NotNegative = 2.0
     """The longest wait, in seconds; it doubles with each refusal, from a sixteenth of this."""
-    forgiven: NotNegative = 60.0
+    failure_window: NotNegative = 60.0
     """Seconds without a refusal after which an address starts anew."""
-    parked: Size = 1000
-    """Requests that wait so at once, a tenth of them of one address; more are refused with 429."""
-    seen: Count = 10_000
+    max_waiting: Size = 1000
+    """Credentials that wait so at once, a tenth of them of one address. Beyond a tenth the one that
+    has waited longest is refused with 429, beyond all of them the newcomer. Of requests that are
+    refused for a rate as many wait, a tenth of them of one principal."""
+    tracked_addresses: Count = 10_000
     """Addresses remembered."""
 
 

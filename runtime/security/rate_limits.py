@@ -55,6 +55,52 @@ def network_of(address: str) -> str:
     return parsed.packed[:8].hex(":", 2) + "::/64"
 
 
+class WaitingRoom:
+    """A bounded number of requests that wait, a tenth of them of one ``key``.
+
+    Where a key has its tenth, a newcomer takes the place of the request of that key which has
+    waited longest: so many guesses do not keep the next caller of their network out.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._share = max(1, places // 10)
+        self._waiting: dict[Hashable, dict[anyio.CancelScope, None]] = {}
+        self.waiting = 0
+
+    @contextmanager
+    def place(self, key: Hashable, seconds: float) -> Iterator[None]:
+        """Wait inside. ``seconds`` is what a caller without a place is told to wait.
+
+        Raises ResourceExhaustedError where there is no place, or no longer.
+        """
+        mine = self._waiting.get(key, {})
+        if len(mine) >= self._share:
+            longest = next(iter(mine))
+            self._leave(key, longest)
+            longest.cancel()
+        elif self.waiting >= self._places:
+            raise _too_many(seconds)
+        with anyio.CancelScope() as scope:
+            self._waiting.setdefault(key, {})[scope] = None
+            self.waiting += 1
+            try:
+                yield
+            finally:
+                self._leave(key, scope)
+        if scope.cancelled_caught:
+            raise _too_many(seconds)
+
+    def _leave(self, key: Hashable, scope: anyio.CancelScope) -> None:
+        mine = self._waiting.get(key, {})
+        if scope not in mine:
+            return  # another one has its place
+        del mine[scope]
+        self.waiting -= 1
+        if not mine:
+            del self._waiting[key]
+
+
 class _Network:
     """Credentials of one network that are being verified, or wait for that."""
 
@@ -66,13 +112,13 @@ class _Network:
         self.members = 0
 
 
-class Patience:
-    """Makes addresses (networks, of IPv6) that present bad credentials wait before the next one is
-    looked at, and then one at a time.
+class GuessLimiter:
+    """Makes networks that present bad credentials wait before the gate looks at the next one, and
+    has the gate look at their credentials one at a time.
 
-    Who shows a credential that is known already never waits, so nobody is locked out by others
-    behind the same address; and who shows one for the first time waits for nobody elsewhere.
-    Waiting costs a parked coroutine, of which there are a bounded number.
+    A caller whose credential is known does not come here, so nobody is locked out by others behind
+    the same address. A caller who shows a credential for the first time waits for nobody in another
+    network.
     """
 
     def __init__(self, limits: Limits, now: Callable[[], float]) -> None:
@@ -80,16 +126,21 @@ class Patience:
         self._now = now
         self._failed: dict[str, tuple[int, float]] = {}
         self._networks: dict[str, _Network] = {}
-        self.parked = 0
+        self._room = WaitingRoom(limits.max_waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait now."""
+        return self._room.waiting
 
     def failed(self, address: str) -> int:
-        """Count a refusal; return how many there were."""
+        """Count a refusal of an address; return how many refusals its network has."""
         limits, now = self._limits, self._now()
         address = network_of(address)
         count, last = self._failed.pop(address, (0, now))
-        if now - last > limits.forgiven:
+        if now - last > limits.failure_window:
             count = 0
-        if len(self._failed) >= limits.seen:
+        if len(self._failed) >= limits.tracked_addresses:
             del self._failed[next(iter(self._failed))]
         self._failed[address] = (count + 1, now)
         return count + 1
@@ -100,21 +151,22 @@ class Patience:
 
     def _refusals(self, network: str) -> int:
         count, last = self._failed.get(network, (0, 0.0))
-        return 0 if self._now() - last > self._limits.forgiven else count
+        return 0 if self._now() - last > self._limits.failure_window else count
 
     def _due(self, network: str) -> float:
         beyond = self._refusals(network) - self._limits.failures
         if beyond < 0:
             return 0.0
-        wait: float = self._limits.penalty / 16 * 2.0 ** min(beyond, 4)
+        wait: float = self._limits.max_penalty / 16 * 2.0 ** min(beyond, 4)
         return wait
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncGenerator[None, None]:
-        """Verify a credential of an address inside. Until its refusals, and what is being verified,
-        are as many as it may have of refusals, everybody at once; then one after the other.
+        """Verify a credential of an address inside.
 
-        Raises ResourceExhaustedError where too many wait.
+        As long as the refusals of its network, and its credentials that are being verified, are
+        fewer than ``limits.failures``, all are verified at once; then one after the other. Raises
+        ResourceExhaustedError where too many wait.
         """
         name = network_of(address)
         network = self._networks.get(name)
@@ -141,33 +193,15 @@ class Patience:
 
     async def _stand_in_line(self, name: str, network: _Network) -> None:
         """Wait what is due, once, then for those before; return with the line held."""
-        waited = False
-        while True:
-            if not waited and (due := self._due(name)):
-                waited = True
-                if network.members > max(1, self._limits.parked // 10):
-                    raise _too_many(due)  # or those of one address could take every place
-                await self.wait(due)
-            with self._parking(1.0):
+        due = self._due(name)
+        with self._room.place(name, due or 1.0):
+            if due:
+                await anyio.sleep(due)
+            await network.line.acquire()
+            if not due and (due := self._due(name)):  # refusals came while it stood in line
+                network.line.release()
+                await anyio.sleep(due)
                 await network.line.acquire()
-            if waited or not self._due(name):
-                return
-            network.line.release()
-
-    async def wait(self, seconds: float) -> None:
-        """Wait, or raise ResourceExhaustedError where too many do."""
-        with self._parking(seconds):
-            await anyio.sleep(seconds)
-
-    @contextmanager
-    def _parking(self, seconds: float) -> Iterator[None]:
-        if self.parked >= self._limits.parked:
-            raise _too_many(seconds)
-        self.parked += 1
-        try:
-            yield
-        finally:
-            self.parked -= 1
 
 
 def _too_many(seconds: float) -> ResourceExhaustedError:

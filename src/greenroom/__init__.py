@@ -14,7 +14,7 @@ from .app import asgi, open_store, serve
 from .protocol.errors import A2AError
 from .protocol.types import AgentCard, Artifact, Message, Part, Role, Task, TaskState, TaskStatus
 from .protocol.types import AgentSkill as Skill
-from .runtime.actor.cancellation import Reason, Rejected, StepFailed, TaskCancelled
+from .runtime.actor.cancellation import Reason, StepFailed, TaskCancelled, TaskRejected
 from .runtime.actor.states import IllegalTransition
 from .runtime.agent import Agent
 from .runtime.call import Principal, Scope
@@ -46,7 +46,6 @@ __all__ = [
     "Part",
     "Principal",
     "Reason",
-    "Rejected",
     "Retry",
     "Role",
     "Runtime",
@@ -60,6 +59,7 @@ __all__ = [
     "Task",
     "TaskCancelled",
     "TaskContext",
+    "TaskRejected",
     "TaskState",
     "TaskStatus",
     "asgi",

@@ -10,6 +10,7 @@ security = Security(
 
 from __future__ import annotations
 
+from .protocol.errors import UnavailableError
 from .protocol.jose import SigningKey
 from .protocol.types import SecurityRequirement, SecurityScheme
 from .runtime.call import Call, Principal
@@ -23,9 +24,10 @@ from .runtime.security.schemes.mutual_tls import MutualTls
 from .runtime.security.schemes.ports import (
     Authenticator,
     Claims,
-    Rejected,
+    InvalidCredential,
     Scheme,
     TokenVerifier,
+    UnknownCredential,
     identify,
 )
 from .runtime.security.schemes.static_tokens import StaticToken, static_tokens
@@ -45,11 +47,11 @@ __all__ = [
     "Claims",
     "FileAudit",
     "Introspection",
+    "InvalidCredential",
     "Limits",
     "MutualTls",
     "Policy",
     "Principal",
-    "Rejected",
     "Scheme",
     "Security",
     "SecurityRequirement",
@@ -57,6 +59,8 @@ __all__ = [
     "SigningKey",
     "StaticToken",
     "TokenVerifier",
+    "UnavailableError",
+    "UnknownCredential",
     "enterprise_tokens",
     "hash_password",
     "identify",

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from greenroom import Agent, TaskContext, TaskState
-from greenroom.runtime.actor.cancellation import Rejected, StepFailed
+from greenroom.runtime.actor.cancellation import StepFailed, TaskRejected
 
 from ..support.drive import result, running, said
 
@@ -60,7 +60,7 @@ class NoSplit(BaseExceptionGroup[BaseException]):
         raise ValueError("no derive")
 
 
-class NoRefusal(Rejected):
+class NoRefusal(TaskRejected):
     def __str__(self) -> str:
         raise ValueError("no text")
 
@@ -200,9 +200,9 @@ async def test_a_step_that_raises_is_recorded_and_the_run_goes_on(
 @pytest.mark.parametrize(
     ("refusal", "told"),
     [
-        (lambda: Rejected("cannot read caf\udce9.txt"), "cannot read caf\ufffd.txt"),
-        (lambda: Rejected("\ud83d\ude00"), "\U0001f600"),
-        (lambda: Rejected("x" * 100_000), "x" * 16384 + "… (100000 characters)"),
+        (lambda: TaskRejected("cannot read caf\udce9.txt"), "cannot read caf\ufffd.txt"),
+        (lambda: TaskRejected("\ud83d\ude00"), "\U0001f600"),
+        (lambda: TaskRejected("x" * 100_000), "x" * 16384 + "… (100000 characters)"),
         (NoRefusal, "(NoRefusal, whose text cannot be read)"),
     ],
 )

@@ -12,10 +12,10 @@ from urllib.parse import quote_plus
 import anyio
 
 from ...protocol.errors import UnavailableError
-from ...runtime.security.schemes.fair_queue import Turns
+from ...runtime.security.schemes.fair_queue import FairQueue
 from ...runtime.security.schemes.ports import (
-    Rejected,
-    Unknown,
+    InvalidCredential,
+    UnknownCredential,
     check_purpose,
     check_times,
     same_issuer,
@@ -59,7 +59,7 @@ class Introspection:
             self._form |= {"client_id": client_id, "client_secret": client_secret}
         self._audience = {audience} if isinstance(audience, str) else set(audience or ())
         self._issuer = issuer
-        self._turns = Turns(at_once)
+        self._turns = FairQueue(at_once)
         self._timeout = timeout
         self._tls = tls
 
@@ -88,13 +88,13 @@ class Introspection:
 
     def _check(self, found: dict[str, Any], now: float) -> None:
         if found.get("active") is not True:
-            raise Rejected("it is not active")
+            raise InvalidCredential("it is not active")
         check_times(found, now, early=_EARLY)
         check_purpose(found)
         if self._audience:
             named = found.get("aud")
             listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
             if not self._audience & {one for one in listed if isinstance(one, str)}:
-                raise Rejected("it is for another audience")
+                raise InvalidCredential("it is for another audience")
         if self._issuer is not None and not same_issuer(found.get("iss"), self._issuer):
-            raise Unknown("it is of another issuer")
+            raise UnknownCredential("it is of another issuer")

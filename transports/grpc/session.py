@@ -144,7 +144,7 @@ class Session:
     def audit_refusal(self, metadata: Metadata, version: str, error: RpcError) -> None:
         """Write down a request that was too large to be read."""
         call = self.caller(metadata, version)
-        self.shared.gate.note(call, PayloadTooLargeError(error.message))
+        self.shared.gate.audit_refusal(call, PayloadTooLargeError(error.message))
 
     def start(self, body: Callable[[], Coroutine[Any, Any, None]]) -> Child:
         """Run what answers a call, under the server's supervisor."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -151,7 +152,11 @@ class Exchange:
         if b"a2a-extensions" in fields or b"x-a2a-extensions" in fields:
             call.extensions = self.extensions
         if self.query:
-            call.query = dict(self.parameters)
+            parameters = self.parameters
+            call.query = dict(parameters)
+            if len(call.query) < len(parameters):
+                counts = Counter(name for name, _ in parameters)
+                call.repeated = frozenset(name for name, count in counts.items() if count > 1)
         if self.scope["scheme"] == "https":
             call.certificate = certificate_of(self.scope)
         if self.forwarded_certificate is not None:

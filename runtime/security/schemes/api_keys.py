@@ -21,7 +21,7 @@ from ... import files
 from ...call import Call, Principal
 from .bearer import REALM
 from .credential_cache import digest
-from .ports import Rejected, Unknown, challenge, identify
+from .ports import InvalidCredential, UnknownCredential, challenge, identify
 
 log = logging.getLogger("greenroom.security")
 Location = Literal["header", "query", "cookie"]
@@ -186,19 +186,27 @@ class ApiKeys:
             return call.headers.get(self._field)
         if self._location == "query":
             return call.query.get(self._field)
-        if call.headers.get("sec-fetch-site") == "cross-site":
+        sites = (call.headers.get("sec-fetch-site") or "").lower().split(",")
+        if any(site.strip() == "cross-site" for site in sites):
             return None  # a browser sends it whoever's page asked
+        found = self._cookies(call)
+        return found[0] if found else None
+
+    def _cookies(self, call: Call) -> list[str]:
         # By hand: SimpleCookie sees none of them where one, whoever set it, is not to its taste.
-        for cookie in (call.headers.get("cookie") or "").split(";"):
-            name, _, value = cookie.strip().partition("=")
-            if name == self._field:
-                return value.strip('"')
-        return None
+        pairs = [one.strip().partition("=") for one in call.headers.get("cookie", "").split(";")]
+        return [value.strip('"') for name, _, value in pairs if name == self._field]
+
+    def _ambiguous(self, call: Call) -> bool:
+        """Whether a caller shows more than one key: two readers could each take another one."""
+        if self._location == "query":
+            return self._field in call.repeated
+        return self._location == "cookie" and len(set(self._cookies(call))) > 1
 
     def known(self, call: Call, now: float) -> Principal | None:
         """Keys are all known: looking one up is a hash."""
         text = self._text(call)
-        if text is None:
+        if text is None or (self._location != "header" and self._ambiguous(call)):
             return None
         if self._file is not None and not 0 <= time.monotonic() - self._looked < LOOK_EVERY:
             self._look()
@@ -216,10 +224,14 @@ class ApiKeys:
         found = self.known(call, now)
         if found is not None:
             return found
+        if self._ambiguous(call):
+            raise InvalidCredential(f"there is more than one API key in the {self._location}")
         entry = self._keys.get(digest_of(text))
         if entry is None:
-            raise Unknown("the API key is not known here")
-        raise Rejected("the API key was revoked" if entry[0].revoked else "the API key has expired")
+            raise UnknownCredential("the API key is not known here")
+        raise InvalidCredential(
+            "the API key was revoked" if entry[0].revoked else "the API key has expired"
+        )
 
     def _look(self) -> None:
         """A small local file: to look at it takes microseconds, once a second."""
@@ -234,7 +246,7 @@ class ApiKeys:
             return
         try:
             self._take(self._file.read())
-        except (OSError, ValueError, Rejected) as error:
+        except (OSError, ValueError, InvalidCredential) as error:
             # No caller can help it, and one bad edit shall not lock everybody out. What keeps it
             # from being read may pass without a trace on the file: it is tried again.
             if state != self._failed:

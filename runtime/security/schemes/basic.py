@@ -14,9 +14,9 @@ import anyio.to_thread
 from ....protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from ...call import Call, Principal
 from .bearer import REALM
-from .credential_cache import Seen, digest
-from .fair_queue import Turns
-from .ports import Rejected, Unknown, challenge, identify
+from .credential_cache import CredentialCache, digest
+from .fair_queue import FairQueue
+from .ports import InvalidCredential, UnknownCredential, challenge, identify
 
 _COST = {"n": 2**14, "r": 8, "p": 1}
 _KEEP = 300.0
@@ -67,9 +67,9 @@ class Basic:
                 raise ValueError(f"the password of user {number} is not a scrypt hash") from None
         # A name that nobody has costs as much as a wrong password.
         self._nobody = (os.urandom(16), b"\0" * 32)
-        self._seen: Seen[Principal] = Seen(1000)
+        self._seen: CredentialCache[Principal] = CredentialCache(1000)
         self._limiter: anyio.CapacityLimiter | None = None
-        self._turns = Turns(_AT_ONCE)
+        self._turns = FairQueue(_AT_ONCE)
 
     def known(self, call: Call, now: float) -> Principal | None:
         pair = _pair(call)
@@ -89,16 +89,16 @@ class Basic:
         try:
             user, colon, password = b64decode(pair, validate=True).decode().partition(":")
         except ValueError:
-            raise Rejected("not Basic credentials") from None
+            raise InvalidCredential("not Basic credentials") from None
         if not colon:
-            raise Rejected("not Basic credentials")
+            raise InvalidCredential("not Basic credentials")
         salt, expected = self._users.get(user, self._nobody)
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(_AT_ONCE)
         async with self._turns.of(call.peer):
             hashed = await anyio.to_thread.run_sync(_scrypt, password, salt, limiter=self._limiter)
         if not hmac.compare_digest(hashed, expected):
-            raise Unknown("user and password do not match")
+            raise UnknownCredential("user and password do not match")
         found = identify(
             scheme=self.name,
             issuer=self.name,

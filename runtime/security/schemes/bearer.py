@@ -11,12 +11,12 @@ import msgspec
 from ....protocol import jose
 from ....protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from ...call import Call, Principal
-from .credential_cache import Seen, digest
+from .credential_cache import CredentialCache, digest
 from .jwt import JwtVerifier
 from .ports import (
     Claims,
+    InvalidCredential,
     PeerVerifier,
-    Rejected,
     RenewableKeys,
     TokenVerifier,
     challenge,
@@ -62,13 +62,17 @@ class Bearer:
         self._issuer = issuer
         self._platform = platform or name
         self._issuers = {issuer, platform, authorization_server}
+        # A verifier of signed tokens compares the issuer; any other may name whom it likes.
+        self._claimed = issuer is None and not isinstance(verifier, JwtVerifier)
         self._keys: RenewableKeys | None = None
         if isinstance(verifier, JwtVerifier):
             self._issuers.add(verifier.issuer)
             self._keys = verifier.renewable
         self._keep = float("inf") if keep is None else keep
-        self._seen: Seen[Principal] = Seen(cache)
-        self._refused: Seen[Rejected] | None = Seen(1000) if remember_failures else None
+        self._seen: CredentialCache[Principal] = CredentialCache(cache)
+        self._refused: CredentialCache[InvalidCredential] | None = (
+            CredentialCache(1000) if remember_failures else None
+        )
         self.background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
         """What is to run as long as the server does."""
 
@@ -105,7 +109,7 @@ class Bearer:
         if token is None:
             return None
         if not token or len(token) > MAX_TOKEN or "," in token:
-            raise Rejected("not one bearer token")
+            raise InvalidCredential("not one bearer token")
         key = digest(token)  # and not of the header, which may be spelt in many ways
         found = self._seen.get(key, now)
         if found is not None:
@@ -119,15 +123,17 @@ class Bearer:
                 claims = await self.verifier.verify(token, now)
             issuer = self._issuer or claims.get("iss") or self._platform
             if not isinstance(issuer, str):
-                raise Rejected("its issuer is no text")
-            found = self._claims.principal(claims, scheme=self.name, issuer=issuer)
-        except Rejected as rejected:
+                raise InvalidCredential("its issuer is no text")
+            found = self._claims.principal(
+                claims, scheme=self.name, issuer=issuer, claimed=self._claimed
+            )
+        except InvalidCredential as rejected:
             if self._refused is not None:
                 self._refused.put(key, rejected, now + FAILED_FOR)
             raise
         end = float("inf") if found.expires is None else found.expires
         if end <= now:
-            raise Rejected("it has expired")
+            raise InvalidCredential("it has expired")
         self._seen.put(key, found, min(now + self._keep, end))
         return _confirm(found, call)
 
@@ -147,7 +153,7 @@ def _token(call: Call) -> str | None:
 def _confirm(found: Principal, call: Call) -> Principal:
     # A bearer token is whoever's has it; one that is bound to a key is not to become one.
     if not _confirmed(found.claims, call):
-        raise Rejected("it is bound to a key, which was not proven")
+        raise InvalidCredential("it is bound to a key, which was not proven")
     return found
 
 

@@ -10,10 +10,10 @@ from ....protocol.errors import PermissionDeniedError, UnavailableError
 from ....protocol.types import SecurityRequirement, SecurityScheme, StringList
 from ...call import Call, Principal
 from .bearer import Bearer
-from .credential_cache import Seen
-from .ports import Rejected, Scheme, Unknown, refuse
+from .credential_cache import CredentialCache
+from .ports import InvalidCredential, Scheme, UnknownCredential, refuse, unexpected
 
-_Outcome = Principal | Rejected | UnavailableError | None
+_Outcome = Principal | InvalidCredential | UnavailableError | None
 Requirement = Mapping[str, Sequence[str]]
 """Names of schemes that must all hold, each with the scopes that its credential must have."""
 _PASSED = 5.0
@@ -66,9 +66,9 @@ class Combination:
             ]
             for one in bearers
         }
-        self._passed: Seen[bool] = Seen()
-        self._told: Seen[bool] = Seen()
-        self._held: Seen[bool] = Seen()
+        self._passed: CredentialCache[bool] = CredentialCache()
+        self._told: CredentialCache[bool] = CredentialCache()
+        self._held: CredentialCache[bool] = CredentialCache()
         self.schemes: Mapping[str, SecurityScheme] = {
             name: scheme.card for name, scheme in self._schemes.items()
         }
@@ -139,12 +139,16 @@ class Combination:
                 raise found
         if lacking is not None:
             raise insufficient(lacking)
-        refused = {name: found for name, found in tried.items() if isinstance(found, Rejected)}
+        refused = {
+            name: found for name, found in tried.items() if isinstance(found, InvalidCredential)
+        }
         for name in refused:
             if (key := self._schemes[name].credential(call)) is not None:
                 self._held.drop(key)
         # Who knows the credential says what is wrong with it; to the others it says nothing.
-        judged = {name: one for name, one in refused.items() if not isinstance(one, Unknown)}
+        judged = {
+            name: one for name, one in refused.items() if not isinstance(one, UnknownCredential)
+        }
         reasons = {name: str(one) for name, one in (judged or refused).items()}
         raise refuse(
             f"The credentials were refused: {'; '.join(dict.fromkeys(reasons.values()))}"
@@ -161,8 +165,12 @@ class Combination:
             return None
         try:
             return await scheme.verify(call, now)
-        except (Rejected, UnavailableError) as error:
+        except (InvalidCredential, UnavailableError) as error:
             return error
+        except PermissionDeniedError:
+            raise
+        except Exception as error:
+            return unexpected(error, f"the security scheme {scheme.name!r}")
 
     def _guesses(self, call: Call, tried: Mapping[str, _Outcome], now: float) -> tuple[str, ...]:
         """Return why credentials were refused, each once, but for those that another scheme, which
@@ -171,7 +179,7 @@ class Combination:
         good: set[bytes | None] = set()
         for name, found in tried.items():
             key = self._schemes[name].credential(call)
-            if not isinstance(found, Rejected):
+            if not isinstance(found, InvalidCredential):
                 good.add(key)
             elif key is not None:
                 told[key] = str(found)

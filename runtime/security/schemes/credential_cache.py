@@ -13,7 +13,7 @@ def digest(credential: str) -> bytes:
     return blake2b(credential.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-class Seen(Generic[V]):
+class CredentialCache(Generic[V]):
     """At most ``2 * size`` values, each until its time; the least used half goes first.
 
     Two dicts, of which the older is dropped when the younger is full: an entry costs nothing to

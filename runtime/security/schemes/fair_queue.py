@@ -12,7 +12,7 @@ from ....protocol.errors import UnavailableError
 from ..rate_limits import network_of
 
 
-class Turns:
+class FairQueue:
     """``at_once`` places. Who waits for one is served network by network, one of each at a time, so
     that those of one network wait for each other, and hardly for a crowd elsewhere.
 

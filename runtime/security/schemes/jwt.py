@@ -10,10 +10,10 @@ import msgspec
 from ....protocol import jose
 from .ports import (
     NO_ACCESS,
+    InvalidCredential,
     KeySource,
-    Rejected,
     RenewableKeys,
-    Unknown,
+    UnknownCredential,
     check_purpose,
     check_times,
     same_issuer,
@@ -67,13 +67,13 @@ class JwtVerifier:
         try:
             parsed = jose.parse(token)
         except jose.JoseError as error:
-            raise Unknown(str(error)) from None
+            raise UnknownCredential(str(error)) from None
         # The issuer is compared before its keys are looked for: keys are per issuer.
         claims = self._read(parsed.payload)
         if not same_issuer(claims.get("iss"), self.issuer):
-            raise Unknown("it is of another issuer")
+            raise UnknownCredential("it is of another issuer")
         if parsed.algorithm not in self._algorithms:
-            raise Rejected("its algorithm is not accepted")
+            raise InvalidCredential("its algorithm is not accepted")
         self._check(claims, now)
         self._check_type(parsed.header, claims)
         await self._prove(parsed, now)
@@ -91,25 +91,25 @@ class JwtVerifier:
                     raise
                 jose.verify(token, await self._keys.find(token.kid, now), self._algorithms)
         except jose.JoseError as error:
-            raise Rejected(str(error)) from None
+            raise InvalidCredential(str(error)) from None
 
     def _read(self, payload: bytes) -> dict[str, Any]:
         try:
             claims = msgspec.json.decode(payload)
         except (ValueError, msgspec.MsgspecError, RecursionError):
-            raise Unknown("its claims are no JSON") from None
+            raise UnknownCredential("its claims are no JSON") from None
         if not isinstance(claims, dict):
-            raise Unknown("its claims are no object")
+            raise UnknownCredential("its claims are no object")
         return claims
 
     def _check(self, claims: dict[str, Any], now: float) -> None:
         for name in ("exp", *self._required):
             if claims.get(name) in (None, ""):
-                raise Rejected(f"it has no {name}")
+                raise InvalidCredential(f"it has no {name}")
         audience = claims.get("aud")
         named = {audience} if isinstance(audience, str) else set(_texts(audience))
         if not self._any_audience and not named & self._audience:
-            raise Rejected("it is for another audience")
+            raise InvalidCredential("it is for another audience")
         check_times(claims, now, early=self._leeway, late=self._leeway)
 
     def _check_type(self, header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ class JwtVerifier:
         the header says or does not say, and by what its claims tell."""
         named = header.get("typ", "")
         if not isinstance(named, str) or _plain_type(named) not in self._types:
-            raise Rejected(NO_ACCESS)
+            raise InvalidCredential(NO_ACCESS)
         check_purpose(claims)
 
 

@@ -8,7 +8,7 @@ whose addresses are configured.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Any, Literal
@@ -20,11 +20,15 @@ from ....protocol import jose
 from ....protocol.types import MutualTlsSecurityScheme, SecurityScheme
 from ...call import Call, Principal
 from .bearer import REALM
-from .credential_cache import Seen
-from .ports import Rejected, challenge, identify
+from .credential_cache import CredentialCache
+from .ports import InvalidCredential, challenge, identify
 
 Identity = Literal["spiffe", "uri", "dns", "email", "subject", "cn", "fingerprint"]
-_FIELD = re.compile(r'\s*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^;,"]*))\s*(;|,|$)')
+# No sign can be read in two ways, so each of these takes a time that grows with the length alone.
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_PLAIN = re.compile(r'[^;,"]*')
+_LONGEST_NAME = 64
+_UNREADABLE = "the forwarded client certificate cannot be read"
 _ATTRIBUTE = re.compile(r'\s*([A-Za-z0-9.]+)=((?:[^,+"\\]|\\.)*)(?:[,+]|$)')
 _KEEP = 3600.0
 
@@ -53,7 +57,7 @@ class Names(Struct, frozen=True):
 
 
 def names_of(der: bytes) -> Names:
-    """Read a DER certificate. Raises Rejected."""
+    """Read a DER certificate. Raises InvalidCredential."""
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
@@ -75,25 +79,51 @@ def names_of(der: bytes) -> Names:
             expires=certificate.not_valid_after_utc.timestamp(),
         )
     except ValueError:
-        raise Rejected("the client certificate cannot be read") from None
+        raise InvalidCredential("the client certificate cannot be read") from None
+
+
+def _fields(text: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield name and value of each field of ``x-forwarded-client-cert``, and whether its element
+    ends with it. Reads every sign once. Raises InvalidCredential.
+    """
+    position, end = 0, len(text)
+    while position < end:
+        equals = text.find("=", position, position + _LONGEST_NAME)
+        name = text[position:equals].strip() if equals >= 0 else ""
+        if not (name.isascii() and name.isalpha()):
+            raise InvalidCredential(_UNREADABLE)
+        position = equals + 1
+        if text[position : position + 1] == '"':
+            found = _QUOTED.match(text, position)
+            if found is None:
+                raise InvalidCredential(_UNREADABLE)
+            # Quotes only: the other escapes are the subject's; without them it says another thing.
+            value = found[1].replace('\\"', '"')
+            position = found.end()
+            while position < end and text[position].isspace():
+                position += 1
+        else:
+            found = _PLAIN.match(text, position)
+            assert found is not None
+            value, position = found[0], found.end()
+        delimiter = text[position : position + 1]
+        if delimiter not in ("", ";", ","):
+            raise InvalidCredential(_UNREADABLE)
+        yield name.lower(), value, delimiter == ","
+        position += 1
 
 
 def forwarded_names(text: str) -> Names:
     """Read the last element of ``x-forwarded-client-cert``: the nearest proxy wrote it."""
-    elements: list[dict[str, list[str]]] = [{}]
-    position = 0
-    while position < len(text):
-        match = _FIELD.match(text, position)
-        if match is None:
-            raise Rejected("the forwarded client certificate cannot be read")
-        name, quoted, plain, end = match.groups()
-        # Quotes only: the other escapes are the subject's, and without them it says another thing.
-        value = quoted.replace('\\"', '"') if quoted is not None else plain
-        elements[-1].setdefault(name.lower(), []).append(value)
-        position = match.end()
-        if end == ",":
-            elements.append({})
-    fields = elements[-1]
+    fields: dict[str, list[str]] = {}
+    over = False
+    for name, value, ends in _fields(text):
+        if over:
+            fields = {}
+        fields.setdefault(name, []).append(value)
+        over = ends
+    if over:
+        fields = {}
     if (cert := fields.get("cert")) is not None:
         from cryptography import x509
         from cryptography.hazmat.primitives.serialization import Encoding
@@ -101,7 +131,7 @@ def forwarded_names(text: str) -> Names:
         try:
             certificate = x509.load_pem_x509_certificate(unquote(cert[0]).encode())
         except ValueError:
-            raise Rejected("the forwarded client certificate cannot be read") from None
+            raise InvalidCredential("the forwarded client certificate cannot be read") from None
         return names_of(certificate.public_bytes(Encoding.DER))
     subject = fields.get("subject", [""])[0]
     return Names(
@@ -162,7 +192,7 @@ class MutualTls:
         self._allow = None if allow is None else tuple(allow)
         self._tenants = dict(tenants or {})
         self._scopes = dict(scopes or {})
-        self._seen: Seen[Principal] = Seen(1000)
+        self._seen: CredentialCache[Principal] = CredentialCache(1000)
 
     def _key(self, call: Call) -> bytes | None:
         told = call.forwarded_certificate
@@ -190,7 +220,7 @@ class MutualTls:
             assert call.certificate is not None
             names = names_of(call.certificate)
         if names.expires is not None and now >= names.expires:
-            raise Rejected("the client certificate has expired")
+            raise InvalidCredential("the client certificate has expired")
         subject = self._choose(names)
         found = identify(
             scheme=self.name,
@@ -207,13 +237,13 @@ class MutualTls:
     def _choose(self, names: Names) -> str:
         found = names.of(self._identity)
         if not found:
-            raise Rejected(f"the client certificate names no {self._identity}")
+            raise InvalidCredential(f"the client certificate names no {self._identity}")
         if self._allow is not None:
             found = tuple(n for n in found if any(fnmatchcase(n, p) for p in self._allow))
         if len(found) > 1:
-            raise Rejected(f"the client certificate names more than one {self._identity}")
+            raise InvalidCredential(f"the client certificate names more than one {self._identity}")
         if not found:
-            raise Rejected("the client certificate is not one that is allowed here")
+            raise InvalidCredential("the client certificate is not one that is allowed here")
         return found[0]
 
     def challenge(self, error: str | None) -> str:

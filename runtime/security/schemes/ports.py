@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote
 
 from msgspec import Struct
 
-from ....protocol.errors import UnauthenticatedError
+from ....protocol.errors import UnauthenticatedError, UnavailableError
 from ....protocol.jose import Key
 from ....protocol.types import SecurityRequirement, SecurityScheme
 from ...call import Call, Principal
+
+log = logging.getLogger("greenroom.security")
 
 NO_ACCESS = "it is no access token"
 _OTHERS = frozenset({"id", "refresh", "offline", "logout"})
@@ -20,12 +24,15 @@ MAX_NAME = 512
 """Characters in a tenant, an issuer or a subject."""
 
 
-class Rejected(Exception):
-    """A credential is no good. The text may be told to the caller: it holds nothing of theirs."""
+class InvalidCredential(Exception):
+    """A scheme or a verifier raises it for a credential that is no good.
+
+    The caller is told the text, so it must hold nothing of the credential.
+    """
 
 
-class Unknown(Rejected):
-    """A credential that belongs to nobody here; another scheme may know it."""
+class UnknownCredential(InvalidCredential):
+    """The credential belongs to nobody that this scheme knows; another scheme may know it."""
 
 
 class Authenticator(Protocol):
@@ -71,7 +78,7 @@ class Scheme(Protocol):
     async def verify(self, call: Call, now: float) -> Principal | None:
         """Return the principal, or ``None`` where the call has no credential of this scheme.
 
-        Raises Rejected, and UnavailableError if it cannot tell.
+        Raises InvalidCredential, and UnavailableError if it cannot tell.
         """
 
     def challenge(self, error: str | None) -> str:
@@ -82,7 +89,10 @@ class TokenVerifier(Protocol):
     """What tells a bearer token's claims: keys, an introspection endpoint, a platform's own API."""
 
     async def verify(self, token: str, now: float) -> Mapping[str, Any]:
-        """Return the claims (``sub``, ``exp``, ``scope`` …). Raises Rejected, UnavailableError."""
+        """Return the claims (``sub``, ``exp``, ``scope`` …).
+
+        Raises InvalidCredential for a token that is no good, UnavailableError if it cannot tell.
+        """
 
 
 @runtime_checkable
@@ -125,17 +135,19 @@ class Claims(Struct, frozen=True, kw_only=True):
     scopes: str = "scope"
     """Text with spaces, or a list; ``scp`` is looked at too."""
 
-    def principal(self, claims: Mapping[str, Any], *, scheme: str, issuer: str) -> Principal:
-        """Return who the claims speak of; scopes of a shape that nobody defined are none. Raises
-        Rejected."""
+    def principal(
+        self, claims: Mapping[str, Any], *, scheme: str, issuer: str, claimed: bool = False
+    ) -> Principal:
+        """Return who the claims speak of; ``claimed`` is that of ``identify``. Scopes of a shape
+        that nobody defined are none. Raises InvalidCredential."""
         subject = claim(claims, self.subject)
         if not isinstance(subject, str) or not subject:
-            raise Rejected(f"the token has no {self.subject}")
+            raise InvalidCredential(f"the token has no {self.subject}")
         tenant = claim(claims, self.tenant) if self.tenant else ""
         if tenant is None and self.tenantless:
             tenant = ""
         if not isinstance(tenant, str) or not (tenant or self.tenantless or self.tenant is None):
-            raise Rejected(f"the token has no {self.tenant}")
+            raise InvalidCredential(f"the token has no {self.tenant}")
         scopes = claim(claims, self.scopes) or claims.get("scp")
         if isinstance(scopes, str):
             scopes = scopes.split()
@@ -149,6 +161,7 @@ class Claims(Struct, frozen=True, kw_only=True):
             else (),
             claims=claims,
             expires=time_of(claims, "exp"),
+            claimed=claimed,
         )
 
 
@@ -163,33 +176,36 @@ def claim(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def time_of(claims: Mapping[str, Any], name: str) -> float | None:
-    """Return a claim that is a time (epoch); ``None`` where there is none. Raises Rejected."""
+    """Return a claim that is a time (seconds of the epoch), ``None`` where there is none.
+
+    Raises InvalidCredential.
+    """
     value = claims.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e12:
-        raise Rejected(f"its {name} is no time")
+        raise InvalidCredential(f"its {name} is no time")
     return float(value)
 
 
 def check_times(claims: Mapping[str, Any], now: float, *, early: float, late: float = 0.0) -> None:
-    """Raise Rejected before ``nbf`` and ``iat`` (less ``early``) and from ``exp`` (and ``late``)
-    on."""
+    """Raise InvalidCredential before ``nbf`` and ``iat``, less ``early`` seconds, and from ``exp``
+    on, plus ``late`` seconds."""
     expires = time_of(claims, "exp")
     if expires is not None and now >= expires + late:
-        raise Rejected("it has expired")
+        raise InvalidCredential("it has expired")
     for name in ("nbf", "iat"):
         if (begins := time_of(claims, name)) is not None and begins - early > now:
-            raise Rejected(f"its time has not come ({name})")
+            raise InvalidCredential(f"its time has not come ({name})")
 
 
 def check_purpose(claims: Mapping[str, Any]) -> None:
-    """Raise Rejected for what an issuer made for other ends: refresh tokens, where they can be
-    told, ID tokens and security events, by what only they carry."""
+    """Raise InvalidCredential for what an issuer made for other ends: refresh tokens, where they
+    can be told, ID tokens and security events, by what only they carry."""
     named = [claims.get(name) for name in ("typ", "token_type", "token_use")]
     kinds = {one.lower().removesuffix("_token") for one in named if isinstance(one, str)}
     if kinds & _OTHERS or claims.keys() & {"at_hash", "c_hash", "events"}:
-        raise Rejected(NO_ACCESS)
+        raise InvalidCredential(NO_ACCESS)
 
 
 def same_issuer(one: object, other: str) -> bool:
@@ -206,14 +222,22 @@ def identify(
     scopes: Iterable[str] = (),
     claims: Mapping[str, Any] | None = None,
     expires: float | None = None,
+    claimed: bool = False,
 ) -> Principal:
-    """Return the principal of one (issuer, subject): its ``owner`` names exactly that pair."""
+    """Return the principal of one subject of an issuer. Raises InvalidCredential.
+
+    ``issuer`` is the name of the scheme itself, where the scheme knows its callers, or the issuer
+    that the operator configured. ``claimed`` is an issuer that only the credential, or who vouches
+    for it, named. The three never give the same ``owner``, whatever their names are: no scheme can
+    speak for the callers of another one.
+    """
     for text in (issuer, subject, tenant):
         if len(text) > MAX_NAME or not text.isprintable():
-            raise Rejected("the credential names a tenant, issuer or subject that cannot be used")
+            raise InvalidCredential(
+                "the credential names a tenant, issuer or subject that cannot be used"
+            )
     return Principal(
-        # "#" is not left in a quoted issuer, so no two pairs give one owner.
-        owner=f"{quote(issuer, safe=':/@.,=+ ')}#{subject}",
+        owner=f"{_issuer_in_owner(scheme, issuer, claimed)}#{subject}",
         tenant=tenant,
         scheme=scheme,
         issuer=issuer,
@@ -223,6 +247,25 @@ def identify(
         expires=expires,
         proven={scheme: held},
     )
+
+
+def _issuer_in_owner(scheme: str, issuer: str, claimed: bool) -> str:
+    """Return the part of an owner in front of ``#``: no two issuers give the same one.
+
+    A scheme's own name has neither ``:`` nor ``!``. A configured issuer has a ``:``, in front where
+    there is no other. Only a claimed issuer has a ``!``, behind the name of its scheme. None has a
+    ``#``.
+    """
+    if claimed:
+        return f"{quote(scheme, safe=_IN_NAME)}!{quote(issuer, safe=_IN_ISSUER)}"
+    if issuer == scheme:
+        return quote(issuer, safe=_IN_NAME)
+    mark = ":" if ":" not in issuer or issuer.startswith(":") else ""
+    return mark + quote(issuer, safe=_IN_ISSUER)
+
+
+_IN_NAME = "@.,=+ "
+_IN_ISSUER = _IN_NAME + ":/"
 
 
 def challenge(kind: str, realm: str, error: str | None, **extra: str) -> str:
@@ -236,6 +279,25 @@ def challenge(kind: str, realm: str, error: str | None, **extra: str) -> str:
 
 def _plain(text: str) -> str:
     return "".join(sign for sign in text if " " <= sign <= "~" and sign not in '"\\')
+
+
+def unexpected(error: Exception, who: str) -> InvalidCredential | UnavailableError:
+    """Return what to answer where ``who`` raised what no scheme may raise, and log what to raise.
+
+    Neither the log nor the answer has the text of ``error``, which may hold the credential.
+    """
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, (InvalidCredential, UnavailableError)):
+        return error
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    log.error(
+        "%s raised %s (%s, line %d): raise greenroom.auth.InvalidCredential for a credential that "
+        "is no good, and greenroom.auth.UnavailableError if you cannot tell; the caller is refused",
+        who, type(error).__qualname__, where.filename, where.lineno or 0,
+        extra={"event": "verifier_failed"},
+    )  # fmt: skip
+    return InvalidCredential("the credential could not be verified")
 
 
 def refuse(message: str, challenges: Iterable[str]) -> UnauthenticatedError:

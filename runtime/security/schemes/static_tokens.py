@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ....protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from .bearer import Bearer
-from .ports import Claims, Unknown
+from .ports import Claims, UnknownCredential
 
 PREFIX = "sha256:"
 MIN_TOKEN = 16
@@ -61,7 +61,7 @@ class _Tokens:
             if hmac.compare_digest(one.digest, asked):
                 found = one
         if found is None:
-            raise Unknown("it is not known here")
+            raise UnknownCredential("it is not known here")
         return {"sub": found.name, "tenant": found.tenant, "scope": list(found.scopes)}
 
 

@@ -120,7 +120,7 @@ def test_limits_of_the_runtime_hold_in_code_too() -> None:
     "wrong",
     [
         Limits(parts=0), Limits(part_bytes=-1), Limits(tasks=0), Limits(rate=-1.0),
-        Limits(burst=0.0), Limits(penalty=float("nan")), Limits(seen=0),
+        Limits(burst=0.0), Limits(max_penalty=float("nan")), Limits(tracked_addresses=0),
         Limits(operations={"SendMessage": -1.0}), Limits(operations={"SendMesage": 1.0}),
         HttpSettings(max_body=0), HttpSettings(body_timeout=-1.0), HttpSettings(write_timeout=0.0),
         HttpSettings(drain=-1),

@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from greenroom import Agent, Principal, Rejected, TaskContext, TaskState
+from greenroom import Agent, Principal, TaskContext, TaskRejected, TaskState
 from greenroom.protocol.errors import UnavailableError
 from greenroom.protocol.frame import Frame
 from greenroom.protocol.types import Artifact, Message, Part, Role
@@ -708,7 +708,7 @@ async def test_a_handler_that_ends_earlier_than_before_is_a_mismatch() -> None:
         assert "is now the end of the handler" in said(await peer.get(task))
 
 
-@pytest.mark.parametrize("error", [KeyError("seat"), Rejected("no")])
+@pytest.mark.parametrize("error", [KeyError("seat"), TaskRejected("no")])
 async def test_a_handler_that_fails_earlier_than_it_came_is_a_mismatch(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:

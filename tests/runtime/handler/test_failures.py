@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from greenroom import Agent, Message, Part, Role, TaskContext, TaskState
-from greenroom.runtime.actor.cancellation import Rejected
+from greenroom.runtime.actor.cancellation import TaskRejected
 from tests.support.drive import Caller, result, running, said, settle
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +104,7 @@ async def test_what_would_stop_the_event_loop_does_not_from_a_branch(
         group(ValueError("the password is 1234"), KeyboardInterrupt()),
         group(ValueError("the password is 1234")),
         group(ValueError("the password is 1234"), SystemExit(2)),
-        group(ValueError("the password is 1234"), Rejected("no")),
+        group(ValueError("the password is 1234"), TaskRejected("no")),
     ],
     ids=[
         "error",
@@ -159,7 +159,7 @@ async def test_a_handler_may_refuse_or_give_up(how: str, wrapped: bool) -> None:
             case "fail":
                 await ctx.fail("not my job")
             case "raise":
-                raise Rejected("not my job")
+                raise TaskRejected("not my job")
         after.append("went on")
 
     async def doing(ctx: TaskContext) -> str:

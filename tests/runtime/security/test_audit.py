@@ -17,7 +17,7 @@ from greenroom import Agent, TaskContext, asgi
 from greenroom.auth import AuditEntry, FileAudit, Limits, Policy, Security, static_tokens
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
-from greenroom.runtime.security.audit import CALLERS, WINDOW, Thinned
+from greenroom.runtime.security.audit import CALLERS, WINDOW, AggregatingSink
 from greenroom.transports.http.settings import HttpSettings
 from tests.support.asgi import request
 
@@ -129,7 +129,7 @@ def refused(time: float, address: str) -> AuditEntry:
 
 def test_each_window_has_a_first_and_a_last_line() -> None:
     sink = Sink()
-    thinned = Thinned(sink)
+    thinned = AggregatingSink(sink)
     for second in range(0, 100, 10):
         thinned.record(refused(second, "192.0.2.1"))
     assert [one.time for one in sink.entries] == [0, 50, 60]
@@ -143,7 +143,7 @@ def test_each_window_has_a_first_and_a_last_line() -> None:
 
 def test_a_flood_from_everywhere_is_bounded() -> None:
     sink = Sink()
-    thinned = Thinned(sink)
+    thinned = AggregatingSink(sink)
     for number in range(10 * CALLERS):
         thinned.record(refused(WINDOW * number / (10 * CALLERS), f"2001:db8:{number:x}::1"))
     thinned.close()

@@ -16,7 +16,7 @@ from greenroom.auth import (
     Call,
     Claims,
     Introspection,
-    Rejected,
+    InvalidCredential,
     Security,
     StaticToken,
     enterprise_tokens,
@@ -110,7 +110,7 @@ async def test_times_that_a_verifier_of_your_own_tells() -> None:
 
     scheme = enterprise_tokens(Verifier(), issuer="platform")
     for name in ("past", "text", "huge", "true"):
-        with pytest.raises(Rejected):
+        with pytest.raises(InvalidCredential):
             await scheme.verify(call(name), time.time())
     found = await scheme.verify(call("good"), time.time())
     assert found is not None
@@ -151,7 +151,7 @@ async def test_whose_issuer_an_owner_has(fixed: str | None, issuer: Issuer) -> N
             assert found is not None
             owners.append(found.issuer)
         assert owners == ([fixed] * 3 if fixed else ["https://a", "https://b", "here"])
-    with pytest.raises(Rejected, match="no text"):
+    with pytest.raises(InvalidCredential, match="no text"):
         await enterprise_tokens(introspection(issuer)).verify(
             call(issuer.opaque("odd", sub="ada", iss=["https://a"])), time.time()
         )
@@ -169,7 +169,7 @@ async def test_what_an_introspection_calls_no_access_token(issuer: Issuer) -> No
     ]
     for number, told in enumerate(others):
         token = issuer.opaque(f"other-{number}", sub="ada", **told)
-        with pytest.raises(Rejected, match=r"no access token|not active"):
+        with pytest.raises(InvalidCredential, match=r"no access token|not active"):
             await scheme.verify(call(token), time.time())
     token = issuer.opaque("access", sub="ada", typ="Bearer", token_type="Bearer")
     assert await scheme.verify(call(token), time.time()) is not None
@@ -194,7 +194,7 @@ async def test_a_token_is_known_however_its_header_is_spelt() -> None:
 @pytest.mark.parametrize("ending", ["//", "///", "/x", "?", "/?"])
 async def test_an_issuer_has_one_slash_at_its_end_or_none(ending: str, issuer: Issuer) -> None:
     scheme = open_id_connect(issuer.url, audience="agents")
-    with pytest.raises(Rejected, match="another issuer"):
+    with pytest.raises(InvalidCredential, match="another issuer"):
         await scheme.verify(call(issuer.token(iss=issuer.url + ending)), time.time())
 
 
@@ -216,7 +216,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", OTHERS)
 async def test_what_is_no_access_token(name: str, issuer: Issuer) -> None:
     scheme = open_id_connect(issuer.url, audience="agents")
-    with pytest.raises(Rejected, match="no access token"):
+    with pytest.raises(InvalidCredential, match="no access token"):
         await scheme.verify(call(issuer.token(**OTHERS[name])), time.time())
 
 
@@ -246,7 +246,7 @@ async def test_types_that_are_configured(issuer: Issuer) -> None:
         if fits:
             assert await scheme.verify(token, now)
         else:
-            with pytest.raises(Rejected, match="no access token"):
+            with pytest.raises(InvalidCredential, match="no access token"):
                 await scheme.verify(token, now)
 
 
@@ -364,7 +364,7 @@ async def test_static_tokens_with_and_without_a_tenant(binding: str) -> None:
 async def test_callers_without_a_tenant(issuer: Issuer) -> None:
     strict = open_id_connect(issuer.url, audience="agents", claims=Claims(tenant="tid"))
     for claims in ({}, {"tid": ""}, {"tid": 7}):
-        with pytest.raises(Rejected, match="no tid"):
+        with pytest.raises(InvalidCredential, match="no tid"):
             await strict.verify(call(issuer.token(**claims)), time.time())
     lenient = Claims(tenant="tid", tenantless=True)
     scheme = open_id_connect(issuer.url, audience="agents", claims=lenient)
@@ -372,5 +372,5 @@ async def test_callers_without_a_tenant(issuer: Issuer) -> None:
         found = await scheme.verify(call(issuer.token(**claims)), time.time())
         assert found is not None
         assert found.tenant == ""
-    with pytest.raises(Rejected, match="no tid"):
+    with pytest.raises(InvalidCredential, match="no tid"):
         await scheme.verify(call(issuer.token(tid=7)), time.time())

@@ -14,8 +14,8 @@ from greenroom.auth import (
     ApiKeys,
     Call,
     Introspection,
+    InvalidCredential,
     Policy,
-    Rejected,
     Security,
     StaticToken,
     enterprise_tokens,
@@ -246,7 +246,7 @@ class Platform:
         self.seen.append(token)
         if token.startswith("opaque"):
             return {"sub": "ada"}
-        raise Rejected("it is not known")
+        raise InvalidCredential("it is not known")
 
 
 @every_binding

@@ -19,8 +19,8 @@ from greenroom.auth import (
     Basic,
     Call,
     Claims,
+    InvalidCredential,
     Limits,
-    Rejected,
     Security,
     enterprise_tokens,
     hash_password,
@@ -30,7 +30,7 @@ from greenroom.auth import (
 )
 from greenroom.protocol.errors import ResourceExhaustedError, UnauthenticatedError, UnavailableError
 from greenroom.runtime.security.gate import Gate
-from greenroom.runtime.security.schemes.fair_queue import Turns
+from greenroom.runtime.security.schemes.fair_queue import FairQueue
 from greenroom.testing import LoopClock
 from tests.support.clock import virtual_backend
 
@@ -50,7 +50,7 @@ def gated(*schemes: object, **more: object) -> tuple[Gate, Written]:
     agent, audit = Agent("A"), Written()
     agent.handler(lambda ctx: "x")
     security = Security(*schemes, audit=audit)  # type: ignore[arg-type]
-    limits = Limits(**{"failures": 2, "penalty": 0.0, **more})  # type: ignore[arg-type]
+    limits = Limits(**{"failures": 2, "max_penalty": 0.0, **more})  # type: ignore[arg-type]
     return Gate(security, limits, LoopClock(1000.0), {agent.slug: agent}), audit
 
 
@@ -69,7 +69,7 @@ async def test_guesses_beside_a_good_credential_count(caplog: pytest.LogCaptureF
         for password in ("lion", "puma", "lynx", "lynx"):
             asked = call(**basic(password), x_api_key=TEXT)
             assert (await gate.admit(asked)).subject == "mallory"
-    assert gate.unauthenticated == gate._patience.failed("192.0.2.1") - 1 == 3
+    assert gate.unauthenticated == gate._guesses.failed("192.0.2.1") - 1 == 3
     assert caplog.text.count("user and password do not match") == 2  # the first few
     assert (audit[0].outcome, audit[0].owner) == ("UNAUTHENTICATED", "apiKey#mallory")
 
@@ -89,14 +89,16 @@ async def test_who_held_lately_waits_for_no_guesser_of_their_network() -> None:
     class Platform:
         async def verify(self, token: str, now: float) -> Mapping[str, Any]:
             if token not in good:
-                raise Rejected("it is not active")
+                raise InvalidCredential("it is not active")
             return {"sub": token}
 
     good = {"ada"}
-    gate, _ = gated(enterprise_tokens(Platform(), keep=0.0), parked=0, failures=1, penalty=2.0)
+    gate, _ = gated(
+        enterprise_tokens(Platform(), keep=0.0), max_waiting=0, failures=1, max_penalty=2.0
+    )
     hers, stale = call(authorization="Bearer ada"), call(authorization="Bearer guess")
     assert (await gate.admit(hers)).subject == "ada"
-    gate._patience.failed(hers.peer)
+    gate._guesses.failed(hers.peer)
     with pytest.raises(ResourceExhaustedError):
         await gate.admit(stale)
     assert (await gate.admit(hers)).subject == "ada"
@@ -109,7 +111,7 @@ async def test_who_held_lately_waits_for_no_guesser_of_their_network() -> None:
 
 def test_each_network_has_its_turn(virtual_backend: Any) -> None:
     """A crowd of one network is passed by who comes alone, and leaving costs nobody a place."""
-    turns, served = Turns(1, most=4), list[str]()
+    turns, served = FairQueue(1, most=4), list[str]()
 
     async def come(address: str) -> None:
         async with turns.of(address):
@@ -144,7 +146,7 @@ async def test_a_first_password_waits_for_no_crowd_elsewhere() -> None:
     scheme, done = Basic({"ada": hash_password("tiger")}), list[str]()
 
     async def ask(peer: str, password: str) -> None:
-        with suppress(Rejected):
+        with suppress(InvalidCredential):
             await scheme.verify(Call(binding="TEST", peer=peer, headers=basic(password)), 1.0)
         done.append(peer)
 
@@ -167,10 +169,10 @@ async def test_credentials_that_are_not_what_they_were(less: dict[str, str]) -> 
     hers = call(authorization="Bearer ada")
     await gate.admit(hers)
     told = {**told, "scope": "a b c"}  # more is no reason
-    await gate.confirm(hers)
+    await gate.reauthenticate(hers)
     told = {**told, **less}
     with pytest.raises(UnauthenticatedError, match="not what they were"):
-        await gate.confirm(hers)
+        await gate.reauthenticate(hers)
 
 
 def test_no_two_pairs_of_issuer_and_subject_are_one_owner() -> None:

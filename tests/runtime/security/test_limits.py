@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import anyio
@@ -17,10 +18,10 @@ from greenroom import Agent, MemoryStore, Runtime, TaskContext
 from greenroom.auth import (
     ApiKeys,
     Call,
+    InvalidCredential,
     Limits,
     Policy,
     Principal,
-    Rejected,
     Security,
     StaticToken,
     identify,
@@ -31,7 +32,7 @@ from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.protocol.errors import A2AError, ResourceExhaustedError
 from greenroom.runtime.security.gate import Gate
-from greenroom.runtime.security.rate_limits import Buckets, Patience
+from greenroom.runtime.security.rate_limits import Buckets, GuessLimiter
 from greenroom.testing import LoopClock
 from greenroom.transports.client.http import HttpError
 from greenroom.transports.http.settings import HttpSettings
@@ -146,10 +147,10 @@ async def test_streams_of_one_name_in_two_tenants() -> None:
     owners = {(await gate.admit(one)).owner for one in calls}
     assert len(owners) == 1
     for one in calls:
-        gate.take_stream(one)
+        gate.acquire_stream(one)
     for one in calls:
         with pytest.raises(ResourceExhaustedError):
-            gate.take_stream(one)
+            gate.acquire_stream(one)
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
@@ -258,7 +259,7 @@ class Clock:
 
 def test_addresses_that_keep_guessing_wait_longer() -> None:
     clock = Clock()
-    patience = Patience(Limits(failures=2, penalty=1.6, seen=3), clock.now)
+    patience = GuessLimiter(Limits(failures=2, max_penalty=1.6, tracked_addresses=3), clock.now)
     assert patience.due("a") == 0
     waits = []
     for _ in range(8):
@@ -274,7 +275,7 @@ def test_addresses_that_keep_guessing_wait_longer() -> None:
 
 
 def test_the_addresses_of_one_network_wait_together() -> None:
-    patience = Patience(Limits(failures=2, penalty=1.6), Clock().now)
+    patience = GuessLimiter(Limits(failures=2, max_penalty=1.6), Clock().now)
     for last in range(3):
         patience.failed(f"2001:db8:1:2::{last}")
     assert patience.due("2001:db8:1:2:ffff::9") > 0
@@ -313,23 +314,32 @@ class Slow:
         finally:
             self.busy[who] -= 1
         if call.headers.get("good"):
-            return identify(scheme=self.name, issuer="x", subject="me")
-        raise Rejected("it is not")
+            return identify(scheme=self.name, issuer="x", subject=call.headers["good"])
+        raise InvalidCredential("it is not")
 
     def challenge(self, error: str | None) -> str:
         return "Bearer"
 
 
-def gated(limits: Limits) -> tuple[Gate, Slow]:
+class Remembers(Slow):
+    """One who shows ``good: known`` was verified before."""
+
+    def known(self, call: Call, now: float) -> Principal | None:
+        if call.headers.get("good") == "known":
+            return identify(scheme=self.name, issuer="x", subject="known")
+        return None
+
+
+def gated(limits: Limits, scheme: Slow | None = None) -> tuple[Gate, Slow]:
     agent = Agent("A")
     agent.handler(lambda ctx: "x")
-    scheme = Slow()
+    scheme = scheme or Slow()
     return Gate(Security(scheme), limits, LoopClock(1000.0), {agent.slug: agent}), scheme
 
 
 def test_guesses_of_one_address_are_verified_one_at_a_time(virtual_backend: Any) -> None:
     """From the first refusals on; and who comes from elsewhere does not notice."""
-    gate, scheme = gated(Limits(failures=4, penalty=1.6))
+    gate, scheme = gated(Limits(failures=4, max_penalty=1.6))
     seen: Counter[str] = Counter()
 
     async def ask(peer: str, **headers: str) -> None:
@@ -362,7 +372,7 @@ def test_guesses_of_one_address_are_verified_one_at_a_time(virtual_backend: Any)
 
 
 def test_so_many_wait_and_no_more(virtual_backend: Any) -> None:
-    gate, scheme = gated(Limits(failures=1, penalty=16.0, parked=20))
+    gate, scheme = gated(Limits(failures=1, max_penalty=16.0, max_waiting=20))
     seen: Counter[str] = Counter()
     waiting: list[int] = []
 
@@ -397,10 +407,40 @@ def test_so_many_wait_and_no_more(virtual_backend: Any) -> None:
     assert gate.statistics()["refused_waiting"] == 0
 
 
+def test_a_caller_for_whom_it_is_the_first_time_finds_a_place_to_wait(virtual_backend: Any) -> None:
+    """Neither a principal beyond its rate nor guesses from its own network take every place."""
+    limits = Limits(failures=1, max_penalty=16.0, max_waiting=20, rate=1.0, burst=1.0)
+    gate, _ = gated(limits, Remembers())
+    seen: Counter[str] = Counter()
+
+    async def ask(name: str, peer: str, **headers: str) -> None:
+        try:
+            await gate.admit(Call(binding="TEST", peer=peer, headers=headers))
+            seen[f"{name} ok"] += 1
+        except A2AError as error:
+            seen[f"{name} {error.reason}"] += 1
+
+    async def main() -> None:
+        await ask("guess", "192.0.2.1")  # from here on its network waits
+        async with anyio.create_task_group() as group:
+            for _ in range(100):
+                group.start_soon(partial(ask, "throttled", "192.0.2.1", good="known"))
+                group.start_soon(ask, "guess", "192.0.2.1")
+            await anyio.sleep(0.2)
+            assert gate.statistics()["refused_waiting"] == 2 + 2  # a tenth of either kind
+            await ask("new", "192.0.2.1", good="new")
+
+    name, options = virtual_backend
+    anyio.run(main, backend=name, backend_options=dict(options))
+    assert seen["new ok"] == 1, seen
+    assert seen["throttled RESOURCE_EXHAUSTED"] > 50
+    assert gate.statistics()["refused_waiting"] == 0
+
+
 async def test_guesses_from_one_network_are_slowed_together() -> None:
     """Behind a proxy, which tells their addresses: one host has as many of IPv6 as it likes."""
     http = HttpSettings(trusted_proxies=("127.0.0.1",))
-    limits = Limits(failures=3, penalty=60, parked=0)
+    limits = Limits(failures=3, max_penalty=60, max_waiting=0)
     async with serving(security(), http=http, limits=limits, with_grpc=False) as server:
 
         async def guess(address: str) -> str:
@@ -414,7 +454,7 @@ async def test_guesses_from_one_network_are_slowed_together() -> None:
 
 
 async def test_who_is_known_does_not_wait_for_those_who_guess() -> None:
-    async with serving(security(), limits=Limits(failures=1, penalty=600)) as server:
+    async with serving(security(), limits=Limits(failures=1, max_penalty=600)) as server:
         asked = t.ListTasksRequest()
         bad = {"Authorization": "Bearer nobody-knows-this-token"}
         assert (await server.call("rest", ops.LIST_TASKS, asked, ME)).outcome == "ok"
@@ -436,7 +476,7 @@ async def test_a_flood_leaves_a_good_client_in_peace(what: str) -> None:
     count = 25
     new = {f"newcomer-{number}": f"the-token-of-newcomer-{number}" for number in range(count)}
     guarded = Security(static_tokens({"me": GOOD, "you": OTHER, **new}), ApiKeys([key]))
-    limits = Limits(failures=5, penalty=1.0, streams=5)
+    limits = Limits(failures=5, max_penalty=1.0, streams=5)
     http = HttpSettings(trusted_proxies=("127.0.0.1",))
     async with serving(guarded, limits=limits, http=http) as server:
 

@@ -24,8 +24,8 @@ from greenroom.auth import (
     Call,
     Claims,
     Introspection,
+    InvalidCredential,
     MutualTls,
-    Rejected,
     Security,
     enterprise_tokens,
     hash_password,
@@ -90,7 +90,7 @@ async def test_what_is_no_basic_credential() -> None:
     scheme = Basic({"ada": hash_password("")})
     for text in (b"ada", b"", b"\xff:x"):
         header = {"authorization": f"Basic {b64encode(text).decode()}"}
-        with pytest.raises(Rejected, match="not Basic credentials"):
+        with pytest.raises(InvalidCredential, match="not Basic credentials"):
             await scheme.verify(Call(binding="JSONRPC", headers=header), time.time())
     with pytest.raises(ValueError, match="'ada' has no password"):
         Basic({"ada": ""})
@@ -476,7 +476,7 @@ async def test_a_certificate_ends_for_who_is_known_too(tmp_path: Path) -> None:
     found = await scheme.verify(asked, now)
     assert scheme.known(asked, now + 3500) == found
     assert scheme.known(asked, now + 3601) is None
-    with pytest.raises(Rejected, match="expired"):
+    with pytest.raises(InvalidCredential, match="expired"):
         await scheme.verify(asked, now + 3601)
 
 

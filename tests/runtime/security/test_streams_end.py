@@ -19,8 +19,8 @@ from greenroom.auth import (
     ApiKeys,
     Call,
     Introspection,
+    InvalidCredential,
     Principal,
-    Rejected,
     Scheme,
     Security,
     enterprise_tokens,
@@ -237,7 +237,7 @@ def test_within_a_heartbeat_of_its_withdrawal(virtual_backend: Any) -> None:
     scheme = Doubtful()
 
     def withdraw() -> None:
-        scheme.remembers, scheme.answer = False, Rejected("it was withdrawn")
+        scheme.remembers, scheme.answer = False, InvalidCredential("it was withdrawn")
 
     assert 20.0 <= run(virtual_backend, watched, scheme, 20.0, withdraw) <= 36.0
 
@@ -254,7 +254,7 @@ async def polled(scheme: Doubtful) -> None:
 
             async def lose() -> None:
                 await anyio.sleep(1.0)
-                scheme.remembers, scheme.answer = False, Rejected("it was withdrawn")
+                scheme.remembers, scheme.answer = False, InvalidCredential("it was withdrawn")
 
             group.start_soon(lose)
             await runtime.dispatch(Call(binding="TEST"), ops.GET_TASK, asked)

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from greenroom.auth import Bearer, Call, Rejected, Security, open_id_connect
+from greenroom.auth import Bearer, Call, InvalidCredential, Security, open_id_connect
 from greenroom.protocol import operations as ops
 from greenroom.protocol.errors import UnavailableError
 from tests.support.issuer import Issuer
@@ -54,7 +54,7 @@ FORGED: dict[str, dict[str, Any]] = {
 async def test_forged(name: str, issuer: Issuer) -> None:
     scheme = open_id_connect(issuer.url, audience="agents")
     token = issuer.token(**FORGED[name])
-    with pytest.raises(Rejected):
+    with pytest.raises(InvalidCredential):
         await scheme.verify(call(token), time.time())
     assert scheme.known(call(token), time.time()) is None
 
@@ -65,7 +65,7 @@ async def test_what_is_of_another_issuer_is_not_looked_at(
 ) -> None:
     scheme = open_id_connect(issuer.url, audience="agents")
     before = issuer.counts["fetches"]
-    with pytest.raises(Rejected, match="another issuer"):
+    with pytest.raises(InvalidCredential, match="another issuer"):
         await scheme.verify(call(issuer.token(iss="https://x", forge=forge)), time.time())
     assert issuer.counts["fetches"] == before
 
@@ -75,7 +75,7 @@ async def test_what_is_of_another_issuer_is_not_looked_at(
 )
 async def test_garbage(token: str, issuer: Issuer) -> None:
     scheme = open_id_connect(issuer.url, audience="agents")
-    with pytest.raises(Rejected):
+    with pytest.raises(InvalidCredential):
         await scheme.verify(call(token), time.time())
 
 
@@ -83,7 +83,7 @@ async def test_a_key_of_the_forger_is_not_looked_at(issuer: Issuer) -> None:
     """``jku``, ``x5u`` and ``jwk`` in a header lead nowhere."""
     scheme = open_id_connect(issuer.url, audience="agents")
     evil = {"kid": "evil", "jku": f"{issuer.url}/jwks", "x5u": f"{issuer.url}/x", "jwk": {}}
-    with pytest.raises(Rejected):
+    with pytest.raises(InvalidCredential):
         await scheme.verify(call(issuer.token(header=evil, forge="key")), time.time())
 
 
@@ -107,7 +107,7 @@ async def test_rotation(algorithm: str, issuer: Issuer) -> None:
     now += 11
     assert await scheme.verify(call(new), now)
     assert scheme.known(call(old), now) is None
-    with pytest.raises(Rejected):
+    with pytest.raises(InvalidCredential):
         await scheme.verify(call(old), now)
     issuer.rotate()
 
@@ -119,7 +119,7 @@ async def test_unknown_kids_do_not_make_us_fetch_for_ever(issuer: Issuer) -> Non
     before = issuer.counts["fetches"]
     for number in range(20):
         token = issuer.token(header={"kid": str(number)})
-        with pytest.raises(Rejected):
+        with pytest.raises(InvalidCredential):
             await scheme.verify(call(token), now + 11 + number / 10)
     assert issuer.counts["fetches"] == before + 1
 
