@@ -23,7 +23,7 @@ from .coding import Decoder, decoders
 from .errors import AddressRefusedError, HttpError, NoAnswerError, UnusableAnswerError
 from .network import CheckedNetwork
 from .proxies import proxy, proxy_for
-from .urls import Origin, Url, parse
+from .urls import Origin, Url, parse, redacted
 
 USER_AGENT = "greenroom"
 _KEPT_IDLE = 8
@@ -206,9 +206,13 @@ class HttpClient:
     ) -> Response:
         self._policy.check_origin(url.origin)
         request = self._request(method, url, headers, body)
-        pool = self._pool(url.origin)
+        through = proxy_for(url.origin, self._environ)
+        pool = self._pool(url.origin, through)
+        where = f"{url.origin.host}:{url.origin.port}"
+        if through is not None:
+            where += f" through the proxy {redacted(through)}"
         try:
-            with _deadline(started + self.limits.total), _told(self.limits, url):
+            with _deadline(started + self.limits.total), _told(self.limits, url, where):
                 answer = await pool.handle_async_request(request)
         finally:
             if not self._kept and not pool.connections:
@@ -250,8 +254,7 @@ class HttpClient:
             extensions={"timeout": times, "sni_hostname": url.origin.host.removesuffix(".")},
         )
 
-    def _pool(self, origin: Origin) -> httpcore2.AsyncConnectionPool:
-        through = proxy_for(origin, self._environ)
+    def _pool(self, origin: Origin, through: str | None) -> httpcore2.AsyncConnectionPool:
         pool = self._pools.get(through)
         if pool is None:
             if self._tls is None and (origin.scheme == "https"):
@@ -349,9 +352,11 @@ def _deadline(deadline: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def _told(limits: Limits, url: Url | None = None) -> Iterator[None]:
-    """Raise what httpcore2 raises as an HttpError. ``url``: the head of its answer is awaited."""
-    where = "" if url is None else f"{url.origin.host}:{url.origin.port}"
+def _told(limits: Limits, url: Url | None = None, where: str = "") -> Iterator[None]:
+    """Raise what httpcore2 raises as an HttpError.
+
+    ``url`` is given where the head of its answer is awaited, with ``where`` to connect to.
+    """
     broken = HttpError if url is None else NoAnswerError
     try:
         yield
@@ -374,7 +379,7 @@ def _told(limits: Limits, url: Url | None = None) -> Iterator[None]:
     except (httpcore2.LocalProtocolError, h11.LocalProtocolError) as error:
         raise HttpError(f"the request to {url} cannot be sent: {_why(error)}") from error
     except httpcore2.ProxyError as error:
-        raise HttpError(f"the proxy does not connect to {where}: {_why(error)}") from error
+        raise HttpError(f"no connection to {where}: {_why(error)}") from error
     except (httpcore2.ReadError, OSError) as error:
         raise broken(f"the connection broke: {_why(error)}") from error
 

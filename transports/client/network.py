@@ -60,7 +60,7 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
             found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
-            raise HttpError(f"the name {host} has no address: {why}") from error
+            raise HttpError(f"cannot connect to {host}:{port}: no address ({why})") from error
         names = [entry[4][0].partition("%")[0] for entry in found]
         six = list(dict.fromkeys(name for name in names if ":" in name))
         four = list(dict.fromkeys(name for name in names if ":" not in name))
@@ -79,7 +79,7 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
         async def attempt(address: str, over: anyio.Event) -> None:
             try:
                 stream = await self._sockets.connect_tcp(address, port)
-            except httpcore2.ConnectError as error:
+            except Exception as error:  # told if no address answers
                 failed.append(error)
             else:
                 if won:

@@ -18,11 +18,15 @@ from ..protocol.cards import signing
 from ..protocol.cards.shapes import card_json, parse_card
 from ..protocol.errors import A2AError
 from ..protocol.types import AgentCard
-from ..transports.client.http import HttpError, request
-from ..transports.client.peer import card_addresses
+from ..transports.client.credentials import Credentials
+from ..transports.client.discovery import card_addresses, fetch
+from ..transports.client.errors import HttpError, UnusableAnswerError
+from ..transports.client.http import HttpClient, Limits
 from ..transports.client.trust import Trust, key_set
 from . import tls as connecting
 from .terminal import complain, note, say, show_json
+
+_LIMITS = Limits(silence=30.0, total=60.0)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -98,13 +102,17 @@ def _headers(card: AgentCard) -> Iterator[Mapping[str, Any]]:
 async def _card(place: str, tls: ssl.SSLContext | None) -> bytes:
     if not place.startswith(("http://", "https://")):
         return sys.stdin.buffer.read() if place == "-" else _file(place)
-    tried = card_addresses(place)
-    for address in tried:
-        headers = {"Accept": "application/json"}
-        async with request("GET", address, headers=headers, tls=tls) as response:
-            body = await response.read()
-            if response.status == 200:
+    http, credentials = HttpClient(limits=_LIMITS, tls=tls), Credentials(place)
+    tried = []
+    for address in card_addresses(place):
+        try:
+            status, body = await fetch(http, address, credentials)
+            if status == 200:
+                parse_card(body)  # a front page answers everywhere, and is no card
                 return body
+            tried.append(f"{address} (status {status})")
+        except (UnusableAnswerError, A2AError) as error:
+            tried.append(f"{address} ({error})")
     raise HttpError(f"no agent card at {' nor at '.join(tried)}")
 
 

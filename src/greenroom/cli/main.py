@@ -138,14 +138,25 @@ def _add_send(commands: Any) -> None:
         "--version", choices=("1.0", "0.3"), help="protocol version (default: the newest offered)"
     )
     send.add_argument(
-        "--header", action="append", default=[], metavar="NAME:VALUE", help="can be repeated"
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="a header for the server of the address, and for no other; can be repeated",
+    )
+    send.add_argument(
+        "--header-origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="another server that gets the headers, if the card names it; can be repeated",
     )
     send.add_argument(
         "--timeout",
         type=float,
         default=300.0,
         metavar="SECONDS",
-        help="longest silence of the server (default: 300)",
+        help="longest time for all of it (default: 300)",
     )
     connecting.add(send)
     many: dict[str, Any] = {"action": "append", "default": []}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from greenroom.protocol.errors import (
-    A2AError,
     ExtensionSupportRequiredError,
     InternalError,
     PermissionDeniedError,
@@ -13,11 +12,10 @@ from greenroom.protocol.errors import (
     UnsupportedOperationError,
 )
 from greenroom.protocol.types import AgentCapabilities, AgentCard, AgentInterface
+from greenroom.transports.client.answers import rest_error, rpc_result
 from greenroom.transports.client.peer import (
     HttpError,
     PeerError,
-    _envelope,
-    _rest_error,
     card_addresses,
     choose,
 )
@@ -81,13 +79,13 @@ def test_cards_are_looked_for_below_the_address_and_at_the_root() -> None:
 
 def test_jsonrpc_errors_come_as_their_classes() -> None:
     with pytest.raises(TaskNotFoundError, match="gone"):
-        _envelope(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"gone"}}', 200)
+        rpc_result(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"gone"}}', 200)
     with pytest.raises(InternalError):
-        _envelope(b'{"error":{"code":-1,"message":"?"}}', 200)
-    assert _envelope(b'{"id":1,"result":null}', 200) == b"null"
+        rpc_result(b'{"error":{"code":-1,"message":"?"}}', 200)
+    assert rpc_result(b'{"id":1,"result":null}', 200) == b"null"
     for body in (b"<html>", b"{}", b"[]", b"\xff"):
         with pytest.raises(HttpError, match="status 502"):
-            _envelope(body, 502)
+            rpc_result(body, 502)
 
 
 @pytest.mark.parametrize(
@@ -98,10 +96,10 @@ def test_jsonrpc_errors_come_as_their_classes() -> None:
         (b'{"code":-32004,"message":"m"}', 400, UnsupportedOperationError),
         (b'{"code":-32010,"message":"m"}', 400, ExtensionSupportRequiredError),
         (b'{"error":{"code":403,"message":"m"}}', 403, PermissionDeniedError),
-        (b'{"error":{"code":418,"message":"m"}}', 418, A2AError),
+        (b'{"error":{"code":418,"message":"m"}}', 418, HttpError),
         (b'{"error":"plain"}', 500, HttpError),
         (b"<html>", 502, HttpError),
     ],
 )  # fmt: skip
 def test_rest_errors_come_as_their_classes(body: bytes, status: int, kind: type[Exception]) -> None:
-    assert isinstance(_rest_error(body, status), kind)
+    assert isinstance(rest_error(body, status), kind)

@@ -1,0 +1,157 @@
+"""Finding an agent: where its card may be, whose card was found, and which interface to talk to."""
+
+from __future__ import annotations
+
+import ssl
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+
+from msgspec import structs
+
+from ...protocol.cards.shapes import is_legacy, parse_card
+from ...protocol.cards.signing import SignatureError
+from ...protocol.codec import HTTP_JSON, JSONRPC
+from ...protocol.errors import A2AError
+from ...protocol.types import AgentCard, AgentInterface
+from .answers import told_by
+from .credentials import Credentials
+from .errors import HttpError, PeerError, UnusableAnswerError
+from .http import HttpClient
+from .trust import Trust
+from .urls import parse, redacted
+
+WELL_KNOWN = ("/.well-known/agent-card.json", "/.well-known/agent.json")
+BINDINGS = (JSONRPC, HTTP_JSON)
+_NAMES = {"JSON-RPC": JSONRPC, "REST": HTTP_JSON, "HTTP_JSON": HTTP_JSON}
+
+
+async def fetch_card(
+    http: HttpClient,
+    url: str,
+    credentials: Credentials | None = None,
+    trust: Trust | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AgentCard:
+    """Return the card of the agent at ``url``, which is the agent's address or its card's.
+
+    An answer that is no card is passed over, and the next address is asked. With ``trust`` the
+    first card must be signed by somebody whom ``trust`` names. Raises PeerError and HttpError.
+    """
+    tried: list[str] = []
+    for address in card_addresses(url):
+        try:
+            status, body = await fetch(http, address, credentials)
+            if status != 200:
+                told = told_by(body)[:200] if status not in (404, 405) else ""
+                tried.append(f"{address} (status {status}{': ' if told else ''}{told})")
+                continue
+            card = await _read(body, trust, tls)
+        except UnusableAnswerError as error:
+            tried.append(f"{address} ({error})")
+            continue
+        except SignatureError as error:
+            raise PeerError(f"the card at {address} is not trusted: {error}") from error
+        except A2AError as error:
+            tried.append(f"{address} ({error})")
+            continue
+        card = _absolute(card, address)
+        if _is_for(card, address, url):
+            return card
+        served = ", ".join(dict.fromkeys(one.url for one in card.supported_interfaces))
+        raise PeerError(
+            f"no agent at {redacted(url)}: {address} is of {card.name!r} at {served or 'nowhere'}"
+        )
+    raise PeerError(f"no agent card at {' nor at '.join(tried)}")
+
+
+async def fetch(
+    http: HttpClient, address: str, credentials: Credentials | None = None
+) -> tuple[int, bytes]:
+    """Return the status and the body of a card's address. Raises HttpError."""
+    headers = {} if credentials is None else credentials.headers_for(address)
+    # Without A2A-Version: clients of every version ask so, and get every interface there is.
+    headers.setdefault("Accept", "application/json")
+    async with http.request("GET", address, headers=headers) as response:
+        return response.status, await response.read()
+
+
+async def _read(body: bytes, trust: Trust | None, tls: ssl.SSLContext | None) -> AgentCard:
+    if trust is None:
+        return parse_card(body)
+    card, _, _ = await trust.verify(body, tls=tls)
+    return card
+
+
+def _absolute(card: AgentCard, address: str) -> AgentCard:
+    """Return ``card`` with its relative URLs as they are meant: relative to the card's address."""
+    interfaces = [
+        structs.replace(one, url=urljoin(address, one.url)) if one.url.startswith("/") else one
+        for one in card.supported_interfaces
+    ]
+    return structs.replace(card, supported_interfaces=interfaces)
+
+
+def _is_for(card: AgentCard, address: str, url: str) -> bool:
+    """Whether a card is that of the agent at ``url``, or of another one on its server."""
+    path = _path(url)
+    if path in ("", "/a2a") or path.endswith(".json") or urlsplit(address).path not in WELL_KNOWN:
+        return True
+    # What was meant for a mistyped agent must not reach the one that is served at the root.
+    return any(_path(one.url) == path for one in card.supported_interfaces)
+
+
+def _path(url: str) -> str:
+    return quote(urlsplit(url).path, safe="/%", errors="surrogateescape").rstrip("/")
+
+
+def card_addresses(url: str) -> list[str]:
+    """Return where the card of the agent at ``url`` may be, without user name and password:
+    below the address, then at the root of its server."""
+    parts = urlsplit(redacted(url))
+    if parts.path.endswith(".json"):
+        return [redacted(url)]
+    base = parts.path.rstrip("/")
+    folders = dict.fromkeys([base, base.removesuffix("/a2a"), ""])
+    return [
+        urlunsplit((parts.scheme, parts.netloc, folder + path, "", ""))
+        for folder in folders
+        for path in WELL_KNOWN
+    ]
+
+
+def choose(card: AgentCard, version: str | None = None) -> AgentInterface:
+    """Return the interface to talk to: the newest version, and JSON-RPC before REST.
+
+    Raises PeerError, which names what the card offers instead.
+    """
+    usable = [
+        structs.replace(interface, protocol_binding=binding)
+        for interface in card.supported_interfaces
+        if (binding := _binding(interface)) in BINDINGS
+        and (version is None or is_legacy(interface) == version.startswith("0."))
+        and _is_url(interface.url)
+    ]
+    if not usable:
+        offered = ", ".join(
+            f"{one.protocol_binding} {one.protocol_version} at {redacted(one.url)!r}"
+            for one in card.supported_interfaces
+        )
+        wanted = f"A2A {version} " if version else ""
+        raise PeerError(
+            f"{card.name!r} does not offer {wanted}over JSON-RPC or REST; "
+            f"it offers {offered or 'nothing'}"
+        )
+    # Stable: the card's own order decides among equals (section 8.3).
+    return min(usable, key=lambda one: (is_legacy(one), BINDINGS.index(one.protocol_binding)))
+
+
+def _binding(interface: AgentInterface) -> str:
+    name = interface.protocol_binding.upper()
+    return _NAMES.get(name, name)
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parse(url)
+    except HttpError:
+        return False
+    return True
