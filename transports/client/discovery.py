@@ -15,13 +15,27 @@ from ...protocol.types import AgentCard, AgentInterface
 from .answers import told_by
 from .credentials import Credentials
 from .errors import HttpError, PeerError, UnusableAnswerError
-from .http import HttpClient
+from .http import HttpClient, Limits
 from .trust import Trust
 from .urls import parse, redacted
 
 WELL_KNOWN = ("/.well-known/agent-card.json", "/.well-known/agent.json")
 BINDINGS = (JSONRPC, HTTP_JSON)
+_CARD_SECONDS = 30.0
+"""Seconds for each address where a card may be."""
+_CARD_BYTES = 4 * 1024 * 1024
 _NAMES = {"JSON-RPC": JSONRPC, "REST": HTTP_JSON, "HTTP_JSON": HTTP_JSON}
+
+
+def card_limits(limits: Limits | None = None) -> Limits:
+    """Return the limits for reading a card: those of calls, but no longer than a card needs."""
+    limits = limits or Limits()
+    return structs.replace(
+        limits,
+        silence=min(limits.silence, _CARD_SECONDS),
+        total=min(limits.total, _CARD_SECONDS),
+        body=min(limits.body, _CARD_BYTES),
+    )
 
 
 async def fetch_card(

@@ -8,6 +8,7 @@ content codings.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -32,6 +33,8 @@ _IDLE_SECONDS = 30.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})
 """Redirects that keep method and body (RFC 9110 section 15.4); the others make a GET."""
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _SINGLE = frozenset({"content-length", "content-type", "location"})
 
 
@@ -311,10 +314,17 @@ def _next(url: Url, location: str) -> Url:
 
 
 def _field(name: str, value: str) -> tuple[bytes, bytes]:
+    """Return a header as HTTP sends it. Raises HttpError, which does not show the value: it may be
+    a credential."""
+    if not _TOKEN.fullmatch(name):
+        raise HttpError("a header has a name that HTTP does not allow (RFC 9110 section 5.1)")
     try:
-        return name.encode("ascii"), value.encode(errors="surrogateescape")
+        content = value.strip(" \t").encode(errors="surrogateescape")
     except UnicodeError:
-        raise HttpError(f"the header {name!r} has a name that is not ASCII") from None
+        content = b"\0"
+    if _NOT_IN_VALUE.search(content):
+        raise HttpError(f"the header {name} has a value that HTTP does not allow")
+    return name.encode(), content
 
 
 def _fields(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

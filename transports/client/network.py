@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any
@@ -112,4 +113,36 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
         there: Any = stream.get_extra_info("server_addr")
         if ip_address(there[0].partition("%")[0]) not in map(ip_address, addresses):
             raise AddressRefusedError(f"the connection leads to {there[0]}, which was not checked")
-        return stream
+        return _Socket(stream)
+
+
+class _Socket(httpcore2.AsyncNetworkStream):
+    """A connection that a cancelled TLS handshake does not leave open."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise

@@ -27,7 +27,7 @@ from ...protocol.version import HEADER, V10
 from ...protocol.version import V03 as VERSION_03
 from . import answers
 from .credentials import Credentials
-from .discovery import card_addresses, choose, fetch_card
+from .discovery import card_addresses, card_limits, choose, fetch_card
 from .errors import HttpError, PeerError, UnusableAnswerError
 from .http import HttpClient, Limits, Response
 from .results import event_of, result_of, stream_result_of
@@ -84,7 +84,7 @@ class Peer:
         if not url.lower().startswith(("http://", "https://")):
             raise PeerError(f"{redacted(url)!r} is not an http:// or https:// address")
         credentials = Credentials(url, headers, origins)
-        http = HttpClient(limits=limits, tls=tls)
+        http = HttpClient(limits=card_limits(limits), tls=tls)
         shown = credentials if trust is None else None
         card = await fetch_card(http, url, shown, trust, tls)
         interface = choose(card, version)

@@ -17,7 +17,9 @@ from ...protocol.protojson import unmarked
 from ...protocol.types import AgentCard
 from .addresses import check_secret_url
 from .errors import HttpError
-from .http import request
+from .http import Limits, request
+
+_LIMITS = Limits(silence=10.0, total=15.0, body=1024 * 1024)
 
 
 class Trust(Struct, frozen=True, kw_only=True):
@@ -40,7 +42,7 @@ class Trust(Struct, frozen=True, kw_only=True):
             check_secret_url(address)
 
     async def verify(
-        self, body: bytes, *, tls: ssl.SSLContext | None = None
+        self, body: bytes, tls: ssl.SSLContext | None = None
     ) -> tuple[AgentCard, signing.Verified, list[str]]:
         """Return the card in ``body``, who signed it, and the members that nobody signed.
 
@@ -81,7 +83,8 @@ def _named(keys: Iterable[jose.Key], card: AgentCard) -> Iterable[jose.Key]:
 
 
 async def _get(url: str, tls: ssl.SSLContext | None) -> bytes:
-    async with request("GET", url, headers={"Accept": "application/json"}, tls=tls) as response:
+    headers = {"Accept": "application/json"}
+    async with request("GET", url, headers=headers, limits=_LIMITS, tls=tls) as response:
         body = await response.read()
         if response.status != 200:
             raise HttpError(f"{url} answered with status {response.status}")

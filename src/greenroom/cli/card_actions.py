@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import ssl
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -19,14 +19,16 @@ from ..protocol.cards.shapes import card_json, parse_card
 from ..protocol.errors import A2AError
 from ..protocol.types import AgentCard
 from ..transports.client.credentials import Credentials
-from ..transports.client.discovery import card_addresses, fetch
+from ..transports.client.discovery import card_addresses, card_limits, fetch
 from ..transports.client.errors import HttpError, UnusableAnswerError
-from ..transports.client.http import HttpClient, Limits
+from ..transports.client.http import HttpClient
 from ..transports.client.trust import Trust, key_set
 from . import tls as connecting
 from .terminal import complain, note, say, show_json
 
-_LIMITS = Limits(silence=30.0, total=60.0)
+T = TypeVar("T")
+_SECONDS = 60.0
+"""The longest time for fetching a card, and for its keys."""
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -45,7 +47,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 async def _run(parsed: argparse.Namespace) -> int:
     tls = connecting.context(parsed)
-    body = await _card(parsed.card, tls)
+    body = await _in_time(_card, parsed.card, tls)
     card = parse_card(body, strict=parsed.action == "sign")
     if parsed.action == "sign":
         key = jose.SigningKey(
@@ -65,7 +67,7 @@ async def _run(parsed: argparse.Namespace) -> int:
     )
     if trust is None:
         raise ValueError("nobody is trusted: name --key, --jwks or --trust-host")
-    card, found, beside = await trust.verify(body, tls=tls)
+    card, found, beside = await _in_time(trust.verify, body, tls)
     form = "" if found.form == "spec" else " (the official SDK's canonical form)"
     say(f"{card.name}: signed with {found.algorithm} by key {found.kid}{form}")
     if beside:
@@ -99,10 +101,19 @@ def _headers(card: AgentCard) -> Iterator[Mapping[str, Any]]:
             yield jose.header_of(one.protected)
 
 
+async def _in_time(ask: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """Return what ``ask`` returns; raises HttpError where that takes too long."""
+    try:
+        with anyio.fail_after(_SECONDS):
+            return await ask(*arguments)
+    except TimeoutError:
+        raise HttpError(f"no answer in {_SECONDS:g} s") from None
+
+
 async def _card(place: str, tls: ssl.SSLContext | None) -> bytes:
     if not place.startswith(("http://", "https://")):
         return sys.stdin.buffer.read() if place == "-" else _file(place)
-    http, credentials = HttpClient(limits=_LIMITS, tls=tls), Credentials(place)
+    http, credentials = HttpClient(limits=card_limits(), tls=tls), Credentials(place)
     tried = []
     for address in card_addresses(place):
         try:

@@ -201,7 +201,7 @@ def _request(options: argparse.Namespace) -> Request:
     for field in options.header:
         key, colon, value = field.partition(":")
         if not colon:
-            raise ValueError(f"--header {key}: write NAME:VALUE")
+            raise ValueError("--header: write NAME:VALUE")  # it may be a credential
         headers[key.strip()] = value.strip()
     if not options.timeout > 0:
         raise ValueError(f"--timeout {options.timeout:g}: write a number of seconds above 0")

@@ -570,5 +570,7 @@ def test_the_time_of_the_whole_command(agent: Agent, capsys: pytest.CaptureFixtu
     told = refuses(capsys, agent.url, "--timeout", "0.3")
     over.set()
     assert "the task may still go on" in told
+    assert "s3cret" not in refuses(capsys, agent.url, "--header", "s3cret", code=2)
+    assert "s3cret" not in refuses(capsys, agent.url, "--header", "X:s3c\nret")
     assert "above 0" in refuses(capsys, agent.url, "--timeout", "0", code=2)
     assert "above 0" in refuses(capsys, agent.url, "--timeout", "nan", code=2)

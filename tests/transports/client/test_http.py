@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import anyio
 import pytest
 
 from greenroom.transports.client.addresses import AddressPolicy
@@ -327,3 +328,46 @@ async def test_a_stranger_leads_nowhere_near_and_through_no_proxy() -> None:
 async def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(HttpError):
         await read(url)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("X-Key", "s3cret\nX: y"), ("X Key", "s3cret"), ("X-Key", "s3cret\ud800")]
+)
+async def test_a_header_that_is_none_is_not_shown(name: str, value: str) -> None:
+    with pytest.raises(HttpError, match="does not allow") as raised:
+        async with request("GET", "http://127.0.0.1:9/", headers={name: value}):
+            pass
+    assert "s3cret" not in str(raised.value)
+
+
+async def test_who_goes_away_leaves_no_connection() -> None:
+    """Cancelled in the handshake, while the answer is awaited, and in the body."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    heads = {
+        "https": b"",
+        "http": b"",
+        "http-body": b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi",
+    }
+    for kind, head in heads.items():
+        came = threading.Event()
+
+        def serve(head: bytes = head, came: threading.Event = came) -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(head)
+                came.set()
+                while connection.recv(65536):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        async with anyio.create_task_group() as tasks:
+            url = f"{kind.partition('-')[0]}://127.0.0.1:{port}/"
+            tasks.start_soon(read, url)
+            await anyio.to_thread.run_sync(came.wait)
+            tasks.cancel_scope.cancel()
+        thread.join(10)  # it ends when the client's end of the connection is closed
+        assert not thread.is_alive()
+    listener.close()
