@@ -241,19 +241,11 @@ class Runtime:
         """
         counts = self._counts
         counts[operation.name] = counts.get(operation.name, 0) + 1
-        if self._exit is None:
-            raise UnavailableError(
-                "The server has not been started: run its lifespan (`async with app.lifespan():`)"
-            )
-        if self.system.draining:
-            raise UnavailableError(headers={"Retry-After": "1"})
-        if self.readiness.damaged:  # what was acknowledged now could be lost
-            raise UnavailableError(STORE_FAILED, headers=LATER)
-        agent = self.agents.get(call.agent) if call.agent else self.default
-        if agent is None:
-            raise UnsupportedOperationError(f"There is no agent {call.agent!r} here")
         audit = self.gate.audit
+        slug = call.agent
         try:
+            agent = self._agent_of(call)
+            slug = agent.slug
             try:
                 result = await self._pass(call, agent, operation, request)
             except StoreError as error:
@@ -264,22 +256,36 @@ class Runtime:
                 self._errors += 1
             if audit is not None and call.principal is not None:
                 now = self._clock.now()
-                audit.record(entry_of(call, operation, agent.slug, request, None, error, now))
+                audit.record(entry_of(call, operation, slug, request, None, error, now))
             raise
         if audit is not None:
             now = self._clock.now()
-            audit.record(entry_of(call, operation, agent.slug, request, result, None, now))
+            audit.record(entry_of(call, operation, slug, request, result, None, now))
         return result
+
+    def _agent_of(self, call: Call) -> Agent:
+        """Return the agent that is called. Raises A2AError while the runtime serves nobody."""
+        if self._exit is None:
+            raise UnavailableError(
+                "The server has not been started: run its lifespan (`async with app.lifespan():`)"
+            )
+        if self.gate.open:
+            call.principal = call.principal or ANONYMOUS
+        if self.system.draining:
+            raise UnavailableError(headers={"Retry-After": "1"})
+        if self.readiness.damaged:  # what was acknowledged now could be lost
+            raise UnavailableError(STORE_FAILED, headers=LATER)
+        agent = self.agents.get(call.agent) if call.agent else self.default
+        if agent is None:
+            raise UnsupportedOperationError(f"There is no agent {call.agent!r} here")
+        return agent
 
     async def _pass(self, call: Call, agent: Agent, operation: Operation, request: Any) -> Any:
         """Through the gate, then through the operation's door."""
         gate = self.gate
         principal = call.principal
         if principal is None:
-            if gate.open:  # the common case of a first try: not a call more than needed
-                call.principal = principal = ANONYMOUS
-            else:
-                principal = await gate.admit(call)
+            principal = await gate.admit(call)
         if not gate.open:
             await gate.authorize(call, agent, operation, request, principal)
         gate.measure(operation, request)

@@ -122,7 +122,7 @@ class Binding:
             call = request.call()
             if not self.anonymous:
                 await self._gate.admit(call)
-            decoded = request.decode(await self._message(request, call))
+            decoded = self._decode(request, call, await self._message(request, call))
             operation, params, codec, tenant, agent = decoded
             del decoded
             call.version = codec.version
@@ -143,12 +143,26 @@ class Binding:
         self._counts[self.name, operation.name, "ok"] += 1
         return answer
 
-    def refuse(self, error: Exception, operation: Operation | None = None) -> A2AError:
-        """Count a request that fails with ``error``; return the error that its caller is told."""
+    def refuse(
+        self, error: Exception, operation: Operation | None = None, call: Call | None = None
+    ) -> A2AError:
+        """Count a request that fails with ``error``; return the error that its caller is told.
+
+        ``call`` is the call of a request that leads to no operation: the gate audits it.
+        """
+        if call is not None:
+            self._gate.audit_request(call, error, operation)
         public = public_error(error)
         name = "" if operation is None else operation.name
         self._counts[self.name, name, type(public).__name__] += 1
         return public
+
+    def _decode(self, request: Request, call: Call, message: bytes) -> Decoded:
+        try:
+            return request.decode(message)
+        except Exception as error:
+            self._gate.audit_request(call, error, request.operation)
+            raise
 
     async def _message(self, request: Request, call: Call) -> bytes:
         try:

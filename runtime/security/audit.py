@@ -13,6 +13,9 @@ from ..call import Call
 from .rate_limits import network_of
 
 AUTHENTICATE = "Authenticate"
+REQUEST = "Request"
+"""The action of a request that names no operation which the server knows."""
+OK = "ok"
 LIMITED = frozenset({ResourceExhaustedError.reason, PayloadTooLargeError.reason})
 WINDOW = 60.0
 """Seconds for which refusals of one caller are told together."""
@@ -23,9 +26,11 @@ LONGEST = 256
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line. ``action`` is an operation's name, or ``Authenticate`` for what was refused before
-    its operation was known; ``outcome`` is ``ok`` or the reason of the error. Content, credentials
-    and claims are not in it.
+    """One line of the audit record. It holds no content, no credentials and no claims.
+
+    ``action`` is the name of an operation; ``Authenticate`` for a request that was refused before
+    its operation was known; ``Request`` for a request of an admitted caller that names no operation
+    which the server knows. ``outcome`` is ``ok`` or the reason of the error.
     """
 
     time: float
@@ -41,8 +46,10 @@ class AuditEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     binding: str = ""
     version: str = ""
     detail: str = ""
+    guess: bool = False
+    """A credential was shown, and refused."""
     more: int = 0
-    """Others like it that it stands for."""
+    """Other refusals of the same kind that this line stands for."""
 
 
 class AuditSink(Protocol):
@@ -56,9 +63,12 @@ class AuditSink(Protocol):
 
 
 class AggregatingSink:
-    """Passes on what callers did, but of refusals that can come in floods, those of credentials and
-    of limits, two lines for each minute and caller: the first, and the last with the number of
-    those between. So nobody fills the disk by being refused.
+    """Passes on what callers did, and gathers refusals that can come in floods.
+
+    Those are refused credentials, refusals for a limit, and whatever fails before the caller is
+    known. Of them the sink gets two lines for each minute, caller and kind: the first, and the last
+    with the number of those between. So nobody fills the disk by being refused. Guesses are another
+    kind than calls without a credential: the one cannot hide the other.
     """
 
     def __init__(self, sink: AuditSink) -> None:
@@ -68,11 +78,14 @@ class AggregatingSink:
     def record(self, entry: AuditEntry) -> None:
         if self._open:
             self._end(entry.time - WINDOW)
-        if entry.outcome not in LIMITED and entry.action != AUTHENTICATE:
+        known = entry.owner != "" and entry.action != AUTHENTICATE
+        if entry.outcome == OK or (known and entry.outcome not in LIMITED):
             self.sink.record(entry)
             return
         who = entry.owner or network_of(entry.address)
-        key: tuple[str, ...] = (entry.action, entry.outcome, entry.tenant, who)
+        key: tuple[str, ...] = (
+            entry.action, entry.outcome, entry.tenant, who, "guess" if entry.guess else "",
+        )  # fmt: skip
         if key not in self._open and len(self._open) >= CALLERS:
             key = ()  # all others together
         window = self._open.get(key)
@@ -149,7 +162,7 @@ def entry_of(
 
 def outcome_of(error: BaseException | None) -> str:
     if error is None:
-        return "ok"
+        return OK
     if isinstance(error, A2AError):
         return error.reason or type(error).__name__
     return "CANCELED" if not isinstance(error, Exception) else "INTERNAL"

@@ -34,7 +34,14 @@ from ..agent import Agent
 from ..call import ANONYMOUS, Call, Principal
 from ..journal.store import Clock
 from ..settings.bounds import checked
-from .audit import AUTHENTICATE, LONGEST, AggregatingSink, AuditEntry
+from .audit import (
+    AUTHENTICATE,
+    LONGEST,
+    REQUEST,
+    AggregatingSink,
+    AuditEntry,
+    outcome_of,
+)
 from .card import with_flows
 from .checks import check
 from .limits import Limits, measure
@@ -167,21 +174,46 @@ class Gate:
     def audit_refusal(
         self, call: Call, error: A2AError, principal: Principal | None = None
     ) -> None:
-        """Audit what was refused before its operation was known."""
+        """Audit a request that was refused before its operation was known."""
         if self.audit is None:
             return
-        principal = principal or call.principal
-        self.audit.record(
-            AuditEntry(
-                time=self._now(), action=AUTHENTICATE, outcome=error.reason,
-                agent=call.agent[:LONGEST],
-                owner=principal.owner if principal else "",
-                tenant=principal.tenant if principal else "",
-                scheme=principal.scheme if principal else "",
-                address=call.peer[:LONGEST], binding=call.binding, version=call.version,
-                detail=error.message[:LONGEST],
-            )
+        guess = isinstance(error, UnauthenticatedError) and self._shows_credential(call)
+        entry = self._entry(call, AUTHENTICATE, error.reason, principal or call.principal)
+        self.audit.record(structs.replace(entry, detail=error.message[:LONGEST], guess=guess))
+
+    def audit_request(
+        self, call: Call, error: Exception, operation: Operation | None = None, outcome: str = ""
+    ) -> None:
+        """Audit a request that failed before the runtime had its operation and parameters.
+
+        ``operation`` is the one that the request names, as far as that is known. ``outcome`` takes
+        the place of the reason of ``error``. The message of ``error`` is not written: it may quote
+        the request.
+        """
+        if self.audit is None:
+            return
+        action = REQUEST if operation is None else operation.name
+        principal = call.principal or (ANONYMOUS if self.open else None)
+        self.audit.record(self._entry(call, action, outcome or outcome_of(error), principal))
+
+    def _entry(
+        self, call: Call, action: str, outcome: str, principal: Principal | None
+    ) -> AuditEntry:
+        return AuditEntry(
+            time=self._now(), action=action, outcome=outcome,
+            owner=principal.owner if principal else "",
+            tenant=principal.tenant if principal else "",
+            scheme=principal.scheme if principal else "",
+            agent=call.agent[:LONGEST], address=call.peer[:LONGEST],
+            binding=call.binding, version=call.version[:LONGEST],
         )  # fmt: skip
+
+    def _shows_credential(self, call: Call) -> bool:
+        """Whether a call has a credential of a scheme, be it good or not."""
+        schemes = self.security.schemes
+        if not schemes:  # an authenticator of the operator's own
+            return bool(call.headers.get("authorization") or call.certificate)
+        return any(scheme.credential(call) is not None for scheme in schemes)
 
     async def _throttle(self, wait: float, what: str, principal: Principal) -> None:
         """Refuse, but not at once: a caller who asks again immediately shall not keep the server

@@ -108,6 +108,8 @@ class Rpc:
             assembler = Assembler(limit, metadata.encoding)
             timeout = metadata.timeout
         except RpcError as error:
+            if self.method is None:
+                self._audit(error)
             self.fail(error)
             return
         self._request = Request(
@@ -129,8 +131,8 @@ class Rpc:
             self.fail(error)
 
     def _audit(self, error: RpcError) -> None:
-        """Write down a request that was too large to be read."""
-        if error.status is Status.RESOURCE_EXHAUSTED:
+        """Audit a request that was too large, or could not be read."""
+        if not self._discovery:
             version = V03 if self.legacy else V10
             self.session.audit_refusal(self.metadata, version, error)
 
@@ -141,6 +143,7 @@ class Rpc:
         try:
             self._request.end()
         except RpcError as error:
+            self._audit(error)
             self.fail(error)
             return
         if self._child is None:

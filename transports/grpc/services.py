@@ -49,8 +49,7 @@ class _Request:
 
     def call(self) -> Call:
         rpc = self.rpc
-        version = rpc.metadata.version(self._service.version)
-        rpc.call = rpc.session.caller(rpc.metadata, version)
+        rpc.call = rpc.session.caller(rpc.metadata, self._service.version)
         return rpc.call
 
     async def message(self) -> bytes:
@@ -60,6 +59,7 @@ class _Request:
         operation, call = self.operation, self.rpc.call
         assert operation is not None
         assert call is not None
+        call.version = self.rpc.metadata.version(self._service.version)
         codec = self._service.codec(call)
         params = codec.decode(operation, message)
         tenant = params.tenant or None

@@ -142,9 +142,12 @@ class Session:
         )
 
     def audit_refusal(self, metadata: Metadata, version: str, error: RpcError) -> None:
-        """Write down a request that was too large to be read."""
+        """Audit a request that leads to no operation, or is too large to be read."""
         call = self.caller(metadata, version)
-        self.shared.gate.audit_refusal(call, PayloadTooLargeError(error.message))
+        if error.status is Status.RESOURCE_EXHAUSTED:
+            self.shared.gate.audit_refusal(call, PayloadTooLargeError(error.message))
+        else:
+            self.shared.gate.audit_request(call, error, outcome=error.status.name)
 
     def start(self, body: Callable[[], Coroutine[Any, Any, None]]) -> Child:
         """Run what answers a call, under the server's supervisor."""

@@ -83,7 +83,8 @@ class Rest:
         """
         match = rest.match(exchange.method, path)
         if match is None:
-            error = self._binding.refuse(_no_match(exchange.method, path))
+            call = exchange.call(HTTP_JSON, target.agent)
+            error = self._binding.refuse(_no_match(exchange.method, path), call=call)
             await _fail(exchange, codec_for(V10, HTTP_JSON), error)
             return None
         exchange.private = not self._binding.anonymous

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import grpc
+import grpc.aio
 import pytest
 
 from greenroom import Agent, TaskContext, asgi
@@ -18,6 +20,7 @@ from greenroom.auth import AuditEntry, FileAudit, Limits, Policy, Security, stat
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.runtime.security.audit import CALLERS, WINDOW, AggregatingSink
+from greenroom.transports.client.http import request as http
 from greenroom.transports.http.settings import HttpSettings
 from tests.support.asgi import request
 
@@ -339,3 +342,112 @@ async def test_what_is_lost_is_counted_in_the_metrics(tmp_path: Path) -> None:
     async with serving(security(audit=audit), with_grpc=False) as server:
         await server.call("rest", ops.LIST_TASKS, t.ListTasksRequest(), ME)
         assert server.app.runtime.statistics()["audit_lost_total"] == 1
+
+
+# --- what is no operation -----------------------------------------------------------------------
+
+
+class Written(list[AuditEntry]):
+    def record(self, entry: AuditEntry) -> None:
+        self.append(entry)
+
+    def close(self) -> None:
+        pass
+
+
+def _call(method: str, params: object = None) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+
+
+HTTP_REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes, str, str]] = {
+    "bad JSON": ("POST", "/a2a", {}, b"{", "Request", "ParseError"),
+    "no request": ("POST", "/a2a", {}, b"[]", "Request", "InvalidRequestError"),
+    "unknown method": ("POST", "/a2a", {}, _call("Destroy"), "Request", "MethodNotFoundError"),
+    "bad parameters": (
+        "POST", "/a2a", {}, _call("GetTask", {"id": 7}), "GetTask", "INVALID_PARAMS",
+    ),
+    "wrong version": (
+        "POST", "/a2a", {"A2A-Version": "7.0"}, _call("GetTask"), "Request",
+        "VERSION_NOT_SUPPORTED",
+    ),
+    "bad body": ("POST", "/message:send", {}, b'{"message": 7}', "SendMessage", "INVALID_PARAMS"),
+    "bad JSON by REST": ("POST", "/message:send", {}, b"{", "SendMessage", "ParseError"),
+    "bad query": ("GET", "/tasks?pageSize=x", {}, b"", "ListTasks", "INVALID_PARAMS"),
+    "wrong version by REST": (
+        "GET", "/tasks", {"A2A-Version": "7.0"}, b"", "ListTasks", "VERSION_NOT_SUPPORTED",
+    ),
+    "wrong media type": (
+        "POST", "/a2a", {"Content-Type": "text/plain"}, b"x", "Request",
+        "CONTENT_TYPE_NOT_SUPPORTED",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+@pytest.mark.parametrize("name", HTTP_REQUESTS)
+async def test_what_a_known_caller_asks_wrongly_is_a_line(name: str, anonymous: bool) -> None:
+    method, path, more, body, action, outcome = HTTP_REQUESTS[name]
+    written = Written()
+    guarded = Security(audit=written) if anonymous else security(audit=written)
+    plain = Agent("Plain")
+    plain.handler(lambda ctx: "x")
+    async with serving(guarded, plain, with_grpc=False) as server:
+        headers = {"A2A-Version": "1.0", "Content-Type": "application/json", **ME, **more}
+        async with http(method, f"{server.url}{path}", headers=headers, body=body) as response:
+            await response.read()
+    (line,) = written
+    assert line.action == action
+    assert line.outcome == outcome
+    assert line.owner == ("anonymous" if anonymous else "token#me")
+    assert "7" not in line.detail
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "message", "owner", "action", "outcome"),
+    [
+        ("lf.a2a.v1.A2AService/GetTask", {}, b"\xff\xff", "token#me", "GetTask", "ParseError"),
+        (
+            "lf.a2a.v1.A2AService/GetTask", {"a2a-version": "7.0"}, b"", "token#me", "GetTask",
+            "VERSION_NOT_SUPPORTED",
+        ),
+        ("lf.a2a.v1.A2AService/Destroy", {}, b"", "", "Request", "UNIMPLEMENTED"),
+    ],
+)  # fmt: skip
+async def test_what_is_asked_wrongly_over_grpc_is_a_line(
+    path: str, more: dict[str, str], message: bytes, owner: str, action: str, outcome: str
+) -> None:
+    written = Written()
+    fields = {"authorization": f"Bearer {GOOD}", "a2a-version": "1.0", **more}
+    async with (
+        serving(security(audit=written)) as server,
+        grpc.aio.insecure_channel(f"{server.host}:{server.grpc_port}") as channel,
+    ):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await channel.unary_unary(f"/{path}")(message, metadata=tuple(fields.items()))
+    (line,) = written
+    assert (line.action, line.outcome, line.owner) == (action, outcome, owner)
+    assert line.address
+
+
+async def test_a_guess_is_not_hidden_behind_calls_without_credentials() -> None:
+    written = Written()
+    async with serving(security(audit=written), limits=Limits(failures=100)) as server:
+        asked = t.ListTasksRequest()
+        bad = {"Authorization": "Bearer nobody-knows-this-token"}
+        for headers in ({}, *[bad] * 9, {}):
+            assert (await server.call("rest", ops.LIST_TASKS, asked, headers)).status == 401
+    assert [(line.guess, line.more) for line in written] == [
+        (False, 0), (True, 0), (False, 0), (True, 7),
+    ]  # fmt: skip
+    assert "refused" in written[1].detail
+    assert "required" in written[0].detail
+
+
+async def test_what_is_refused_while_the_server_stops_is_a_line() -> None:
+    written = Written()
+    async with serving(security(audit=written), with_grpc=False) as server:
+        server.app.runtime.system.draining = True
+        answer = await server.call("rest", ops.LIST_TASKS, t.ListTasksRequest(), ME)
+        server.app.runtime.system.draining = False
+        assert answer.status == 503
+    assert [(line.action, line.owner) for line in written] == [("ListTasks", "token#me")]
