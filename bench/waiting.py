@@ -87,7 +87,7 @@ async def _fill(path: str, tasks: int) -> dict[str, float]:
         async with anyio.create_task_group() as group:
             for _ in range(64):
                 group.start_soon(some)
-        while runtime.system.actors:  # noqa: ASYNC110 - nobody tells when the last is at rest
+        while runtime.directory:  # noqa: ASYNC110 - nobody tells when the last is at rest
             await anyio.sleep(0.1)
 
     async with runtime:

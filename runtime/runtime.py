@@ -22,8 +22,7 @@ from ..protocol.errors import (
 )
 from ..protocol.operations import Operation
 from ..protocol.types import AgentCard, AgentInterface
-from .actor.accepted import GIVEN_UP
-from .actor.actor import CANCEL, LeaseLost
+from .actor.actor import CANCEL
 from .actor.directory import Directory
 from .actor.system import System
 from .agent import Agent
@@ -34,6 +33,7 @@ from .extensions import ExtensionContext, carried_out
 from .journal.store import Clock, Store, StoreError
 from .node.drain import drain
 from .node.housekeeping import Housekeeping
+from .node.lease import Lease
 from .node.readiness import Readiness
 from .operations.cards import ExtendedCards
 from .operations.messages import Messaging
@@ -109,6 +109,7 @@ class Runtime:
         self.system.journal.observer = self.contexts.committed
         self.system.journal.wrote = self.readiness.wrote
         self.system.journal.failed = self.readiness.failed
+        self.lease = Lease(self.system, self.directory, self.readiness)
         self.housekeeping = Housekeeping(self.system, self.directory, self.contexts, self.readiness)
         self.results = Results(self._store, self.directory, self.contexts)
         settings = self.settings
@@ -141,8 +142,8 @@ class Runtime:
                 stack.callback(self.gate.audit.close)
             await store.open(now=self._clock.now())
             stack.push_async_callback(_shielded, store.close)
-            await self._beat()
-            stack.push_async_callback(_shielded, self._retire)
+            await self.lease.begin()
+            stack.push_async_callback(_shielded, self.lease.retire)
             for agent in self.agents.values():
                 deps = await stack.enter_async_context(agent.running())
                 self.system.deps[agent.slug] = deps
@@ -152,7 +153,8 @@ class Runtime:
             root.start_soon(self.system.supervisor.run, name="supervisor")
             root.start_soon(self.system.journal.run, name="journal")
             root.start_soon(self.system.ticker.run, name="ticker")
-            root.start_soon(self._heartbeats, name="heartbeats")
+            root.start_soon(self.lease.run, name="lease")
+            root.start_soon(self._streams.beat, name="heartbeats")
             root.start_soon(self.housekeeping.run, name="housekeeping")
             root.start_soon(self._streams.run, name="credentials")
             for background in self.gate.security.background:
@@ -184,52 +186,12 @@ class Runtime:
         """Accept no more and end in order (``draining``); harmless when done twice."""
         self.system.draining = True
         self.readiness.run(False)
-        await drain(self.system, self._streams, grace)
+        await drain(self.system, self.directory, self._streams, grace)
 
     @property
     def ready(self) -> bool:
         """Whether it is worth sending it something (``Readiness``)."""
         return bool(self.readiness)
-
-    async def _heartbeats(self) -> None:
-        """Say that this node lives; let idle streams send a sign of life."""
-        settings = self.settings
-        beat = min(settings.heartbeat / 2, settings.lease / 3)
-        next_stream = anyio.current_time() + settings.heartbeat / 2
-        while True:
-            await anyio.sleep(beat)
-            try:
-                if not await self._beat():
-                    self._node_died()
-                    await self._beat()
-                self.readiness.wrote()
-            except Exception as error:
-                self.readiness.failed(error)
-                if not isinstance(error, StoreError):
-                    log.exception("the heartbeat of this node failed; it is tried again")
-            if anyio.current_time() >= next_stream:
-                next_stream += settings.heartbeat / 2
-                self._streams.tick()
-
-    async def _beat(self) -> bool:
-        """Renew the lease; whether this node was still alive."""
-        system = self.system
-        now = self._clock.now()
-        alive = await system.store.heartbeat(system.node, now=now, lease=self.settings.lease)
-        if alive:
-            system.lives(now + self.settings.lease)
-        return alive
-
-    async def _retire(self) -> None:
-        """What still belongs to this node is free for the next one at once."""
-        await self.system.store.retire(self.system.node, now=self._clock.now())
-
-    def _node_died(self) -> None:
-        """Our lease ran out: whoever wants may have our tasks. Start anew under another name."""
-        log.error("this node's lease ran out; its tasks may be taken over by others")
-        for actor in list(self.system.actors.values()):
-            actor.lose(LeaseLost("the lease of this node ran out", told=GIVEN_UP))
-        self.system.rename()
 
     # --- the way in -----------------------------------------------------------------------------
 
@@ -331,7 +293,7 @@ class Runtime:
         return {
             **{f"operations_{name}_total": count for name, count in self._counts.items()},
             "operation_errors_total": self._errors,
-            "actors": len(system.actors),
+            "actors": len(self.directory),
             "handlers_running": system.running,
             "handlers_waiting": system.waiting,
             "streams_open": len(self._streams),

@@ -43,7 +43,6 @@ _MESSAGES_KEPT = 32
 
 
 STOPPING = "The server is stopping; try again."
-GIVEN_UP = "The server lost sight of the task for a moment; try again."
 
 
 class LeaseLost(Exception):
@@ -93,6 +92,7 @@ class Writing:
         "_new",
         "_pending",
         "_queued",
+        "_retakes",
         "_row_epoch",
         "_sends",
         "_status_json",
@@ -202,6 +202,7 @@ class Writing:
         """Where the log may be cut: ends of segments behind ``floor``, oldest first."""
         self._status_json = b""
         self._row_epoch = 0
+        self._retakes = False
         self._committed_sequence = 0
         self._inflight: tuple[Header, list[Frame], list[SendRecord]] | None = None
         self._queued = False

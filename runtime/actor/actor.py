@@ -14,11 +14,13 @@ until ``birth`` nothing of it exists outside.
 from __future__ import annotations
 
 import logging
+import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ...protocol.errors import (
+    InternalError,
     ResourceExhaustedError,
     TaskGenerationMismatchError,
     UnavailableError,
@@ -27,6 +29,7 @@ from ...protocol.errors import (
 from ...protocol.frame import Frame
 from ...protocol.types import Message, TaskState, TaskStatus
 from ..call import Sender
+from ..journal.clock import wire_time
 from ..journal.entries import Kind, Loaded, SendRecord, Timer
 from ..journal.fold import BLOCKED
 from .accepted import ROOT, STOPPING, Duplicate, LeaseLost, Op
@@ -77,8 +80,8 @@ class Actor(Viewing):
         self.born = True
         self.system.births.discard(self)
         message, send = self._first
-        self._born_at = self.system.timestamp()
-        self.created_at = self.updated_at = self.system.now()  # never before what is shown
+        self.created_at = self.updated_at = self.system.now()
+        self._born_at = wire_time(self.created_at)  # what the event tells is what is kept
         self.status = TaskStatus(state=TaskState.SUBMITTED, timestamp=self._born_at)
         self._status_json = _encode(self.status)
         self.run = self.run_start = 1
@@ -324,8 +327,7 @@ class Actor(Viewing):
     # --- leaving memory ---------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        if self.system.actors.get(self.id) is self:
-            del self.system.actors[self.id]
+        self.system.forget(self)
         self.system.births.discard(self)
         self.system.idle.discard(self)
         if self.first_send is not None:
@@ -370,6 +372,27 @@ class Actor(Viewing):
             self.execution.reason = Reason.PASSIVATED
             self.execution.abandon("passivated")
         self.rest()
+
+    @property
+    def adrift(self) -> bool:
+        """Whether nothing will move this task on: it is not over and waits for nobody, no handler
+        runs, and nothing is on its way to the store. That is a mistake of the runtime."""
+        if self._lost is not None or self.execution is not None or self.unwritten:
+            return False
+        if not self.born:
+            return self.reply is None and self._first is not None
+        waits = self.state.interrupted or self.open_ask is not None
+        return not (waits or self.state.terminal or self.blocked or self.stopped or self.parked)
+
+    def give_up(self) -> None:
+        """End a task that is ``adrift``."""
+        error_id = secrets.token_hex(6)
+        log.error("task %s was left without an end; it fails (error id %s)", self.id, error_id)
+        told = f"The agent failed. Error id: {error_id}"
+        if self.born:
+            self.set_status(TaskState.FAILED, say(self, told))
+        else:
+            self.lose(InternalError(told))
 
     @property
     def first_send(self) -> SendRecord | None:

@@ -63,6 +63,11 @@ class Committing(Writing):
         timers, self._timers = self._timers, []
         cleared, self._cleared = self._cleared, []
         segment = self._fold(frames)
+        if self._retakes:
+            self._retakes = False
+            if not self._row_epoch:
+                self._row_epoch = self.epoch
+                self.epoch += 1
         header = Header(
             id=self.id,
             scope=self.scope,
@@ -189,7 +194,7 @@ class Committing(Writing):
             return
         self._lost = why
         if self.born:
-            self.system.strays[self.id] = self.scope
+            self.system.lost_tasks[self.id] = self.scope
         self._pending.clear()
         self._new.clear()
         self._forget_sends(self._sends)
@@ -229,13 +234,29 @@ class Committing(Writing):
             self.check()
 
     async def claimed(self) -> None:
-        """Wait until the store knows that this actor has the task: of a woken one, that is."""
-        while self._row_epoch and self._lost is None:
+        """Wait until the store knows that this actor has the task: of one that was woken, or whose
+        node lost its lease."""
+        while (self._row_epoch or self._retakes) and self._lost is None:
             if not self.unwritten:
                 self.touch()
             await self.feed.signal.wait()
-        if self._row_epoch:
+        if self._row_epoch or self._retakes:
             self.check()
+
+    async def until_owned(self) -> None:
+        """Wait until no other node may begin what this task is about to begin.
+
+        A process that was stopped comes back here, and learns whether the task is still its own.
+        """
+        await self.system.until_alive()
+        await self.claimed()
+
+    def reclaim(self) -> None:
+        """Take the task at the next epoch: the lease of this node ran out, and another node may
+        have taken it. If so the append is refused."""
+        if self._lost is None and self.committed is not None:
+            self._retakes = True
+            self.touch()
 
     def check(self) -> None:
         """Raise why this actor may not go on, if so."""

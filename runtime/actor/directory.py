@@ -10,6 +10,7 @@ from ..call import Scope
 from ..durable.replay import Ledger
 from ..journal.entries import Loaded
 from .actor import Actor
+from .cancellation import Reason
 from .recovery import recover
 from .system import System
 
@@ -20,10 +21,69 @@ class Directory:
     def __init__(self, system: System, agents: Mapping[str, Agent]) -> None:
         self._system = system
         self.agents = agents
+        self._actors: dict[str, Actor] = {}
+        system.forget = self._forget
+
+    # --- who is awake -----------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    def __contains__(self, task_id: str) -> bool:
+        return task_id in self._actors
+
+    def __getitem__(self, task_id: str) -> Actor:
+        """Return the actor of a task that is awake. Raises ``KeyError``."""
+        return self._actors[task_id]
+
+    def get(self, task_id: str) -> Actor | None:
+        """Return the actor of a task, ``None`` if it is not awake."""
+        return self._actors.get(task_id)
+
+    def running(self) -> list[str]:
+        """Ids of the tasks whose handlers run."""
+        return [actor.id for actor in self._actors.values() if actor.execution is not None]
+
+    @property
+    def writing(self) -> bool:
+        """Whether anything is left to commit but what handlers still write."""
+        return any(a.unwritten and a.execution is None for a in self._actors.values())
+
+    def idle(self, task_id: str) -> bool:
+        """Whether nothing will come of a task here: it is awake, no handler runs, and there is
+        nothing to commit."""
+        actor = self._actors.get(task_id)
+        return actor is not None and actor.execution is None and not actor.unwritten
+
+    def cancel(self, reason: Reason, *, asleep: bool = False) -> None:
+        """Cancel all handlers; with ``asleep`` those that only wait."""
+        for actor in list(self._actors.values()):
+            if actor.execution is not None and (actor.execution.asleep or not asleep):
+                actor.execution.cancel(reason)
+
+    def rest(self) -> None:
+        """Let all actors leave memory."""
+        for actor in list(self._actors.values()):
+            actor.rest()
+
+    def reclaim(self) -> None:
+        """Take all tasks again that are awake (``Actor.reclaim``)."""
+        for actor in list(self._actors.values()):
+            actor.reclaim()
+
+    def adrift(self) -> list[Actor]:
+        """Actors that nothing will move on: see ``Actor.adrift``."""
+        return [actor for actor in self._actors.values() if actor.adrift]
+
+    def _forget(self, actor: Actor) -> None:
+        if self._actors.get(actor.id) is actor:
+            del self._actors[actor.id]
+
+    # --- waking -----------------------------------------------------------------------------------
 
     def awake(self, scope: Scope, task_id: str) -> Actor | None:
         """Return the actor if it is awake here, born and the scope's."""
-        actor = self._system.actors.get(task_id)
+        actor = self._actors.get(task_id)
         if actor is None or actor.scope != scope or actor.committed is None:
             return None
         return actor
@@ -31,7 +91,7 @@ class Directory:
     def create(self, agent: Agent, scope: Scope, context_id: str) -> Actor:
         """Make the actor of a new task."""
         actor = Actor(self._system, agent, scope, self._system.new_id(), context_id)
-        self._system.actors[actor.id] = actor
+        self._actors[actor.id] = actor
         return actor
 
     async def activate(self, scope: Scope, task_id: str) -> Actor:
@@ -56,7 +116,7 @@ class Directory:
             if actor.agent.skill_ids:
                 began = Ledger.start(loaded.entries)
                 actor.skill = actor.agent.skill_of(began.message, began.sender())
-            self._system.actors[actor.id] = actor
+            self._actors[actor.id] = actor
             if ends:
                 pass
             elif header.state.interrupted and not header.node:

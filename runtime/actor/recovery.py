@@ -37,7 +37,7 @@ def recover(actor: Actor, loaded: Loaded) -> None:
         # Nobody put it to rest: it was interrupted.
         policy = actor.agent.on_interrupt or ("resume" if durable(loaded.entries) else "fail")
         if policy == "fail":
-            here = loaded.header.node == actor.system.node
+            here = loaded.header.node in (actor.system.node, *actor.system.former_nodes)
             by = "a failure of its store" if here else "a restart of its server"
             _fail(actor, f"The agent was interrupted by {by}.")
             return

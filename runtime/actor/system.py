@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import secrets
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,6 +15,7 @@ from ..call import Scope
 from ..concurrency.lanes import Lane, Ticker
 from ..concurrency.signal import Signal
 from ..concurrency.supervisor import Body, Child, Supervisor
+from ..journal.clock import WireClock
 from ..journal.committer import Journal
 from ..journal.store import Clock, Store
 from ..settings.settings import RuntimeSettings
@@ -43,16 +44,20 @@ class System:
         self.graces: Lane[Execution] = self.ticker.lane(settings.cancel_grace, _overdue)
         self.idle: Lane[Actor] = self.ticker.lane(settings.idle, _rest)
         self.supervisor: Supervisor | None = None
-        self.actors: dict[str, Actor] = {}
-        """The directory: task id to the actor that is awake."""
+        self.forget: Callable[[Actor], object] = bool
+        """Called with an actor that leaves memory; the directory sets it."""
         self.deps: dict[str, Any] = {}
         """What the lifespans of the agents yielded, by slug."""
         self.sends: dict[bytes, tuple[Actor, int, int]] = {}
         """Sends accepted and not yet committed: a repeat attaches to (actor, after, sequence)."""
-        self.strays: dict[str, Scope] = {}
+        self.lost_tasks: dict[str, Scope] = {}
         """Tasks whose actor was lost: who has them now must be looked up in the store."""
-        self.alive_until = float("inf")
-        """When the lease of this node ends unless it is renewed."""
+        self.former_nodes: set[str] = set()
+        """Names that this node had before a lease of it ran out."""
+        self._alive_until = (float("inf"), float("inf"))
+        """When the lease of this node ends unless it is renewed: wall time, and time of the event
+        loop. Neither may be over: one clock can be set, the other may stand still with the
+        machine."""
         self._alive = Signal()
         self.running = 0
         """Handlers that run now …"""
@@ -68,8 +73,7 @@ class System:
         self.random = random.Random()
         self._threads: anyio.CapacityLimiter | None = None
         self._random_digits: list[str] = []
-        self._stamp = (0, "")
-        self._millis = (0, "")
+        self._wire_clock = WireClock()
 
     def now(self) -> float:
         """Wall time in seconds since the epoch."""
@@ -77,16 +81,7 @@ class System:
 
     def timestamp(self) -> str:
         """The present as the wire writes it: RFC 3339, UTC, milliseconds (section 5.6.1)."""
-        millis = int(self.clock.now() * 1000)
-        if millis == self._millis[0]:
-            return self._millis[1]
-        second, rest = divmod(millis, 1000)
-        if second != self._stamp[0]:
-            text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            self._stamp = (second, text)
-        stamp = f"{self._stamp[1]}.{rest:03d}Z"
-        self._millis = (millis, stamp)
-        return stamp
+        return self._wire_clock.write(self.clock.now())
 
     @property
     def threads(self) -> anyio.CapacityLimiter:
@@ -95,9 +90,10 @@ class System:
             self._threads = anyio.CapacityLimiter(self.settings.threads)
         return self._threads
 
-    def lives(self, until: float) -> None:
-        """The lease was renewed."""
-        self.alive_until = until
+    def lease_renewed(self, now: float, loop_time: float) -> None:
+        """The lease was renewed at ``now``, wall time, and ``loop_time`` of the event loop."""
+        lease = self.settings.lease * 0.9
+        self._alive_until = now + lease, loop_time + lease
         self._alive.notify()
 
     async def until_alive(self) -> None:
@@ -105,7 +101,10 @@ class System:
 
         A process that was stopped comes back here, and learns whether its tasks are still its own.
         """
-        while self.now() > self.alive_until - self.settings.lease / 10:
+        while True:
+            wall, loop = self._alive_until
+            if self.now() <= wall and anyio.current_time() <= loop:
+                return
             await self._alive.wait()
 
     def began(self, scope: Scope) -> None:
@@ -159,6 +158,7 @@ class System:
 
     def rename(self) -> None:
         """Take a new node id: the old one is dead for good."""
+        self.former_nodes.add(self.node)
         self.node = secrets.token_hex(8)
 
     def new_id(self) -> str:

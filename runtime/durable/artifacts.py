@@ -231,7 +231,7 @@ class StreamStep:
         """What happened before is durable before anything can happen outside."""
         self._context._execution.begins_durable()
         await self._context._actor.flushed()
-        await self._context._actor.system.until_alive()
+        await self._context._actor.until_owned()
 
     def running(self) -> AbstractContextManager[None]:
         """Within it the generator may ask for its ``step_info``."""

@@ -171,7 +171,7 @@ class DurableOperations(Operations):
             # What happened before is durable before anything can happen outside.
             self._execution.begins_durable()
             await self._actor.flushed()
-            await self._actor.system.until_alive()
+            await self._actor.until_owned()
             body = await self._result(function, options, branch, op, name, arguments, args, kwargs)
             return parts.decode(body, annotation)
 
@@ -248,7 +248,7 @@ class DurableOperations(Operations):
             attempt += 1
             await anyio.sleep(wait)
             # Meanwhile the task may have gone to another node, which does this step itself.
-            await actor.system.until_alive()
+            await actor.until_owned()
             actor.check()
 
     async def _once(

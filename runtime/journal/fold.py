@@ -21,6 +21,7 @@ from ...protocol.types import (
     TaskState,
     TaskStatus,
 )
+from .clock import wire_time
 from .entries import Header, Snapshot
 
 _status = msgspec.json.Decoder(TaskStatus)
@@ -127,7 +128,7 @@ def join(events: Iterable[StreamResponse]) -> bytes:
 def rewind(past: Snapshot) -> Task:
     """Build the task as it was (``Store.as_of``). Without history."""
     folded = Artifacts()
-    status = TaskStatus(state=TaskState.SUBMITTED)
+    status = TaskStatus(state=TaskState.SUBMITTED, timestamp=wire_time(past.header.created_at))
     for segment in past.segments:
         for line in lines_of(segment):
             folded.apply(line)

@@ -184,6 +184,10 @@ class Store(ContextStore, ResultStore, Protocol):
         """Tasks that are not terminal and whose node is set but not alive at ``now``; of
         ``agents`` (slugs) only, where given."""
 
+    async def owned(self, node: str, *, agents: Sequence[str] | None = None) -> Sequence[TaskRef]:
+        """Tasks that are not terminal and whose node is ``node``; of ``agents`` only, where given.
+        All of them: they are as many as the node has awake."""
+
     async def due(
         self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""
     ) -> Sequence[DueTimer]:

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 
 import anyio
 
-from ..actor.actor import Actor
 from ..actor.cancellation import Reason
+from ..actor.directory import Directory
 from ..actor.system import System
 from ..journal.feed import Stream
 
 
-async def drain(system: System, streams: Iterable[Stream], grace: float) -> None:
+async def drain(
+    system: System, directory: Directory, streams: Iterable[Stream], grace: float
+) -> None:
     """Let handlers end within ``grace`` seconds, and the streams of their tasks with them.
 
     Streams of tasks that wait are sent away at once, those of tasks that end are read to their
@@ -21,43 +23,31 @@ async def drain(system: System, streams: Iterable[Stream], grace: float) -> None
     everything accepted is committed.
     """
     with anyio.move_on_after(grace):
-        await _finish(system, streams)
+        await _finish(system, directory, streams)
     for stream in list(streams):
         stream.end(retry=True)
-    for actor in list(system.actors.values()):
-        if actor.execution is not None:
-            actor.execution.cancel(Reason.SHUTDOWN)
+    directory.cancel(Reason.SHUTDOWN)
     with anyio.move_on_after(max(1.0, grace)):
         await system.until_quiet()
-        await _settle(system)
-    for actor in list(system.actors.values()):
-        actor.rest()
+        await _settle(system, directory)
+    directory.rest()
 
 
-async def _finish(system: System, streams: Iterable[Stream]) -> None:
+async def _finish(system: System, directory: Directory, streams: Iterable[Stream]) -> None:
     """Return when no handler is at work and every stream has ended or was sent away."""
     while True:
-        for actor in list(system.actors.values()):
-            if actor.execution is not None and actor.execution.asleep:
-                # What it waits for does not come any more.
-                actor.execution.cancel(Reason.SHUTDOWN)
-        await _settle(system)
+        directory.cancel(Reason.SHUTDOWN, asleep=True)  # what they wait for does not come any more
+        await _settle(system, directory)
         for stream in list(streams):
-            waiting = system.actors.get(stream.task_id)
-            if waiting is not None and _idle(waiting):
+            if directory.idle(stream.task_id):
                 stream.end(retry=True)
         if not system.running and all(stream.ending for stream in streams):
             return
         await system.stirred()
 
 
-async def _settle(system: System) -> None:
+async def _settle(system: System, directory: Directory) -> None:
     """Wait until nothing is left to commit but what handlers still write."""
     await system.journal.caught_up()
-    while any(actor.unwritten and actor.execution is None for actor in system.actors.values()):
+    while directory.writing:
         await system.journal.caught_up()
-
-
-def _idle(actor: Actor) -> bool:
-    """Whether nothing will come of a task here: no handler, and nothing to commit."""
-    return actor.execution is None and not actor.unwritten

@@ -27,8 +27,13 @@ LATE = 0.5
 BATCH = 100
 """Tasks taken up in one sweep."""
 _SUSPECT = 3
-"""A task whose server died so often is taken up only while no other such task is at work: one of
-them may be what kills it, and the others shall not have to answer for that."""
+"""A task whose server died so often is taken up alone: one of such tasks may be what kills it, and
+the others shall not have to answer for that."""
+_TRIAL = 2.0
+"""Seconds after which a task that was taken up alone, and the server with it, is no suspect any
+more: the next one need not wait for its end."""
+_LOOK_EVERY = 10.0
+"""Seconds between two searches for tasks that were left without an owner or an end."""
 _PASSED_OVER = 60.0
 """Seconds until a task that could not be woken is tried again."""
 
@@ -49,6 +54,10 @@ class Housekeeping:
         self._passed: dict[TaskRef, float] = {}
         """Tasks that could not be woken, and when to try again."""
         self._suspect: Actor | None = None
+        self._suspect_since = 0.0
+        self._owners_at = self._ends_at = NEVER
+        self._adrift: set[str] = set()
+        """Tasks that seemed to be left without an end when they were last looked for."""
         self.recovered = 0
         self.pruned = 0
 
@@ -65,7 +74,9 @@ class Housekeeping:
                 if self._system.draining:  # nothing is begun any more
                     await self._rest(settings.sweep_every)
                     continue
-                await self.look_after_strays()
+                self.look_for_ends()
+                await self.look_for_owners()
+                await self.look_after_lost()
                 busy = await self.take_up_orphans()
                 busy = await self.fire_timers() or busy
                 busy = await self.try_blocked() or busy
@@ -88,24 +99,51 @@ class Housekeeping:
         await anyio.sleep(seconds)
         late = anyio.current_time() - due
         if late > LATE:
-            tasks = [a.id for a in self._system.actors.values() if a.execution is not None]
+            tasks = self._directory.running()
             log.warning(
-                "the event loop stood still for %.1f s: a handler blocks it (running: %s%s); "
-                "make it a plain `def`, which runs in a thread, or await",
+                "the event loop stood still for %.1f s: the process was stopped, or a handler "
+                "blocks it (running: %s%s), which should be a plain `def`, that runs in a thread, "
+                "or await",
                 late,
                 ", ".join(tasks[:3]) or "none now",
                 ", …" if len(tasks) > 3 else "",
                 extra={"event": "loop_lag"},
             )
 
-    async def look_after_strays(self) -> None:
-        """Tasks whose actor lost track of the store: read again, and go on if they are ours."""
+    async def look_after_lost(self) -> None:
+        """Tasks whose actor lost track of the store: read again, and go on if they are ours. What
+        cannot be woken now is tried again."""
         system = self._system
-        for task_id, scope in list(system.strays.items()):
+        for task_id, scope in list(system.lost_tasks.items()):
+            ref = TaskRef(scope, task_id)
+            if self._is_passed_over(ref):
+                continue
             header = await system.store.header(scope, task_id)
-            if header is not None and not header.state.terminal and header.node == system.node:
-                await self._wake(TaskRef(scope, task_id))
-            system.strays.pop(task_id, None)
+            ours = header is not None and header.node == system.node and not header.state.terminal
+            if not ours or task_id in self._directory or await self._wake(ref) is not None:
+                system.lost_tasks.pop(task_id, None)
+
+    async def look_for_owners(self) -> None:
+        """Find the tasks that the store says are this node's, and that are not awake here."""
+        system = self._system
+        now = anyio.current_time()
+        if now < self._owners_at:
+            return
+        self._owners_at = now + _LOOK_EVERY
+        for ref in await system.store.owned(system.node, agents=self._agents):
+            if ref.id not in self._directory:
+                system.lost_tasks.setdefault(ref.id, ref.scope)
+
+    def look_for_ends(self) -> None:
+        """End the tasks that are awake and that nothing has moved on since the last look."""
+        now = anyio.current_time()
+        if now < self._ends_at:
+            return
+        self._ends_at = now + _LOOK_EVERY
+        adrift = {actor.id: actor for actor in self._directory.adrift()}
+        for task_id in self._adrift & adrift.keys():
+            adrift.pop(task_id).give_up()
+        self._adrift = set(adrift)
 
     async def take_up_orphans(self) -> bool:
         """Wake tasks whose owner is gone; whether there may be more."""
@@ -117,7 +155,7 @@ class Housekeeping:
         refs = await system.store.orphans(now=system.now(), limit=limit, agents=self._agents)
         taken = failed = 0
         for ref in refs:
-            if ref.id in system.actors or (actor := await self._wake(ref)) is None:
+            if ref.id in self._directory or (actor := await self._wake(ref)) is None:
                 continue
             if actor.committed is not None and actor.committed.state.terminal:
                 continue  # it ended meanwhile
@@ -176,7 +214,7 @@ class Housekeeping:
         room = self._room
         for item in due:
             ends = item.timer.name in ENDING
-            starts = not ends and item.ref.id not in self._system.actors
+            starts = not ends and item.ref.id not in self._directory
             if starts and room <= 0:
                 continue
             actor = await self._wake(item.ref, ends=ends)
@@ -219,18 +257,17 @@ class Housekeeping:
     async def _wake(self, ref: TaskRef, *, ends: bool = False) -> Actor | None:
         """The actor of a task, awake; ``None`` if it cannot be woken now."""
         system = self._system
-        actor = system.actors.get(ref.id)
+        actor = self._directory.get(ref.id)
         if actor is not None:
             return actor
-        if (again := self._passed.get(ref)) is not None:
-            if again > system.now():
-                return None
-            del self._passed[ref]
+        if self._is_passed_over(ref):
+            return None
+        self._passed.pop(ref, None)
         try:
             loaded = await system.store.load(ref.scope, ref.id)
             if loaded is None:
                 return None
-            if (actor := system.actors.get(ref.id)) is not None:
+            if (actor := self._directory.get(ref.id)) is not None:
                 return actor
             suspect = loaded.header.attempts >= _SUSPECT and loaded.header.node != "" and not ends
             if suspect and self._suspected:
@@ -239,12 +276,17 @@ class Housekeeping:
             actor = self._directory.wake(loaded, ends=ends)
             if suspect:
                 self._suspect = actor
+                self._suspect_since = anyio.current_time()
             return actor
         except StoreDamagedError:
             raise
         except Exception as error:
             self._pass_over(ref, error)
             return None
+
+    def _is_passed_over(self, ref: TaskRef) -> bool:
+        again = self._passed.get(ref)
+        return again is not None and again > self._system.now()
 
     def _pass_over(self, ref: TaskRef, error: Exception) -> None:
         log.error(
@@ -255,10 +297,12 @@ class Housekeeping:
 
     @property
     def _suspected(self) -> bool:
-        """Whether a task is at work that may be what brought the server down."""
+        """Whether a task has just been set to work that may be what brought the server down."""
         actor = self._suspect
         if actor is None or actor.attempts < _SUSPECT:
             return False
+        if anyio.current_time() - self._suspect_since >= _TRIAL:
+            return False  # the server still lives
         execution = actor.execution
         return execution is not None and not execution.asleep
 

@@ -107,10 +107,12 @@ class OpenStreams:
 
         stream.on_close = closed
 
-    def tick(self) -> None:
-        """A heartbeat's time is over."""
-        for stream in list(self._open):
-            stream.tick()
+    async def beat(self) -> None:
+        """Let idle streams send a sign of life, until cancelled."""
+        while True:
+            await anyio.sleep(self._every / 2)
+            for stream in list(self._open):
+                stream.tick()
 
     # --- credentials ----------------------------------------------------------------------------
 

@@ -124,3 +124,22 @@ async def check_orphans_are_unfinished_tasks_of_dead_nodes(make: MakeStore) -> N
         await committed(store, lost.writes(event("done"), state=TaskState.COMPLETED, node=""))
         refs = {(ref.scope, ref.id) for ref in await store.orphans(now=NOW, limit=10)}
         assert refs == {(STRANGERS[0], "theirs")}
+
+
+async def check_a_node_finds_what_is_its_own(make: MakeStore) -> None:
+    async with opened(make) as store:
+        assert list(await store.owned("n1")) == []
+        assert await store.heartbeat("n1", now=NOW, lease=LEASE)
+        task = await _owned_by(store, "n1")
+        await _owned_by(store, "n2", "other")
+        await _owned_by(store, "", "waits")
+        over = GivenTask("over", node="n1", state=TaskState.FAILED)
+        theirs = GivenTask("theirs", STRANGERS[0], node="n1", state=TaskState.WORKING)
+        await committed(store, over.writes(message("a")), theirs.writes(message("a")))
+        refs = {(ref.scope, ref.id) for ref in await store.owned("n1")}
+        assert refs == {(MINE, "task"), (STRANGERS[0], "theirs")}
+        assert await store.owned("n1", agents=()) == []
+        agents = (MINE.agent,)
+        assert all(ref.scope.agent == MINE.agent for ref in await store.owned("n1", agents=agents))
+        await committed(store, task.writes(event("done"), state=TaskState.COMPLETED, node=""))
+        assert [ref.id for ref in await store.owned("n1")] == ["theirs"]

@@ -164,6 +164,14 @@ class Reads(Tables):
                 )
         return found[:limit]
 
+    async def owned(self, node: str, *, agents: Sequence[str] | None = None) -> Sequence[TaskRef]:
+        self._check()
+        return [
+            ref
+            for ref in self._working.get(node, ())
+            if not self._state_over(ref) and (agents is None or ref.scope.agent in agents)
+        ]
+
     async def due(
         self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""
     ) -> Sequence[DueTimer]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from msgspec import Struct
+
 from ...runtime.journal.store import StoreError
 
 
@@ -31,10 +33,33 @@ def reading_mode(path: Path) -> str:
     return "ro&immutable=1"
 
 
-def identity(path: str) -> tuple[int, int] | None:
-    """What tells a file from another that has its name: device and inode; ``None``: it is gone."""
+LOGS = ("-wal", "-shm")
+"""What SQLite keeps beside the file while it is open. A commit is in the log first."""
+
+
+class Identity(Struct, frozen=True):
+    """What tells the files of a store from others that have their names: device and inode of each,
+    by what is added to the path; ``None`` of one that is not there."""
+
+    files: dict[str, tuple[int, int] | None]
+
+    def missing(self, now: Identity) -> str | None:
+        """What is added to the path of a file that was there and is gone, or is another;
+        ``None``: all are there."""
+        for added, known in self.files.items():
+            if known is not None and now.files[added] != known:
+                return added
+        return None
+
+
+def identity(path: str, *, logs: bool) -> Identity:
+    """Look which files have the names of the store; with ``logs`` those of its log, too."""
+    return Identity({added: _inode(path + added) for added in ("", *(LOGS if logs else ()))})
+
+
+def _inode(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

@@ -102,6 +102,19 @@ class AcrossReads:
             )
         ]
 
+    def owned(
+        self, db: sqlite3.Connection, node: str, agents: Sequence[str] | None
+    ) -> Sequence[TaskRef]:
+        of, names = _of_agents(agents)
+        return [
+            TaskRef(Scope(*scope), task_id)
+            for task_id, *scope in db.execute(
+                "SELECT task.id, tenant, agent, owner FROM task JOIN scope ON scope.id = scope "
+                f"WHERE node = ? AND node <> '' AND task.deployment = ? AND NOT {OVER}{of}",
+                (node, self._deployment, *names),
+            )
+        ]
+
     def due(
         self,
         db: sqlite3.Connection,

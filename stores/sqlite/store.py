@@ -36,7 +36,7 @@ from ...runtime.journal.store import (
 )
 from . import schema
 from .errors import reason
-from .files import check_file, identity, reading_mode
+from .files import Identity, check_file, identity, reading_mode
 from .lock import FileLock
 from .reads import Reads
 from .worker import Workers
@@ -94,8 +94,8 @@ class SQLiteStore:
         self._keep_lock = keep_lock
         self._read_only = read_only
         self._reading = "ro"
-        self._identity: tuple[int, int] | None = None
-        """Of the file that was opened."""
+        self._identity: Identity | None = None
+        """Of the files that were opened."""
         # Of two that close at once neither is the last one, which removes the log's files.
         self._readers = 1 if read_only else readers
         self._writes = Writes(deployment)
@@ -123,7 +123,7 @@ class SQLiteStore:
                 raise StoreError(f"{self.path} could not be used: {told}") from error
             raise
         self._opened = writer, readers, reads
-        self._identity = identity(self.path)
+        self._identity = identity(self.path, logs=self._exclusive)
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
@@ -192,12 +192,20 @@ class SQLiteStore:
         return db
 
     def _check_there(self) -> None:
-        """Raise StoreDamagedError if the file that was opened has not its name any more: what is
+        """Raise StoreDamagedError if a file that was opened has not its name any more: what is
         written to it goes when this process ends, and what has its name now is another's."""
-        if self._identity is not None and self._identity != identity(self.path):
+        if self._identity is None:
+            return
+        gone = self._identity.missing(identity(self.path, logs=self._exclusive))
+        if gone == "":
             raise StoreDamagedError(
                 f"{self.path} was removed or replaced while it was served: stop this process, put "
                 "a backup in its place, and start it again"
+            )
+        if gone:
+            raise StoreDamagedError(
+                f"{self.path}{gone} was removed or replaced while it was served: stop this process "
+                "with SIGTERM, which saves what is in it, and start it again"
             )
 
     def _connect(self, mode: str) -> sqlite3.Connection:
@@ -240,7 +248,9 @@ class SQLiteStore:
     # --- the port -------------------------------------------------------------------------------
 
     async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
-        return await self._write(self._writes.append, batch)
+        outcomes = await self._write(self._writes.append, batch)
+        self._check_there()  # what was written to a log that is gone is not safe
+        return outcomes
 
     async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
         return await self._read(Reads.find_send, scope, key)
@@ -334,6 +344,9 @@ class SQLiteStore:
         self, *, now: float, limit: int, agents: Sequence[str] | None = None
     ) -> Sequence[TaskRef]:
         return await self._read(Reads.orphans, now, limit, agents)
+
+    async def owned(self, node: str, *, agents: Sequence[str] | None = None) -> Sequence[TaskRef]:
+        return await self._read(Reads.owned, node, agents)
 
     async def due(
         self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""

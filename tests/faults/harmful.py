@@ -54,8 +54,6 @@ async def beside(where: str, how: str) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(leave, how)
                 nursery.start_soon(trio.sleep, 60)
-        case "step":
-            pass
 
 
 @agent.handler
@@ -72,6 +70,9 @@ async def harm(ctx: TaskContext) -> Any:
             await ctx.status("waiting")
             await anyio.sleep(float(rest))
             return "waited"
+        case "step":
+            await ctx.step(anyio.sleep, float(rest))
+            return "stepped"
         case "block":
             time.sleep(float(rest))  # noqa: ASYNC251 - what a handler must not do
             return "blocked"

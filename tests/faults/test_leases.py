@@ -143,4 +143,4 @@ async def test_what_a_stalled_owner_still_writes_is_refused() -> None:
         await settle()
         assert worker.epochs == {"first": [1], "second": [1]}, "begun under the old epoch"
         assert await theirs.header(SCOPE, task) == taken, "and nothing of it was written"
-        assert task not in runtime.system.actors
+        assert task not in runtime.directory

@@ -16,13 +16,13 @@ from greenroom import Agent, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, UnavailableError
 from greenroom.runtime.call import Scope
 from greenroom.runtime.durable.steps import step_info
-from greenroom.runtime.journal.entries import Append, EventPage, Kind, Outcome
+from greenroom.runtime.journal.entries import Append, EventPage, Kind, Loaded, Outcome
 from greenroom.runtime.journal.store import OutcomeUnknownError, StoreError
 from greenroom.transports.http.asgi import Application
 from tests.support.asgi import request
 from tests.support.clock import virtual_backend
 from tests.support.crash import copy_of
-from tests.support.drive import KeptStore, read, result, running, settle, user
+from tests.support.drive import KeptStore, read, result, running, said, settle, user
 
 __all__ = ["virtual_backend"]
 
@@ -51,6 +51,8 @@ class Disk(KeptStore):
         """Raised by the next commits, which happen all the same."""
         self.full = False
         """Nothing can be written, by heartbeats neither."""
+        self.cannot_load = 0
+        """So many times no task can be woken."""
         self.unreadable = False
         """Nor can events be read."""
 
@@ -64,6 +66,12 @@ class Disk(KeptStore):
         if self.unreadable:
             raise StoreError("the disk cannot be read")
         return await super().events(scope, task_id, after=after, limit=limit)
+
+    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+        if self.cannot_load:
+            self.cannot_load -= 1
+            raise StoreError("the disk cannot be read")
+        return await super().load(scope, task_id)
 
     def look(self) -> None:
         if self.full:
@@ -256,3 +264,51 @@ async def test_after_a_power_cut_the_next_process_has_all_that_was_told() -> Non
         again.close()
         assert [f.generation for f in kept][: len(frames)] == [f.generation for f in frames]
         assert result(await peer.send("Ada", task=task.id)) == "first Ada second"
+
+
+async def test_a_task_that_was_passed_over_once_is_found_again() -> None:
+    disk = Disk()
+    worker = Worker()
+    async with running(worker.agent, store=disk) as peer:
+        task = await peer.send("go", now=True)
+        await settle()
+        disk.cannot_load = 1
+        disk.refuse = [StoreError("database is locked")]
+        await anyio.sleep(5)  # the step ends, and its commit fails
+        assert (await peer.get(task.id)).status.state is TaskState.WORKING
+        assert (await peer.over(task.id)).status.state is TaskState.INPUT_REQUIRED
+
+
+async def test_a_task_that_nobody_has_is_taken_up_again() -> None:
+    disk = Disk()
+    worker = Worker()
+    async with running(worker.agent, store=disk) as peer:
+        task = await peer.send("go", now=True)
+        await settle()
+        actor = peer.runtime.directory[task.id]
+        actor.rest()  # as a mistake of the runtime would: nobody is told, and the node is this one
+        assert actor.execution is not None
+        actor.execution.abandon("lost")
+        await settle()
+        assert task.id not in peer.runtime.directory
+        assert (await peer.over(task.id)).status.state is TaskState.INPUT_REQUIRED
+
+
+async def test_a_task_that_nothing_moves_on_is_ended() -> None:
+    agent = Agent("Stands")
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> None:
+        await ctx.status("working")
+        await anyio.sleep(1000)
+
+    async with running(agent, store=Disk()) as peer:
+        task = await peer.send("go", now=True)
+        await settle()
+        actor = peer.runtime.directory[task.id]
+        execution, actor.execution = actor.execution, None  # as a mistake of the runtime would
+        assert execution is not None
+        execution.abandon("lost")
+        found = await peer.over(task.id)
+        assert found.status.state is TaskState.FAILED
+        assert "Error id" in said(found)

@@ -12,8 +12,7 @@ import pytest
 
 from greenroom import Agent, TaskContext, TaskState
 from greenroom.runtime.actor.cancellation import StepFailed, TaskRejected
-
-from ..support.drive import result, running, said
+from tests.support.drive import result, running, said
 
 pytestmark = pytest.mark.anyio
 

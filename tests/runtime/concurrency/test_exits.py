@@ -15,8 +15,7 @@ from greenroom import Agent, TaskContext, TaskState
 from greenroom.runtime.concurrency.exits import HandlerTasks
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
-
-from ...support.drive import Caller
+from tests.support.drive import Caller
 
 pytestmark = pytest.mark.anyio
 

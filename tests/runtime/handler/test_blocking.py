@@ -143,7 +143,7 @@ async def test_a_cancel_raises_at_the_next_call() -> None:
                 assert done.status.state is TaskState.CANCELED
 
             group.start_soon(cancel)
-            while peer.runtime.system.actors[task.id].execution.reason is None:  # type: ignore[union-attr]
+            while peer.runtime.directory[task.id].execution.reason is None:  # type: ignore[union-attr]
                 await anyio.lowlevel.checkpoint()
             plain.go.set()
         await plain.until(plain.ended)
@@ -221,7 +221,7 @@ async def test_a_thread_that_was_left_behind_does_not_count() -> None:
         for _ in range(many):
             assert await anyio.to_thread.run_sync(ended.acquire, True, 10)
         with anyio.fail_after(10):
-            while system.actors or system.running:
+            while peer.runtime.directory or system.running:
                 await anyio.lowlevel.checkpoint()
         mine = Scope("", peer.runtime.default.slug, ANONYMOUS.owner)
         assert (system.waiting, system.at_work(mine)) == (0, 0)

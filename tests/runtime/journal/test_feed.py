@@ -399,7 +399,7 @@ async def test_a_thousand_readers_of_whom_ten_never_read() -> None:
             correct += 1
             stream.close()
 
-        actor = peer.runtime.system.actors[task.id]
+        actor = peer.runtime.directory[task.id]
         async with anyio.create_task_group() as group:
             for stream in streams:
                 group.start_soon(reader, stream)
@@ -500,3 +500,25 @@ async def test_closing_a_stream_ends_its_reader() -> None:
             await settle()
             stream.close()
         assert (await peer.list(status=TaskState.WORKING)).total_size == 1
+
+
+async def test_the_first_event_is_told_again_with_its_own_time() -> None:
+    agent = Agent("Twice")
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> str:
+        await ctx.status("working")
+        return "done"
+
+    async with running(agent) as peer:
+        await anyio.sleep(0.0137)
+        stream = await peer.stream("go")
+        frames = await read(stream)
+        first = frames[0].response.task
+        assert first is not None
+        again = await read(await peer.subscribe(first.id, after=1))
+        told = again[0].response.task
+        assert told is not None
+        assert told.status == first.status
+        assert first.status.timestamp
+        assert [frame.generation for frame in again] == [frame.generation for frame in frames]

@@ -112,7 +112,7 @@ async def test_follow_ups(binding: str, how: str, tmp_path: Path) -> None:
                 while how == "receives" and runtime.statistics()["handlers_waiting"] < number:
                     await anyio.lowlevel.checkpoint()
         with anyio.fail_after(10):
-            while idle < 1 and runtime.system.actors:
+            while idle < 1 and runtime.directory:
                 await anyio.lowlevel.checkpoint()
         seen = await outcomes(server, binding, [at_once("go", task) for task in tasks])
         assert seen == {"ok": 3, "RESOURCE_EXHAUSTED": MANY - 3}
@@ -135,7 +135,7 @@ async def test_streams(binding: str, tmp_path: Path) -> None:
         task = (await server.call("rest", ops.SEND, send("x"), ME)).body["task"]["id"]
         subscribe = t.SubscribeToTaskRequest(id=task)
         with anyio.fail_after(10):
-            while server.app.runtime.system.actors:  # so that the store is asked
+            while server.app.runtime.directory:  # so that the store is asked
                 await anyio.lowlevel.checkpoint()
         seen: Counter[Any] = Counter()
         told = anyio.Event()
