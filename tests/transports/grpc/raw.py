@@ -72,6 +72,7 @@ class RawClient:
 
     def __init__(self, port: int, **settings: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = H2Configuration(
             client_side=True,
             header_encoding="utf-8",
