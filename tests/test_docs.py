@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from greenroom import Agent, Task, TaskState, auth, step_info
+from greenroom import Agent, RuntimeSettings, Task, TaskState, auth, step_info
 from greenroom.cli.main import _parser
 from greenroom.settings.settings import GROUPS, load, names
 from greenroom.testing import LocalClient, run, served
@@ -115,7 +115,8 @@ def test_the_desk_and_the_counter_of_durability_do_what_is_said_of_them() -> Non
         return await client.wait(task) if text == "lamp" else task
 
     async def compare() -> None:
-        async with served(desk) as client:
+        # Each sweep of the virtual week costs real time: one in 30 s is enough here.
+        async with served(desk, settings=RuntimeSettings(sweep_every=30)) as client:
             waiting = await client.reply(await begun(client, "lamp"), "yes")
             assert waiting.status.state is TaskState.AUTH_REQUIRED
             done = await client.reply(waiting, "done")

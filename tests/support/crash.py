@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from copy import deepcopy
+from typing import Any
 
 from greenroom.runtime.journal.entries import Append, Outcome
+from greenroom.stores.memory.rows import Owned, Task
 from greenroom.testing import VirtualTimeLoop
 
 from .drive import KeptStore
@@ -33,8 +34,20 @@ def copy_of(store: KeptStore) -> KeptStore:
     """What is left of a store when its process dies now."""
     left = KeptStore()
     for name in vars(left):
-        setattr(left, name, deepcopy(getattr(store, name)))
+        setattr(left, name, _copied(getattr(store, name)))
     return left
+
+
+def _copied(value: Any) -> Any:
+    """A copy of the containers down to the rows, which are frozen and stay the same objects."""
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, Owned | Task):
+        copy = object.__new__(type(value))
+        for name in value.__slots__:
+            setattr(copy, name, _copied(getattr(value, name)))
+        return copy
+    return value.copy() if isinstance(value, list | set) else value
 
 
 class ShufflingLoop(VirtualTimeLoop):
