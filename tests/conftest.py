@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.process import interpreters
+from tests.support.interpreters import interpreters
 
 pytest_plugins = ["tests.support.no_skips", "tests.support.schedule"]
 

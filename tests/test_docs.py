@@ -19,8 +19,8 @@ from greenroom import Agent, RuntimeSettings, Task, TaskState, auth, step_info
 from greenroom.cli.main import _parser
 from greenroom.settings.settings import GROUPS, load, names
 from greenroom.testing import LocalClient, run, served
-from tests.e2e.process import Server
 from tests.support.paths import ROOT
+from tests.support.servers import as_process
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SETTINGS = set(names().values())
@@ -54,7 +54,7 @@ def test_python_runs(text: str) -> None:
         played(text)
         return
     agent = str(ROOT / "examples" / "echo.py:agent")
-    with Server("--store", "memory://", "--grpc-port", "0", agent=agent) as server:
+    with as_process("--store", "memory://", "--grpc-port", "0", agents=(agent,)) as server:
         for source in blocks:
             source = source.replace("127.0.0.1:50051", server.ready["grpc"])
             source = source.replace("http://127.0.0.1:8000", server.url)

@@ -18,7 +18,7 @@ from greenroom import Agent, Message, Part, Task, TaskState
 from greenroom.cli.main import main
 from greenroom.loading import load_agent
 from greenroom.testing import LocalClient, served, virtual_time
-from tests.e2e.process import environment
+from tests.support.interpreters import environment
 from tests.support.paths import ROOT
 
 EXAMPLES = ROOT / "examples"

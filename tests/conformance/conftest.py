@@ -18,6 +18,7 @@ from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 from greenroom.transports.http.asgi import Application
 from tests.support.clock import virtual_backend
+from tests.support.servers import in_memory
 
 from .dialects import DIALECTS, Answer, Dialect, Json
 
@@ -162,9 +163,8 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     stage = Stage()
     runtime = FaultyRuntime(stage)
-    app = Application(runtime)
-    async with app.lifespan():
-        yield Served(app, runtime, stage)
+    async with in_memory(runtime=runtime) as server:
+        yield Served(server.app, runtime, stage)
         stage.go.set()
 
 

@@ -13,6 +13,7 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 from greenroom.transports.http.asgi import Application
+from tests.support.servers import in_memory
 
 from .conftest import START, Stage, said, state
 from .dialects import LISTING, Answer, Dialect, Json
@@ -37,9 +38,8 @@ async def app() -> AsyncIterator[Application]:
     runtime = Runtime(
         [Stage().agent], store=MemoryStore(), clock=LoopClock(START), security=security
     )
-    application = Application(runtime)
-    async with application.lifespan():
-        yield application
+    async with in_memory(runtime=runtime) as server:
+        yield server.app
 
 
 OPERATIONS: list[tuple[str, Json]] = [

@@ -23,6 +23,7 @@ from greenroom.transports.http.asgi import Application
 from tests.protocol.test_examples_v1 import CALLS, SENDS, URLS, merged, user
 from tests.protocol.v03.test_examples import EXAMPLES
 from tests.support.asgi import Headers, Response, request
+from tests.support.servers import in_memory
 
 from .conftest import START, kinds, state
 from .dialects import JSONRPC_03, REST, Json
@@ -57,9 +58,8 @@ async def answer(ctx: TaskContext) -> Any:
 @pytest.fixture
 async def app() -> AsyncIterator[Application]:
     runtime = Runtime([agent], store=MemoryStore(), clock=LoopClock(START))
-    application = Application(runtime)
-    async with application.lifespan():
-        yield application
+    async with in_memory(runtime=runtime) as server:
+        yield server.app
 
 
 async def sent(app: Application, path: str, body: Json, headers: Headers = ()) -> Response:

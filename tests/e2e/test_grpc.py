@@ -13,7 +13,9 @@ import trustme
 from a2a.types import a2a_pb2 as pb
 from a2a.types import a2a_pb2_grpc as stubs
 
-from .process import AGENTS, Server, cli, pythons
+from tests.support.interpreters import pythons
+from tests.support.processes import AGENTS, cli
+from tests.support.servers import as_process
 
 
 def said(text: str) -> pb.SendMessageRequest:
@@ -26,7 +28,7 @@ def test_a_stop_sends_grpc_streams_elsewhere_within_the_deadline(
     python: str, tmp_path: Path
 ) -> None:
     options = ("--store", f"sqlite:///{tmp_path}/tasks.db", "--grace", "1", "--deadline", "12")
-    with Server("--grpc-port", "0", *options, python=python) as server:
+    with as_process("--grpc-port", "0", *options, python=python) as server:
         address = server.ready["grpc"]
         with urllib.request.urlopen(server.ready["card"]) as response:
             assert f'"{address}"'.encode() in response.read()
@@ -70,7 +72,7 @@ def test_both_servers_have_the_same_words_for_certificates(tmp_path: Path) -> No
     told = ("x-forwarded-client-cert", "URI=spiffe://example.org/ada")
     credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
     with (
-        Server(*options) as server,
+        as_process(*options) as server,
         grpc.secure_channel(server.ready["grpc"], credentials) as channel,
     ):
         client: Any = stubs.A2AServiceStub(channel)  # type: ignore[no-untyped-call]

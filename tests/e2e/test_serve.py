@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.support.interpreters import pythons
 from tests.support.paths import ROOT
-
-from .process import AGENTS, Server, cli, message, pythons
+from tests.support.processes import AGENTS, cli, message
+from tests.support.servers import as_process
 
 PATIENT = ("--grace", "600", "--deadline", "600")
 """For servers that must not need it: nobody waits so long for them."""
@@ -31,7 +32,7 @@ def store(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("python", pythons())
 def test_card_send_stream_and_a_clean_stop(python: str, store: str) -> None:
-    with Server("--store", store, *PATIENT, python=python) as server:
+    with as_process("--store", store, *PATIENT, python=python) as server:
         assert server.ready["agents"][0]["name"] == "E2E"
         with urllib.request.urlopen(server.ready["card"]) as response:
             assert json.load(response)["name"] == "E2E"
@@ -60,7 +61,7 @@ def test_sigterm_with_open_streams_ends_in_time_and_keeps_what_was_told(
     python: str, store: str
 ) -> None:
     options = ("--store", store, "--grace", "1", "--deadline", "50")
-    with Server(*options, python=python) as server:
+    with as_process(*options, python=python) as server:
         streams = [server.stream("forever") for _ in range(3)]
         readers = [iter(stream) for stream in streams]
         for reader in readers:
@@ -79,7 +80,7 @@ def test_sigterm_with_open_streams_ends_in_time_and_keeps_what_was_told(
         deaf.close()
     assert code == 0, server.log
     told = {stream.results[0]["task"]["id"]: stream for stream in streams}
-    with Server("--store", store, python=python) as server:
+    with as_process("--store", store, python=python) as server:
         for task_id, stream in told.items():
             task = server.rpc("GetTask", {"id": task_id})["result"]
             kept = sum(len(artifact["parts"]) for artifact in task.get("artifacts", ()))
@@ -92,7 +93,7 @@ def test_sigterm_with_open_streams_ends_in_time_and_keeps_what_was_told(
 
 @pytest.mark.parametrize("python", pythons())
 def test_streams_of_what_ends_within_the_grace_are_told_the_end(python: str, store: str) -> None:
-    with Server("--store", store, "--grace", "10", "--deadline", "20", python=python) as server:
+    with as_process("--store", store, "--grace", "10", "--deadline", "20", python=python) as server:
         streams = [server.stream("count 20") for _ in range(3)]
         readers = [iter(stream) for stream in streams]
         for reader in readers:
@@ -110,7 +111,7 @@ def test_streams_of_what_ends_within_the_grace_are_told_the_end(python: str, sto
 
 
 def test_waiting_tasks_do_not_hold_up_the_shutdown(store: str) -> None:
-    with Server("--store", store, *PATIENT) as server:
+    with as_process("--store", store, *PATIENT) as server:
         server.send("ask")
         assert server.stop() == 0
 
@@ -118,7 +119,7 @@ def test_waiting_tasks_do_not_hold_up_the_shutdown(store: str) -> None:
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_client_that_stops_reading_is_let_go(backend: str) -> None:
     options = ("--store", "memory://", "--backend", backend, "--grace", "0")
-    with Server(*options, "--set", "http.write_timeout=1") as server:
+    with as_process(*options, "--set", "http.write_timeout=1") as server:
         deaf = server.stream("flood")
         assert deaf.response.status == 200
         while "streams_open 0" not in server.get("/metrics")[1]:
@@ -127,7 +128,7 @@ def test_a_client_that_stops_reading_is_let_go(backend: str) -> None:
 
 
 def test_new_work_is_refused_while_draining(store: str) -> None:
-    with Server("--store", store, "--grace", "3", "--deadline", "10") as server:
+    with as_process("--store", store, "--grace", "3", "--deadline", "10") as server:
         stream = server.stream("forever")
         events = iter(stream)
         next(events)
@@ -192,20 +193,20 @@ def test_a_thread_that_will_not_end_does_not_keep_the_process(
     lock = store.removeprefix("sqlite:///") + ".lock"
     agents.write_text(IN_A_THREAD.format(told=str(told), lock=lock))
     options = ("--store", store, "--grace", "0.2", "--deadline", "600")
-    with Server(*options, python=python, agent=f"{agents}:{name}") as server:
+    with as_process(*options, python=python, agents=(f"{agents}:{name}",)) as server:
         task = server.send(text, immediately=True)["task"]
         assert told.read_text() == "at work"
         assert server.stop() == 0, server.log
     assert [json.loads(line)["event"] for line in server.log.splitlines()][-1] == "stopped"
     assert server.said == "still locked\n"
-    with Server("--store", store, python=python, agent=f"{agents}:{name}") as server:
+    with as_process("--store", store, python=python, agents=(f"{agents}:{name}",)) as server:
         assert server.rpc("GetTask", {"id": task["id"]})["result"]["id"] == task["id"]
         assert told.read_text() == "at work", "it was not taken up"
         server.stop(signal.SIGKILL)
 
 
 def test_a_blocked_event_loop_does_not_outlive_the_deadline(store: str) -> None:
-    with Server("--store", store, "--grace", "0.2", "--deadline", "1") as server:
+    with as_process("--store", store, "--grace", "0.2", "--deadline", "1") as server:
         stream = server.stream("block")
         for event in stream:
             if "message" in event.get("statusUpdate", {}).get("status", {}):
@@ -216,7 +217,7 @@ def test_a_blocked_event_loop_does_not_outlive_the_deadline(store: str) -> None:
 
 
 def test_the_second_signal_ends_it_at_once(store: str) -> None:
-    with Server("--store", store, *PATIENT) as server:
+    with as_process("--store", store, *PATIENT) as server:
         stream = server.stream("forever")
         events = iter(stream)
         next(events)
@@ -229,7 +230,7 @@ def test_the_second_signal_ends_it_at_once(store: str) -> None:
 
 @pytest.mark.parametrize("loop", [("--backend", "trio"), ("--loop", "uvloop")])
 def test_other_event_loops_serve_and_stop(loop: tuple[str, str], store: str) -> None:
-    with Server("--store", store, *loop, "--grace", "1") as server:
+    with as_process("--store", store, *loop, "--grace", "1") as server:
         assert server.ready["backend"] == ("trio" if "trio" in loop else "asyncio")
         assert server.send("echo hi")["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
         stream = server.stream("forever")
@@ -252,7 +253,7 @@ def test_tls_with_a_certificate_from_files(tmp_path: Path, store: str) -> None:
         blob.write_to_path(str(chain), append=True)
     authority.cert_pem.write_to_path(str(ca))
     options = ("--store", store, "--certfile", str(chain), "--keyfile", str(key))
-    with Server(*options) as server:
+    with as_process(*options) as server:
         assert server.url.startswith("https://")
         context = ssl.create_default_context(cafile=str(ca))
         with urllib.request.urlopen(server.ready["card"], context=context) as response:
@@ -269,7 +270,7 @@ def test_tls_with_a_certificate_from_files(tmp_path: Path, store: str) -> None:
 
 
 def test_a_port_in_use_is_said(store: str) -> None:
-    with Server("--store", store) as server:
+    with as_process("--store", store) as server:
         port = server.url.rpartition(":")[2]
         second = cli("serve", f"{AGENTS}:agent", "--port", port, "--store", "memory://")
         assert second.returncode == 2
@@ -279,7 +280,7 @@ def test_a_port_in_use_is_said(store: str) -> None:
 
 
 def test_a_store_in_use_is_said(store: str) -> None:
-    with Server("--store", store) as server:
+    with as_process("--store", store) as server:
         second = cli("serve", f"{AGENTS}:agent", "--port", "0", "--store", store)
         assert second.returncode == 2, second.stderr
         assert "tasks.db" in second.stderr
@@ -301,10 +302,10 @@ def test_a_store_that_is_lost_while_it_is_served_is_told(
     fate: str, store: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "tasks.db"
-    with Server("--store", store) as server:
+    with as_process("--store", store) as server:
         server.send("echo " + "x" * 100_000)
         assert server.stop() == 0
-    with Server("--store", store, "--set", "runtime.heartbeat=0.2") as server:
+    with as_process("--store", store, "--set", "runtime.heartbeat=0.2") as server:
         assert server.send("echo fine")["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
         if fate == "damaged":
             spoil(path)
@@ -339,7 +340,7 @@ def test_settings_come_from_file_environment_and_flags(tmp_path: Path) -> None:
     )
     os.environ["GREENROOM_PUBLIC_URL"] = "https://environment.example"
     try:
-        with Server("--config", str(config), "--set", "runtime.idle=1") as server:
+        with as_process("--config", str(config), "--set", "runtime.idle=1") as server:
             assert server.ready["store"] == "memory://"
             card = server.get("/.well-known/agent-card.json")[1]
             assert card["supportedInterfaces"][0]["url"].startswith("https://environment.example")
@@ -394,11 +395,11 @@ def test_a_payment_is_not_made_again_for_a_client_that_heard_nothing(
     agent.write_text(PAYER.format(policy=policy, payments=str(payments)))
     order = message("42 cents")
     with (
-        Server("--store", store, *options, agent=f"{agent}:agent") as server,
+        as_process("--store", store, *options, agents=(f"{agent}:agent",)) as server,
         pytest.raises(http.client.RemoteDisconnected),
     ):
         server.rpc("SendMessage", order)
-    with Server("--store", store, *options, agent=f"{agent}:agent") as server:
+    with as_process("--store", store, *options, agents=(f"{agent}:agent",)) as server:
         task = server.rpc("SendMessage", order)["result"]["task"]
         assert task["status"]["state"] == "TASK_STATE_FAILED"
         assert "interrupted" in task["status"]["message"]["parts"][0]["text"]

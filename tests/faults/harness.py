@@ -23,7 +23,7 @@ import anyio
 from greenroom.runtime.call import Scope
 from greenroom.runtime.journal.entries import Entry, Kind
 from greenroom.stores.sqlite import SQLiteStore
-from tests.e2e.process import environment
+from tests.support.interpreters import environment
 
 HERE = Path(__file__).parent
 SCOPE = Scope("", "faulty", "anonymous")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ..e2e.process import Server, pythons
+from tests.support.interpreters import pythons
+from tests.support.servers import as_process
 
 AGENTS = str(Path(__file__).with_name("harmful.py"))
 ASYNCIO = ("gather", "create_task", "forgotten", "TaskGroup", "wait_for", "nested", "anyio")
@@ -26,8 +27,8 @@ def test_an_exit_beside_a_handler_fails_its_task_alone(
     arguments, places = LOOPS[loop]
     commands = [f"leave {place} {how}" for place in places]
     commands.append(f"leave-in-step {places[0]} {how}")
-    with Server(
-        "--store", "memory://", *arguments, agent=f"{AGENTS}:agent", python=python
+    with as_process(
+        "--store", "memory://", *arguments, agents=(f"{AGENTS}:agent",), python=python
     ) as server:
         neighbour = server.send("wait 0.5", immediately=True)["task"]["id"]
         for command in commands:
@@ -46,7 +47,7 @@ def test_an_exit_beside_a_handler_fails_its_task_alone(
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_an_exit_on_the_event_loop_of_a_plain_handler_fails_its_task_alone(loop: str) -> None:
     arguments, _ = LOOPS[loop]
-    with Server("--store", "memory://", *arguments, agent=f"{AGENTS}:plain") as server:
+    with as_process("--store", "memory://", *arguments, agents=(f"{AGENTS}:plain",)) as server:
         for how in ("exit", "interrupt"):
             assert server.send(how)["task"]["status"]["state"] == "TASK_STATE_FAILED"
         assert server.send("fine")["task"]["status"]["state"] == "TASK_STATE_COMPLETED"

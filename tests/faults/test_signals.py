@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.process import pythons
+from tests.support.interpreters import pythons
 
 from .harness import Client, Events, Place, Zygote, check, read_effects
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..e2e.process import Server
+from tests.support.servers import as_process
 
 AGENT = f"{Path(__file__).with_name('harmful.py')}:agent"
 
@@ -23,7 +23,7 @@ def test_a_server_with_a_stubborn_handler_saves_everything_and_exits_with_0(
         "--store", store, "--set", f"loop={loop}", "--grace", "0.1", "--deadline", deadline,
         "--set", "runtime.cancel_grace=0.1",
     )  # fmt: skip
-    with Server(*arguments, agent=AGENT) as server:
+    with as_process(*arguments, agents=(AGENT,)) as server:
         stubborn = server.stream("swallow")
         for event in stubborn:
             if "statusUpdate" in event and "message" in event["statusUpdate"]["status"]:
@@ -36,7 +36,7 @@ def test_a_server_with_a_stubborn_handler_saves_everything_and_exits_with_0(
     [left] = [line["message"] for line in lines if "ignored its cancellation" in line["message"]]
     assert task in left
     assert "harm" in left
-    with Server("--store", store, agent=AGENT) as server:
+    with as_process("--store", store, agents=(AGENT,)) as server:
         state = ""
         while state != "TASK_STATE_FAILED":  # it had no step: nobody runs it again
             state = server.rpc("GetTask", {"id": task})["result"]["status"]["state"]

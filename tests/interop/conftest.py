@@ -2,66 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.servers import as_process
 
 from .peers import CLIENTS, TRANSPORTS, ForeignClient, Peer
 
 AGENTS = ("tests.interop.agents:desk", "tests.interop.agents:direct", "tests.interop.agents:strict")
-_ADDRESS = re.compile(r"http://[\w.]+:\d+")
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a server on SQLite, started as an operator would start it."""
-    where = tmp_path_factory.mktemp("interop")
-    command = [sys.executable, "-m", "greenroom", "serve", *AGENTS, "--port", "0"]
+    path = tmp_path_factory.mktemp("interop") / "tasks.db"
     # 0.3 knows no tenant: over gRPC each agent has a port of its own for it
-    command += ["--grpc-port", "0", "--set", "grpc.agent_ports=direct=0,strict=0"]
-    command += ["--store", f"sqlite:///{where / 'tasks.db'}"]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    said: list[str] = []
-    address = _first_address(process.stdout, said)
-    rest = threading.Thread(target=said.extend, args=(process.stdout,))
-    rest.start()  # or the server blocks on a full pipe
-    try:
-        assert address, "the server did not start:\n" + "".join(said)
-        yield address
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        finally:
-            process.kill()
-            rest.join()
-            process.stdout.close()
-    log = "".join(said)
+    ports = ["--grpc-port", "0", "--set", "grpc.agent_ports=direct=0,strict=0"]
+    with as_process("--store", f"sqlite:///{path}", *ports, agents=AGENTS) as running:
+        yield running.url
+        running.stop()
+    log = running.log
     assert log.count("Traceback") == log.count("RuntimeError: the secret cause"), log
-
-
-def _first_address(lines: IO[str], said: list[str]) -> str:
-    for line in lines:
-        said.append(line)
-        if found := _ADDRESS.search(line):
-            return found[0]
-    return ""
 
 
 @pytest.fixture(scope="session")

@@ -32,11 +32,12 @@ from greenroom.auth import (
     open_id_connect,
     static_tokens,
 )
-from tests.runtime.security.serving import Server, serving
+from tests.runtime.security.serving import serving
 from tests.support.certificates import Authority
 from tests.support.clock import on_asyncio
 from tests.support.issuer import Issuer, issuer
 from tests.support.provider import CALLER, CLIENT
+from tests.support.servers import OnSockets
 
 from .peers import TRANSPORTS, ForeignClient
 
@@ -205,7 +206,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[ForeignClient]:
 class Asking:
     """A program with the SDK, over one binding."""
 
-    def __init__(self, client: ForeignClient, transport: str, server: Server) -> None:
+    def __init__(self, client: ForeignClient, transport: str, server: OnSockets) -> None:
         self.client, self.transport, self.server = client, transport, server
 
     async def __call__(self, how: str, credentials: Credentials, **more: Any) -> dict[str, Any]:

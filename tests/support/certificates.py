@@ -9,7 +9,7 @@ import grpc
 import trustme
 
 from greenroom.transports.server.entrypoint import ServerSettings
-from tests.runtime.security.serving import Server
+from tests.support.servers import OnSockets
 
 
 class Authority:
@@ -39,7 +39,7 @@ class Authority:
             client_certificate="required" if required else "optional",
         )  # fmt: skip
 
-    def show(self, server: Server, leaf: trustme.LeafCert | None) -> None:
+    def show(self, server: OnSockets, leaf: trustme.LeafCert | None) -> None:
         """Let the clients of ``server`` show this certificate from now on, or none."""
         server.tls = ssl.create_default_context()
         self.authority.configure_trust(server.tls)

@@ -14,7 +14,8 @@ from greenroom.auth import MutualTls, Security
 from greenroom.cli.main import main
 from greenroom.transports.http.settings import HttpSettings
 from tests.protocol.cards.test_signing import KEYS, pem
-from tests.runtime.security.serving import desk, serving
+from tests.runtime.security.serving import serving
+from tests.support.agents import desk
 from tests.support.certificates import Authority
 from tests.support.clock import on_asyncio
 

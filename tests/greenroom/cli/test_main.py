@@ -15,12 +15,13 @@ from greenroom.cli.main import main
 from greenroom.cli.send import Screen
 from greenroom.loading import LoadError, load_agent, load_agents
 from greenroom.protocol import types as t
-from tests.e2e.process import AGENTS, Server, cli
+from tests.support.processes import AGENTS, Process, cli
+from tests.support.servers import as_process
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server("--store", "memory://") as running:
+def server() -> Iterator[Process]:
+    with as_process("--store", "memory://") as running:
         yield running
 
 
@@ -133,14 +134,14 @@ def test_a_module_with_one_agent_needs_no_attribute(
 
 @pytest.mark.parametrize("version", ["1.0", "0.3"])
 @pytest.mark.parametrize("stream", [(), ("--stream",)])
-def test_send_prints_the_answer(server: Server, version: str, stream: tuple[str, ...]) -> None:
+def test_send_prints_the_answer(server: Process, version: str, stream: tuple[str, ...]) -> None:
     sent = cli("send", server.url, "echo hello", "--version", version, *stream)
     assert sent.returncode == 0, sent.stderr
     assert sent.stdout == "You said: hello\n"
     assert sent.stderr.splitlines()[-1] == "(completed)"
 
 
-def test_send_goes_on_with_a_task(server: Server) -> None:
+def test_send_goes_on_with_a_task(server: Process) -> None:
     asked = cli("send", server.url, "ask", "--stream")
     assert asked.returncode == 4
     assert "(input-required): Who?" in asked.stderr
@@ -153,7 +154,7 @@ def test_send_goes_on_with_a_task(server: Server) -> None:
 
 @pytest.mark.parametrize("path", ["/a2a/agents/nobody", "/a2a/agents/nobody/a2a", "/nothing"])
 def test_send_does_not_take_another_agent_for_the_one_it_was_given(
-    server: Server, path: str
+    server: Process, path: str
 ) -> None:
     sent = cli("send", server.url + path, "echo for somebody else")
     assert (sent.returncode, sent.stdout) == (3, "")
@@ -161,11 +162,11 @@ def test_send_does_not_take_another_agent_for_the_one_it_was_given(
 
 
 @pytest.mark.parametrize("path", ["/", "/a2a", "/a2a/", "/a2a/agents/e2e", "/a2a/agents/e2e/a2a"])
-def test_send_finds_the_agent_by_each_of_its_addresses(server: Server, path: str) -> None:
+def test_send_finds_the_agent_by_each_of_its_addresses(server: Process, path: str) -> None:
     assert cli("send", server.url + path, "echo hello").stdout == "You said: hello\n"
 
 
-def test_send_tells_the_peers_error(server: Server) -> None:
+def test_send_tells_the_peers_error(server: Process) -> None:
     sent = cli("send", server.url, "hello", "--task", "no-such-task")
     assert sent.returncode == 3
     assert "(TaskNotFound)" in sent.stderr
@@ -197,6 +198,6 @@ def test_send_prints_a_command_that_runs_nothing_else(capsys: pytest.CaptureFixt
     assert shlex.split(command) == ["greenroom", "send", url, "--task", task, "..."]
 
 
-def test_send_does_not_let_an_agent_control_the_terminal(server: Server) -> None:
+def test_send_does_not_let_an_agent_control_the_terminal(server: Process) -> None:
     sent = cli("send", server.url, "echo \x1b[2J\x07evil")
     assert sent.stdout == "You said: [2Jevil\n"

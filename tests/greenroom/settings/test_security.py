@@ -22,12 +22,13 @@ from greenroom.runtime.security.schemes.api_keys import KeyFile
 from greenroom.runtime.security.schemes.combination import Combination
 from greenroom.settings.security import AuthSettings, check_transport, secure
 from greenroom.settings.settings import SettingsError, load
-from tests.e2e.process import Server, environment
 from tests.protocol.cards.test_signing import card
 from tests.support.clock import on_asyncio
+from tests.support.interpreters import environment
 from tests.support.issuer import Issuer, issuer
 from tests.support.paths import ROOT
 from tests.support.provider import CLIENT
+from tests.support.servers import as_process
 
 __all__ = ["issuer", "on_asyncio"]
 
@@ -412,7 +413,7 @@ def test_schemes_of_one_name() -> None:
     ],
 )
 def test_anonymous_mode_says_so_in_the_log(arguments: list[str], level: str) -> None:
-    with Server("--store", "memory://", *arguments) as server:
+    with as_process("--store", "memory://", *arguments) as server:
         server.stop()
     lines = [json.loads(line) for line in server.log.splitlines()]
     told = [line for line in lines if line.get("event") == "anonymous"]

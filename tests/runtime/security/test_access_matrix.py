@@ -15,9 +15,10 @@ from greenroom.auth import Claims, Policy, Security, open_id_connect
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.transports.client.http import request
+from tests.runtime.security.serving import serving
+from tests.support.clients import BINDINGS, OLD_BINDINGS, Answer, send
 from tests.support.issuer import Issuer
-
-from .serving import BINDINGS, OLD_BINDINGS, Answer, Server, send, serving
+from tests.support.servers import OnSockets
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +74,7 @@ SECRET = "secret of the owner: top"
 
 
 @pytest.fixture
-async def server(issuer: Issuer) -> AsyncGenerator[Server, None]:
+async def server(issuer: Issuer) -> AsyncGenerator[OnSockets, None]:
     security = Security(
         open_id_connect(issuer.url, audience="agents", claims=Claims(tenant="tid")),
         policy=Policy(agents={"desk": ["desk"]}),
@@ -89,7 +90,7 @@ def bearer(issuer: Issuer, **claims: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def owned(server: Server, issuer: Issuer) -> tuple[str, str, str]:
+async def owned(server: OnSockets, issuer: Issuer) -> tuple[str, str, str]:
     """Ids of a task that waits and of one that is done, and their context."""
     mine = bearer(issuer)
     waiting = await server.call("rest", ops.SEND, send("ask"), mine)
@@ -112,7 +113,7 @@ def clean(answer: Answer) -> None:
 
 @pytest.mark.parametrize("binding", EVERYWHERE)
 @pytest.mark.parametrize("who", STRANGERS)
-async def test_strangers(server: Server, issuer: Issuer, who: str, binding: str) -> None:
+async def test_strangers(server: OnSockets, issuer: Issuer, who: str, binding: str) -> None:
     """What is somebody else's looks exactly like what is not there."""
     waiting, done, context = await owned(server, issuer)
     theirs = bearer(issuer, **STRANGERS[who])
@@ -140,7 +141,7 @@ async def test_strangers(server: Server, issuer: Issuer, who: str, binding: str)
 
 @pytest.mark.parametrize("binding", EVERYWHERE)
 @pytest.mark.parametrize("who", [*NOBODIES, "anonymous"])
-async def test_nobodies(server: Server, issuer: Issuer, who: str, binding: str) -> None:
+async def test_nobodies(server: OnSockets, issuer: Issuer, who: str, binding: str) -> None:
     waiting, done, context = await owned(server, issuer)
     headers = {} if who == "anonymous" else bearer(issuer, **NOBODIES[who])
     for name, operation, make in over(binding, ALL):
@@ -152,7 +153,7 @@ async def test_nobodies(server: Server, issuer: Issuer, who: str, binding: str) 
             clean(answer)
 
 
-async def test_what_a_nobody_sends_is_not_decoded(server: Server, issuer: Issuer) -> None:
+async def test_what_a_nobody_sends_is_not_decoded(server: OnSockets, issuer: Issuer) -> None:
     """Over gRPC too the caller is looked at before the message."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         seen = []
@@ -166,7 +167,7 @@ async def test_what_a_nobody_sends_is_not_decoded(server: Server, issuer: Issuer
 
 
 @pytest.mark.parametrize("binding", EVERYWHERE)
-async def test_the_wrong_scope(server: Server, issuer: Issuer, binding: str) -> None:
+async def test_the_wrong_scope(server: OnSockets, issuer: Issuer, binding: str) -> None:
     waiting, done, context = await owned(server, issuer)
     headers = bearer(issuer, scope="other")
     for name, operation, make in over(binding, ALL):
@@ -178,7 +179,7 @@ async def test_the_wrong_scope(server: Server, issuer: Issuer, binding: str) -> 
 
 
 @pytest.mark.parametrize("binding", EVERYWHERE)
-async def test_the_owner(server: Server, issuer: Issuer, binding: str) -> None:
+async def test_the_owner(server: OnSockets, issuer: Issuer, binding: str) -> None:
     """The same requests, so that the tests above cannot pass for another reason."""
     mine = bearer(issuer)
     for name, operation, make in over(binding, ALL):
@@ -191,7 +192,7 @@ async def test_the_owner(server: Server, issuer: Issuer, binding: str) -> None:
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
-async def test_cursors_of_others(server: Server, issuer: Issuer, binding: str) -> None:
+async def test_cursors_of_others(server: OnSockets, issuer: Issuer, binding: str) -> None:
     for _ in range(2):
         await owned(server, issuer)
     first = await server.call(
@@ -208,7 +209,7 @@ async def test_cursors_of_others(server: Server, issuer: Issuer, binding: str) -
 
 @pytest.mark.parametrize("binding", BINDINGS)
 async def test_the_tenant_on_the_wire_owns_nothing(
-    server: Server, issuer: Issuer, binding: str
+    server: OnSockets, issuer: Issuer, binding: str
 ) -> None:
     waiting, _, _ = await owned(server, issuer)
     theirs = bearer(issuer, **STRANGERS["other tenant"])
@@ -229,7 +230,7 @@ async def test_the_tenant_on_the_wire_owns_nothing(
     assert own.outcome == "TASK_NOT_FOUND"
 
 
-async def test_the_tenant_of_a_path_owns_nothing(server: Server, issuer: Issuer) -> None:
+async def test_the_tenant_of_a_path_owns_nothing(server: OnSockets, issuer: Issuer) -> None:
     """REST has it in the path, too, which counts before what the query or the body says."""
     waiting, _, _ = await owned(server, issuer)
     theirs = {**bearer(issuer, **STRANGERS["other tenant"]), "A2A-Version": "1.0"}

@@ -19,8 +19,9 @@ from greenroom.protocol import types as t
 from greenroom.protocol.protobuf import codec, v1
 from greenroom.runtime.settings.settings import RuntimeSettings
 from greenroom.transports.client.http import request
-
-from .serving import BINDINGS, Server, send, serving
+from tests.runtime.security.serving import serving
+from tests.support.clients import BINDINGS, send
+from tests.support.servers import OnSockets
 
 pytestmark = pytest.mark.anyio
 ME = {"Authorization": "Bearer the-token-of-a-good-client"}
@@ -44,7 +45,7 @@ def working(limits: Limits, agent: Agent, tmp_path: Path, **runtime: Any) -> Any
     return serving(security(), agent, limits=limits, store=store, runtime=settings)
 
 
-async def outcomes(server: Server, binding: str, asked: list[Any]) -> Counter[str]:
+async def outcomes(server: OnSockets, binding: str, asked: list[Any]) -> Counter[str]:
     found: Counter[str] = Counter()
 
     async def one(what: Any) -> None:

@@ -22,9 +22,9 @@ from greenroom.protocol import types as t
 from greenroom.runtime.security.audit import CALLERS, WINDOW, AggregatingSink
 from greenroom.transports.client.http import request as http
 from greenroom.transports.http.settings import HttpSettings
+from tests.runtime.security.serving import serving
 from tests.support.asgi import request
-
-from .serving import BINDINGS, send, serving
+from tests.support.clients import BINDINGS, send
 
 pytestmark = pytest.mark.anyio
 GOOD, OTHER = "the-token-of-a-good-client", "the-token-of-another-client"

@@ -27,11 +27,11 @@ from greenroom.auth import (
 from greenroom.protocol import operations as ops
 from greenroom.protocol.errors import UnavailableError
 from greenroom.settings.security import AuthSettings, secure
+from tests.runtime.security.serving import serving
 from tests.support.certificates import Authority
+from tests.support.clients import BINDINGS, said, send
 from tests.support.issuer import Issuer
 from tests.support.provider import CLIENT
-
-from .serving import BINDINGS, said, send, serving
 
 pytestmark = pytest.mark.anyio
 every_binding = pytest.mark.parametrize("binding", BINDINGS)

@@ -28,10 +28,10 @@ from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.protocol.errors import UnauthenticatedError
 from greenroom.runtime.security.schemes.combination import Combination
+from tests.runtime.security.serving import serving
+from tests.support.clients import BINDINGS, said, send
 from tests.support.issuer import Issuer
 from tests.support.provider import CLIENT
-
-from .serving import BINDINGS, said, send, serving
 
 pytestmark = pytest.mark.anyio
 TOKEN = "a static token of some length"

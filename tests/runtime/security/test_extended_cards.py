@@ -21,10 +21,10 @@ from greenroom.auth import (
 )
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
+from tests.runtime.security.serving import serving
 from tests.support.asgi import request
+from tests.support.clients import BINDINGS
 from tests.support.issuer import Issuer
-
-from .serving import BINDINGS, serving
 
 pytestmark = pytest.mark.anyio
 ADA, BOB = "the-token-of-ada-the-administrator", "the-token-of-bob-who-may-do-little"

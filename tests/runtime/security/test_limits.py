@@ -36,9 +36,9 @@ from greenroom.runtime.security.rate_limits import Buckets, GuessLimiter
 from greenroom.testing import LoopClock
 from greenroom.transports.client.http import HttpError
 from greenroom.transports.http.settings import HttpSettings
+from tests.runtime.security.serving import serving
+from tests.support.clients import BINDINGS, send
 from tests.support.clock import virtual_backend
-
-from .serving import BINDINGS, send, serving
 
 __all__ = ["virtual_backend"]
 pytestmark = pytest.mark.anyio

@@ -39,11 +39,11 @@ from greenroom.protocol import types as t
 from greenroom.runtime.security.schemes.api_keys import KeyFile
 from greenroom.runtime.security.schemes.mutual_tls import forwarded_names
 from greenroom.transports.http.settings import HttpSettings
+from tests.runtime.security.serving import serving
 from tests.support.certificates import Authority
+from tests.support.clients import BINDINGS, said, send
 from tests.support.issuer import Issuer
 from tests.support.provider import CLIENT
-
-from .serving import BINDINGS, said, send, serving
 
 pytestmark = pytest.mark.anyio
 TOKEN = "a static token of some length"

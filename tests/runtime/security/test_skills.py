@@ -14,8 +14,9 @@ from greenroom import Agent, InputRequired, RuntimeSettings, TaskContext
 from greenroom.auth import Security, StaticToken, static_tokens
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
-
-from .serving import BINDINGS, Answer, Server, said, send, serving
+from tests.runtime.security.serving import serving
+from tests.support.clients import BINDINGS, Answer, said, send
+from tests.support.servers import OnSockets
 
 pytestmark = pytest.mark.anyio
 FULL = {"Authorization": "Bearer zoe-may-refund-and-complain"}
@@ -62,7 +63,7 @@ def desk() -> Agent:
     return agent
 
 
-async def begun(server: Server, skill: str, at_once: bool = False) -> str:
+async def begun(server: OnSockets, skill: str, at_once: bool = False) -> str:
     asked = send("ask", skill=skill)
     if at_once:
         at_once_please = t.SendMessageConfiguration(return_immediately=True)
@@ -154,7 +155,7 @@ async def test_a_task_that_left_memory_remembers_its_skill(tmp_path: Path, away:
         await gone_on(second, tasks)
 
 
-async def gone_on(server: Server, tasks: dict[str, str]) -> None:
+async def gone_on(server: OnSockets, tasks: dict[str, str]) -> None:
     for scope, task in tasks.items():
         refused(await server.call("rest", ops.SEND, send("enough", task_id=task), BARE), scope)
         answer = await server.call("rest", ops.SEND, send("enough", task_id=task), FULL)

@@ -37,12 +37,13 @@ from greenroom.runtime.security.schemes.api_keys import KeyFile
 from greenroom.runtime.settings.settings import RuntimeSettings
 from greenroom.testing import LoopClock
 from greenroom.transports.client.http import request
+from tests.runtime.security.serving import serving
+from tests.support.clients import BINDINGS, send
 from tests.support.clock import virtual_backend
 from tests.support.drive import read
 from tests.support.issuer import Issuer
 from tests.support.provider import CLIENT
-
-from .serving import BINDINGS, Server, send, serving
+from tests.support.servers import OnSockets
 
 __all__ = ["virtual_backend"]
 YOU = {"Authorization": "Bearer the-token-of-another-client"}
@@ -86,7 +87,7 @@ def inactive(folder: Path, issuer: Issuer) -> tuple[Scheme, Mapping[str, str], W
 
 
 async def over_http(
-    server: Server, binding: str, task: str, headers: Mapping[str, str], opened: anyio.Event
+    server: OnSockets, binding: str, task: str, headers: Mapping[str, str], opened: anyio.Event
 ) -> str:
     """Read a stream to its end; return what it ended with."""
     subscribe = t.SubscribeToTaskRequest(id=task)
@@ -110,7 +111,7 @@ async def over_http(
 
 
 async def over_grpc(
-    server: Server, task: str, headers: Mapping[str, str], opened: anyio.Event
+    server: OnSockets, task: str, headers: Mapping[str, str], opened: anyio.Event
 ) -> str:
     metadata = tuple((name.lower(), value) for name, value in headers.items())
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:

@@ -12,9 +12,9 @@ import pytest
 from greenroom.auth import Bearer, Call, InvalidCredential, Security, open_id_connect
 from greenroom.protocol import operations as ops
 from greenroom.protocol.errors import UnavailableError
+from tests.runtime.security.serving import serving
+from tests.support.clients import BINDINGS, said, send
 from tests.support.issuer import Issuer
-
-from .serving import BINDINGS, said, send, serving
 
 pytestmark = pytest.mark.anyio
 

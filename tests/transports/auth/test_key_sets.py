@@ -15,8 +15,10 @@ import pytest
 from greenroom.auth import Call, InvalidCredential, Limits, Security, open_id_connect
 from greenroom.protocol import operations as ops
 from greenroom.protocol.errors import UnavailableError
-from tests.runtime.security.serving import BINDINGS, Server, send, serving
+from tests.runtime.security.serving import serving
+from tests.support.clients import BINDINGS, send
 from tests.support.issuer import Issuer
+from tests.support.servers import OnSockets
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +90,7 @@ async def test_nor_without_a_server(issuer: Issuer) -> None:
         await scheme.verify(call(token), now + 101)
 
 
-async def give_up(server: Server, issuer: Issuer, token: str, before: int) -> None:
+async def give_up(server: OnSockets, issuer: Issuer, token: str, before: int) -> None:
     """Call with a token, and leave while the issuer is asked for its keys."""
     address = f"127.0.0.1:{server.grpc_port}"
     async with grpc.aio.insecure_channel(address) as channel:

@@ -26,8 +26,10 @@ from greenroom.stores.memory import MemoryStore
 from greenroom.transports.client.http import request
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
-from tests.runtime.security.serving import desk, said, send, serving
+from tests.runtime.security.serving import serving
+from tests.support.agents import desk
 from tests.support.asgi import Wire, scope_of
+from tests.support.clients import said, send
 from tests.support.issuer import Issuer
 from tests.support.provider import CALLER, CLIENT, basic
 

@@ -21,7 +21,9 @@ from greenroom.transports.client.http import request
 from greenroom.transports.client.peer import Peer, PeerError, Trust
 from greenroom.transports.http.settings import HttpSettings
 from tests.protocol.cards.test_signing import KEYS, MAKE, SECURED, card, pem, signed_by_the_sdk
-from tests.runtime.security.serving import BINDINGS, desk, send, serving
+from tests.runtime.security.serving import serving
+from tests.support.agents import desk
+from tests.support.clients import BINDINGS, send
 from tests.support.clock import on_asyncio
 
 __all__ = ["on_asyncio"]

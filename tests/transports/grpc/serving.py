@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -20,6 +20,7 @@ from greenroom.runtime.journal.store import Store
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.session import Session
 from greenroom.transports.grpc.settings import GrpcSettings
+from tests.support.servers import make_runtime, on_sockets
 
 MODES = ["text/plain", "application/json", "image/png"]
 MIB = 1024 * 1024
@@ -119,19 +120,6 @@ class Serving:
             raise AssertionError(f"in vain: {what}") from None
 
 
-@asynccontextmanager
-async def _running(
-    agents: Sequence[Agent],
-    settings: GrpcSettings,
-    security: Security | None,
-    limits: Limits | None,
-    store: Store | None,
-) -> AsyncIterator[GrpcServer]:
-    runtime = Runtime(agents, store=store or MemoryStore(), security=security, limits=limits)
-    async with runtime, GrpcServer(runtime, settings) as server:
-        yield server
-
-
 @contextmanager
 def serving(
     agents: Sequence[Agent] | None = None,
@@ -141,12 +129,15 @@ def serving(
     store: Store | None = None,
     **settings: Any,
 ) -> Iterator[Serving]:
-    """Serve on a free port with these settings."""
-    made = GrpcSettings(port=0, **settings)
+    """Serve on a free port with these settings, in the loop of another thread."""
+    runtime = make_runtime(
+        *(agents or make_agents()), store=store or MemoryStore(), security=security, limits=limits
+    )
     with start_blocking_portal() as portal:
-        running = _running(agents or make_agents(), made, security, limits, store)
-        with portal.wrap_async_context_manager(running) as server:
-            yield Serving(portal, server)
+        running = on_sockets(runtime=runtime, beside=GrpcSettings(port=0, **settings))
+        with portal.wrap_async_context_manager(running) as served:
+            assert served.grpc is not None
+            yield Serving(portal, served.grpc)
 
 
 def said(text: str, **fields: Any) -> pb.SendMessageRequest:

@@ -16,6 +16,7 @@ from greenroom.runtime.settings.settings import RuntimeSettings
 from greenroom.stores.memory import MemoryStore
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
+from tests.support.servers import in_memory
 
 
 class Stage:
@@ -101,7 +102,6 @@ def limits() -> RuntimeSettings:
 async def app(
     stage: Stage, http: HttpSettings, limits: RuntimeSettings
 ) -> AsyncIterator[Application]:
-    application = Application(RecordingRuntime(stage, limits), http)
-    async with application.lifespan():
-        yield application
+    async with in_memory(runtime=RecordingRuntime(stage, limits), http=http) as server:
+        yield server.app
         stage.go.set()

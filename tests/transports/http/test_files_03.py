@@ -14,6 +14,7 @@ from greenroom.stores.memory import MemoryStore
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
 from tests.support.asgi import request
+from tests.support.servers import in_memory
 
 pytestmark = pytest.mark.anyio
 
@@ -32,9 +33,10 @@ async def desk() -> AsyncIterator[Application]:
             where = part.url if part.raw is None else part.raw
             await ctx.artifact("told", f"{part.filename} {part.media_type} {where!r}")
 
-    app = Application(Runtime([agent], store=MemoryStore()), HttpSettings())
-    async with app.lifespan():
-        yield app
+    async with in_memory(
+        runtime=Runtime([agent], store=MemoryStore()), http=HttpSettings()
+    ) as server:
+        yield server.app
 
 
 async def rpc(app: Application, part: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from greenroom.stores.memory import MemoryStore
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
 from tests.support.asgi import message, scope_of
+from tests.support.servers import in_memory
 
 from .conftest import Stage
 
@@ -38,9 +39,8 @@ MAX_BODY = 100_000
 async def secured(stage: Stage) -> AsyncIterator[Application]:
     security = Security(static_tokens([StaticToken.of("ada", TOKEN)]))
     runtime = Runtime([stage.agent, stage.other], store=MemoryStore(), security=security)
-    app = Application(runtime, HttpSettings(max_body=MAX_BODY))
-    async with app.lifespan():
-        yield app
+    async with in_memory(runtime=runtime, http=HttpSettings(max_body=MAX_BODY)) as server:
+        yield server.app
 
 
 def rpc(method: str, params: Any) -> bytes:

@@ -5,80 +5,43 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
+from tests.support.interpreters import environment
 from tests.support.paths import ROOT
+from tests.support.served import Served
 
-AGENTS = str(Path(__file__).with_name("agents.py"))
-
-
-_NEEDED = "import sys, aiosqlite, anyio, betterproto2, h2, hypercorn, msgspec"
-
-
-@cache
-def interpreters() -> dict[str, str | None]:
-    """Every version that a server must run on, and an interpreter of it that has what a server
-    needs: this one, that of an environment ``.venv-3.x`` (in the checkout or beside this one), or
-    ``python3.x`` on the PATH. ``None``: there is none here."""
-    found: dict[str, str | None] = {}
-    for minor in (11, 12, 13):
-        places = [folder / f".venv-3.{minor}/bin" for folder in (ROOT, Path(sys.prefix).parent)]
-        known = [str(place / "python") for place in places]
-        if on_path := shutil.which(f"python3.{minor}"):
-            known.append(on_path)
-        found[f"3.{minor}"] = next((python for python in known if _serves(python, minor)), None)
-    found[f"3.{sys.version_info[1]}"] = sys.executable
-    return found
+AGENTS = str(ROOT / "tests" / "e2e" / "agents.py")
+AGENT = f"{AGENTS}:agent"
 
 
-def _serves(python: str, minor: int) -> bool:
-    if not Path(python).exists():
-        return False
-    script = f"{_NEEDED}; assert sys.version_info[:2] == (3, {minor})"
-    done = subprocess.run([python, "-c", script], capture_output=True, check=False)
-    return done.returncode == 0
-
-
-def pythons() -> list[Any]:
-    """The interpreters there are, as parameters of a test."""
-    return [pytest.param(path, id=name) for name, path in interpreters().items() if path]
-
-
-def environment() -> dict[str, str]:
-    """That of a process which serves from this checkout, whatever its interpreter has installed."""
-    return {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-
-
-class Server:
+class Process(Served):
     """``greenroom serve`` with JSON logs on a free port. ``log``, and ``said`` after it was
     ready, are whole once it ended."""
 
     def __init__(
-        self, *arguments: str, python: str = sys.executable, agent: str = f"{AGENTS}:agent"
+        self, *arguments: str, python: str = sys.executable, agents: Sequence[str] = (AGENT,)
     ) -> None:
         self._command = [
-            python, "-W", "error::ResourceWarning", "-m", "greenroom", "serve", agent,
+            python, "-W", "error::ResourceWarning", "-m", "greenroom", "serve", *agents,
             "--port", "0", "--log-format", "json", *arguments,
         ]  # fmt: skip
         self.log = ""
         self.said = ""
         self._streams: list[EventStream] = []
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Process:
+        self._errors = tempfile.TemporaryFile("w+")  # a pipe could fill up
         self.process = subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            self._command, stdout=subprocess.PIPE, stderr=self._errors, text=True, cwd=ROOT,
             env=environment(),
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -86,7 +49,8 @@ class Server:
         if not line:
             raise AssertionError(f"the server did not start: {self._end()}")
         self.ready: dict[str, Any] = json.loads(line)
-        self.url: str = self.ready["url"]
+        self.url = self.ready["url"]
+        self.grpc_port = int((self.ready.get("grpc") or ":0").rpartition(":")[2])
         return self
 
     def __exit__(
@@ -112,10 +76,12 @@ class Server:
         return code
 
     def _end(self) -> str:
-        if not self.process.stdout.closed:  # type: ignore[union-attr]
-            said, error = self.process.communicate()
+        if not self._errors.closed:
+            said, _ = self.process.communicate()
             self.said += said
-            self.log += error
+            with self._errors as errors:
+                errors.seek(0)
+                self.log += errors.read()
         return self.log
 
     # --- HTTP -----------------------------------------------------------------------------------
