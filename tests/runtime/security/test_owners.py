@@ -29,8 +29,9 @@ from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
 from greenroom.runtime.call import ANONYMOUS
 from greenroom.runtime.security.schemes.mutual_tls import forwarded_names
+from tests.support.clients import BINDINGS, send
 
-from .serving import BINDINGS, send, serving
+from .serving import serving
 
 pytestmark = pytest.mark.anyio
 
