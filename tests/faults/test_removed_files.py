@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..e2e.process import Server
+from tests.support.servers import as_process
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
@@ -14,7 +14,7 @@ from ..e2e.process import Server
 def test_nothing_is_acknowledged_without_the_file(name: str, how: str, tmp_path: Path) -> None:
     path = tmp_path / "tasks.db"
     store = ("--store", f"sqlite:///{path}")
-    with Server(*store) as server:
+    with as_process(*store) as server:
         before = server.send("echo before")["task"]["id"]
         file = Path(f"{path}{name}")
         assert file.exists()
@@ -31,7 +31,9 @@ def test_nothing_is_acknowledged_without_the_file(name: str, how: str, tmp_path:
         assert server.stop() == 0
     assert f"tasks.db{name} was removed or replaced" in server.log
     if name and how == "removed":
-        with Server(*store) as server:  # what was acknowledged before is saved by the stop in order
+        with as_process(
+            *store
+        ) as server:  # what was acknowledged before is saved by the stop in order
             found = server.rpc("GetTask", {"id": before})["result"]
             assert found["status"]["state"] == "TASK_STATE_COMPLETED"
 

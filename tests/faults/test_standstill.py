@@ -19,8 +19,8 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.runtime.settings.settings import RuntimeSettings
 from greenroom.stores.sqlite import SQLiteStore
 from tests.support.drive import Caller
-
-from ..e2e.process import Server
+from tests.support.processes import Process
+from tests.support.servers import as_process
 
 AGENT = f"{Path(__file__).with_name('harmful.py')}:agent"
 
@@ -42,7 +42,7 @@ def test_neighbours_of_a_standstill_longer_than_the_lease_are_slowed_down_only(
         "--set", f"backend={backend}",
     )  # fmt: skip
     answers: list[str] = []
-    with Server(*arguments, agent=AGENT) as server:
+    with as_process(*arguments, agents=(AGENT,)) as server:
 
         def send(text: str) -> None:
             answer = server.send(text)
@@ -119,17 +119,17 @@ async def test_a_clock_that_is_set_fails_nothing(
 
 def test_no_task_waits_for_a_step_that_hangs_after_crashes(tmp_path: Path) -> None:
     arguments = ("--store", f"sqlite:///{tmp_path}/tasks.db", "--set", "runtime.sweep_every=0.1")
-    with Server(*arguments, agent=AGENT) as server:
+    with as_process(*arguments, agents=(AGENT,)) as server:
         hangs = server.send("step 3000", immediately=True)["task"]["id"]
         others = [server.send("step 1.5", immediately=True)["task"]["id"] for _ in range(6)]
         wait_until(lambda: all_in(server, "TASK_STATE_WORKING") == 7)
         time.sleep(0.2)
         server.process.kill()
     for _ in range(2):
-        with Server(*arguments, agent=AGENT) as server:
+        with as_process(*arguments, agents=(AGENT,)) as server:
             time.sleep(1)  # it takes its tasks up
             server.process.kill()
-    with Server(*arguments, agent=AGENT) as server:
+    with as_process(*arguments, agents=(AGENT,)) as server:
         wait_until(lambda: all_in(server, "TASK_STATE_COMPLETED") == 6, within=30)
         found = server.rpc("GetTask", {"id": hangs})["result"]
         assert found["status"]["state"] == "TASK_STATE_WORKING"
@@ -137,6 +137,6 @@ def test_no_task_waits_for_a_step_that_hangs_after_crashes(tmp_path: Path) -> No
     assert json.loads(server.log.splitlines()[0])
 
 
-def all_in(server: Server, state: str) -> int:
+def all_in(server: Process, state: str) -> int:
     tasks = server.rpc("ListTasks", {})["result"]["tasks"]
     return sum(task["status"]["state"] == state for task in tasks)
