@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.e2e.process import Server
+from tests.support.servers import as_process
 
 from .fuzz import Attackers, Fuzz
 from .serving import said, stub
@@ -22,7 +22,7 @@ LOG_BYTES = 300
 def attack(loop: str, inputs: int, seed: int) -> None:
     options = ("--store", "memory://", "--grpc-port", "0", "--set", f"loop={loop}")
     log: list[str] = []
-    with Server(*options, agent=AGENT) as server:
+    with as_process(*options, agents=(AGENT,)) as server:
         reading = threading.Thread(target=lambda: log.extend(server.process.stderr or ()))
         reading.start()
         address = server.ready["grpc"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.process import Server
+from tests.support.servers import as_process
 
 from .raw import RawClient
 from .refusals import REFUSALS, TOKEN, refuse
@@ -26,7 +26,7 @@ def rss(pid: int) -> int:
 
 def grown(loop: str, kind: str, times: int) -> int:
     """Return by how many bytes a server grows while it refuses."""
-    with Server(*OPTIONS, "--set", f"loop={loop}", agent=AGENT) as server:
+    with as_process(*OPTIONS, "--set", f"loop={loop}", agents=(AGENT,)) as server:
         port = int(server.ready["grpc"].rpartition(":")[2])
         with RawClient(port) as raw:
             refuse(raw, kind, 300)  # everything is imported, and the allocator has its arenas
