@@ -16,12 +16,14 @@ from ..protocol import operations as ops
 from ..protocol.cards.signing import sign
 from ..protocol.errors import (
     A2AError,
+    ExtendedAgentCardNotConfiguredError,
     PushNotificationNotSupportedError,
     UnavailableError,
     UnsupportedOperationError,
 )
-from ..protocol.operations import Operation
+from ..protocol.operations import EXTENDED_CARD, Operation
 from ..protocol.types import AgentCard, AgentInterface
+from ..protocol.version import V03
 from .actor.actor import CANCEL
 from .actor.directory import Directory
 from .actor.system import System
@@ -242,6 +244,33 @@ class Runtime:
             raise UnsupportedOperationError(f"There is no agent {call.agent!r} here")
         return agent
 
+    def check_capability(
+        self, call: Call, operation: Operation, violations: Sequence[tuple[str, str]]
+    ) -> None:
+        """Raise the error for a capability that the agent does not declare (section 3.3.4).
+
+        A transport asks where the parameters of a request have ``violations``: what the agent
+        cannot do at all comes before what is wrong with a request for it.
+        """
+        agent = self.agents.get(call.agent) if call.agent else self.default
+        if agent is None:
+            return
+        self._check_capability(call, agent, operation)
+        if any("ushNotificationConfig" in field for field, _ in violations):  # of 1.0 and of 0.3
+            raise PushNotificationNotSupportedError
+        if agent.extensions:
+            agent.negotiation.activate(call, operation)
+
+    def _check_capability(self, call: Call, agent: Agent, operation: Operation) -> None:
+        if operation.push:
+            raise PushNotificationNotSupportedError
+        if operation.streaming and not agent.streaming:
+            raise UnsupportedOperationError("This agent does not stream (capabilities)")
+        if operation is EXTENDED_CARD and (self.gate.open or not agent.extends):
+            if call.version == V03:  # which has no other error for it
+                raise ExtendedAgentCardNotConfiguredError
+            raise UnsupportedOperationError("This agent has no extended card (capabilities)")
+
     async def _pass(self, call: Call, agent: Agent, operation: Operation, request: Any) -> Any:
         """Through the gate, then through the operation's door."""
         gate = self.gate
@@ -251,10 +280,7 @@ class Runtime:
         if not gate.open:
             await gate.authorize(call, agent, operation, request, principal)
         gate.measure(operation, request)
-        if operation.push:
-            raise PushNotificationNotSupportedError
-        if operation.streaming and not agent.streaming:
-            raise UnsupportedOperationError("This agent does not stream (capabilities)")
+        self._check_capability(call, agent, operation)
         scope = Scope(principal.tenant, agent.slug, principal.owner)
         if agent.extensions:
             agent.negotiation.activate(call, operation)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..protocol.errors import A2AError, RefusedError
+from ..protocol.errors import A2AError, InvalidParamsError, RefusedError
 from ..protocol.frame import Frame
 from ..protocol.operations import EXTENDED_CARD, Operation
 from ..protocol.types import AgentInterface
@@ -79,6 +79,10 @@ class Request(Protocol):
     operation: Operation | None
     """The operation, as soon as ``decode`` knows it, also where the parameters are wrong."""
 
+    @property
+    def version(self) -> str | None:
+        """The negotiated version, as soon as ``decode`` knows it."""
+
     def call(self) -> Call:
         """Return who calls, and what the header says. The message is not needed for it."""
 
@@ -113,7 +117,10 @@ class Binding:
         self.anonymous = runtime.gate.open
         """No caller is asked who it is."""
         self._gate = runtime.gate
+        self.agents = runtime.agents
+        """The agents by their slugs: the tenant of a request may name one."""
         self._dispatch = runtime.dispatch
+        self._check_capability = runtime.check_capability
         self._counts = metrics.requests
 
     async def answer(self, request: Request) -> Answer | A2AError:
@@ -161,8 +168,27 @@ class Binding:
         try:
             return request.decode(message)
         except Exception as error:
-            self._gate.audit_request(call, error, request.operation)
-            raise
+            missing = self._missing(error, request, call)
+            self._gate.audit_request(call, missing or error, request.operation)
+            if missing is None:
+                raise
+            try:
+                raise missing from None
+            finally:
+                del missing  # or the error would hold this frame, and the frame the error
+
+    def _missing(self, error: Exception, request: Request, call: Call) -> A2AError | None:
+        """Return the error for a capability that the agent lacks, which comes before wrong
+        parameters (section 3.3.4); ``None`` where ``error`` stands."""
+        if not isinstance(error, InvalidParamsError) or request.operation is None:
+            return None
+        if request.version is not None:
+            call.version = request.version
+        try:
+            self._check_capability(call, request.operation, error.violations)
+        except A2AError as missing:
+            return missing.with_traceback(None)
+        return None
 
     async def _message(self, request: Request, call: Call) -> bytes:
         try:

@@ -10,11 +10,8 @@ from msgspec import structs
 from ...protocol.cards.signing import sign
 from ...protocol.errors import (
     ExtendedAgentCardNotConfiguredError,
-    UnauthenticatedError,
-    UnsupportedOperationError,
 )
 from ...protocol.types import AgentCard, AgentInterface, GetExtendedAgentCardRequest
-from ...protocol.version import V03
 from ..agent import Agent
 from ..call import Call, Scope
 from ..security.gate import Gate
@@ -38,13 +35,8 @@ class ExtendedCards:
     ) -> AgentCard:
         """Return the card with the skills that the caller may use, as the agent's own function
         left it, signed if cards are."""
-        if not agent.extends:
-            if call.version == V03:  # which has no other error for it
-                raise ExtendedAgentCardNotConfiguredError
-            raise UnsupportedOperationError("This agent has no extended card (capabilities)")
         principal = call.principal
-        if principal is None or principal.anonymous:
-            raise UnauthenticatedError("The extended card is for authenticated callers only")
+        assert principal is not None
         change = agent.extension
         if change is None:
             raise ExtendedAgentCardNotConfiguredError

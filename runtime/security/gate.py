@@ -367,8 +367,9 @@ class Gate:
 
     def secured(self, agent: Agent, card: AgentCard) -> AgentCard:
         """Write onto a card what is enforced."""
-        if self._authenticator is None:
-            return card
+        if self._authenticator is None:  # nobody can be told apart, so nobody gets an extended card
+            capabilities = structs.replace(card.capabilities, extended_agent_card=False)
+            return structs.replace(card, capabilities=capabilities)
         skills = [
             structs.replace(skill, security_requirements=self.requirements(agent, skill.id))
             if agent.skill_scopes.get(skill.id)

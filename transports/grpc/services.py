@@ -67,6 +67,10 @@ class _Request:
         agent = tenant if tenant in self._service.agents else None
         return Decoded(operation, params, self._service.answering(operation, codec), tenant, agent)
 
+    @property
+    def version(self) -> str | None:
+        return None if self.rpc.call is None else self.rpc.call.version
+
     def interfaces(self, agent: str) -> tuple[AgentInterface, ...]:
         return tuple(self._service.cards.interfaces(agent, self.rpc.metadata.host))
 

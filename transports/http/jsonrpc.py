@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 
 from ...protocol import jsonrpc
@@ -32,9 +32,17 @@ _HOLE = b"\0"  # JSON cannot hold this byte: it marks the place of the payload
 class _Request:
     """One request POSTed to an agent's JSON-RPC address (a ``binding.Request``)."""
 
-    __slots__ = ("_interfaces", "codec", "exchange", "id", "notification", "operation", "target")
+    __slots__ = (
+        "_agents", "_interfaces", "codec", "exchange", "id", "notification", "operation", "target",
+    )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, target: Target, interfaces: Interfaces) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        target: Target,
+        interfaces: Interfaces,
+        agents: Container[str],
+    ) -> None:
         self.exchange = exchange
         self.target = target
         self.operation: Operation | None = None
@@ -42,6 +50,7 @@ class _Request:
         self.id = jsonrpc.NO_ID
         self.notification = False
         self._interfaces = interfaces
+        self._agents = agents
 
     def call(self) -> Call:
         return self.exchange.call(JSONRPC, self.target.agent)
@@ -58,11 +67,16 @@ class _Request:
         self.codec = codec = codec_for(version)
         self.operation = operation = jsonrpc.operation(request, version)
         params = codec.decode(operation, request.params)
-        return Decoded(operation, params, codec, params.tenant)
+        agent = self.target.routed(params.tenant, self._agents)
+        return Decoded(operation, params, codec, params.tenant, agent)
+
+    @property
+    def version(self) -> str | None:
+        return None if self.codec is None else self.codec.version
 
     def interfaces(self, agent: str) -> tuple[AgentInterface, ...]:
         self.exchange.private = True
-        return self._interfaces(self.exchange, self.target)
+        return self._interfaces(self.exchange, self.target.of(agent))
 
 
 class JsonRpc:
@@ -75,7 +89,7 @@ class JsonRpc:
     async def serve(self, exchange: Exchange, target: Target) -> sse.EventWriter | None:
         """Answer one request, or return the writer of its stream. Raises ClientGone."""
         exchange.private = not self._binding.anonymous
-        request = _Request(exchange, target, self._interfaces)
+        request = _Request(exchange, target, self._interfaces, self._binding.agents)
         answer = await self._binding.answer(request)
         if isinstance(answer, A2AError):
             await discard(exchange)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from ...protocol import rest
 from ...protocol.codec import HTTP_JSON, Codec
 from ...protocol.codecs import codec_for
@@ -36,10 +38,17 @@ _SUCCESS: dict[str, Headers] = {
 class _Request:
     """One request to a resource of an agent (a ``binding.Request``)."""
 
-    __slots__ = ("_interfaces", "codec", "exchange", "match", "operation", "target")
+    __slots__ = (
+        "_agents", "_interfaces", "codec", "exchange", "match", "operation", "target",
+    )  # fmt: skip
 
     def __init__(
-        self, exchange: Exchange, target: Target, match: Match, interfaces: Interfaces
+        self,
+        exchange: Exchange,
+        target: Target,
+        match: Match,
+        interfaces: Interfaces,
+        agents: Container[str],
     ) -> None:
         self.exchange = exchange
         self.target = target
@@ -47,6 +56,7 @@ class _Request:
         self.operation: Operation | None = match.operation
         self.codec: Codec | None = None
         self._interfaces = interfaces
+        self._agents = agents
 
     def call(self) -> Call:
         return self.exchange.call(HTTP_JSON, self.target.agent)
@@ -62,11 +72,21 @@ class _Request:
         if match.operation.body:
             check_content(exchange, message)
         params = rest.request(codec, match, exchange.query, message)
-        return Decoded(match.operation, params, codec, params.tenant)
+        return Decoded(
+            match.operation,
+            params,
+            codec,
+            params.tenant,
+            self.target.routed(params.tenant, self._agents),
+        )
+
+    @property
+    def version(self) -> str | None:
+        return None if self.codec is None else self.codec.version
 
     def interfaces(self, agent: str) -> tuple[AgentInterface, ...]:
         self.exchange.private = True
-        return self._interfaces(self.exchange, self.target)
+        return self._interfaces(self.exchange, self.target.of(agent))
 
 
 class Rest:
@@ -88,7 +108,7 @@ class Rest:
             await _fail(exchange, codec_for(V10, HTTP_JSON), error)
             return None
         exchange.private = not self._binding.anonymous
-        request = _Request(exchange, target, match, self._interfaces)
+        request = _Request(exchange, target, match, self._interfaces, self._binding.agents)
         answer = await self._binding.answer(request)
         if isinstance(answer, A2AError):
             version = V03 if match.family == V03 else V10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -19,6 +19,17 @@ class Target(NamedTuple):
 
     agent: str
     prefix: str
+
+    def routed(self, tenant: str | None, agents: Container[str]) -> str | None:
+        """Return the agent that the tenant of a request names (multi-tenancy, approach 3).
+
+        ``None``: the path itself names the agent, or the tenant names none of ``agents``.
+        """
+        return tenant if not self.prefix and tenant and tenant in agents else None
+
+    def of(self, agent: str) -> Target:
+        """Return where ``agent`` is, as a request to this target was routed to it."""
+        return self if agent == self.agent else Target(agent, AGENTS + agent)
 
 
 class Routes:
