@@ -1,9 +1,10 @@
-"""The seam between the 1.0 model and protobuf messages, like ``protocol.codec`` for JSON."""
+"""The port between the 1.0 model and protobuf messages, and the codec of 1.0 and 1.1.
+
+``codecs`` says which codec belongs to which version, as ``protocol.codecs`` does for JSON.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from typing import Any, Protocol
 
 from msgspec import structs
@@ -13,9 +14,8 @@ from ..errors import InvalidAgentResponseError, ParseError
 from ..frame import Frame
 from ..operations import Operation
 from ..validation import check
-from ..version import V03, V10, V11
+from ..version import V11
 from .schema import Schema
-from .v1 import V1_0, V1_1
 from .wire import WireError
 
 
@@ -88,20 +88,3 @@ def write(schema: Schema, message: Any) -> bytes:
         return schema.write(message)
     except WireError as error:
         raise InvalidAgentResponseError(f"The answer cannot be sent over gRPC: {error}") from None
-
-
-_V1: dict[str, ProtobufCodec] = {V10: V1Codec(V10, V1_0), V11: V1Codec(V11, V1_1)}
-
-
-@cache
-def protobuf_codec(version: str, text: bool = False) -> ProtobufCodec:
-    """Return the codec of a negotiated version (see ``version.negotiate``).
-
-    ``text`` matters in 0.3 only: what ``v03.parts.puts_text_in_bytes`` says of the caller.
-    """
-    if version == V03:
-        # Imported when first asked for: a server of 1.0 alone never loads it.
-        legacy = import_module(".legacy", __package__)
-        found: ProtobufCodec = legacy.V03_TEXT if text else legacy.V03
-        return found
-    return _V1[version]

@@ -13,7 +13,8 @@ from ...protocol.errors import (
 )
 from ...protocol.frame import Frame
 from ...protocol.operations import OPERATIONS, Operation
-from ...protocol.protobuf.codec import ProtobufCodec, protobuf_codec
+from ...protocol.protobuf.codec import ProtobufCodec
+from ...protocol.protobuf.codecs import protobuf_codec
 from ...protocol.types import AgentInterface
 from ...protocol.v03.parts import puts_text_in_bytes
 from ...protocol.version import V03, V10

@@ -26,7 +26,7 @@ from greenroom.protocol import types as t
 from greenroom.protocol.errors import A2AError, InvalidParamsError, ParseError
 from greenroom.protocol.frame import Frame
 from greenroom.protocol.protobuf import v03
-from greenroom.protocol.protobuf.codec import protobuf_codec
+from greenroom.protocol.protobuf.codecs import protobuf_codec
 from greenroom.protocol.protobuf.schema import Schema
 from greenroom.protocol.protobuf.v1 import TABLES, V1_0, V1_1
 from greenroom.protocol.protobuf.wire import WireError
@@ -356,7 +356,7 @@ def test_0_3_files_are_bytes_or_base64_text_as_the_caller_is_known_to_send(
 def test_the_codec_needs_no_protobuf_library() -> None:
     """A light client pays for what it uses: the tables are plain Python."""
     script = (
-        "import sys, greenroom.protocol.protobuf.codec as codec; codec.protobuf_codec('0.3');"
+        "import sys, greenroom.protocol.protobuf.codecs;"
         "heavy = ('google.protobuf', 'betterproto2', 'grpc');"
         "print([name for name in heavy if name in sys.modules])"
     )

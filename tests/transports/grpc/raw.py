@@ -23,7 +23,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
-from greenroom.protocol.protobuf.codec import protobuf_codec
+from greenroom.protocol.protobuf.codecs import protobuf_codec
 from greenroom.protocol.protobuf.v1 import V1_0
 from greenroom.protocol.types import Message, Part, Role, SendMessageRequest
 
