@@ -25,43 +25,98 @@ class Limits(Struct, frozen=True, kw_only=True):
     are not limited one by one: they are all one principal. 0 switches a rate off.
     """
 
-    parts: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = 256
-    """Parts of a message; 10 000 at most, for more are not looked at."""
-    part_bytes: Count = 8 * 1024 * 1024
-    """Longest part: characters of text, address, name and media type, bytes of raw data and of
-    JSON."""
-    metadata_bytes: Size = 64 * 1024
-    """Longest metadata of a message, of its request or of a part, as JSON."""
-    references: Listed = 64
-    """Other tasks that a message refers to."""
-    extensions: Listed = 64
-    """Extensions that a message names. They and the tasks are no longer than metadata may be."""
-    tasks: Count = 1000
-    """Handlers that run at once; more sends are refused."""
-    streams: Size = 1000
-    """Open streams; repeats of a send and long polls while they wait."""
-    rate: NotNegative = 200.0
-    """Requests a second, whatever they ask."""
-    burst: Positive = 2.0
-    """A bucket holds this many seconds of its rate."""
-    operations: Mapping[str, NotNegative] = field(default_factory=dict)
-    """Requests a second by operation (``{"SendMessage": 20}``; of streaming sends too, unless
-    ``SendStreamingMessage`` is there)."""
-    buckets: Count = 50_000
-    """Rates remembered; those unused longest are forgotten first."""
-    failures: Size = 10
-    """Refused credentials of one address (of IPv6: of one /64) before it is made to wait, and its
-    credentials are verified one at a time. Those known already never wait."""
-    max_penalty: NotNegative = 2.0
-    """The longest wait, in seconds; it doubles with each refusal, from a sixteenth of this."""
-    failure_window: NotNegative = 60.0
-    """Seconds without a refusal after which an address starts anew."""
-    max_waiting: Size = 1000
-    """Credentials that wait so at once, a tenth of them of one address. Beyond a tenth the one that
-    has waited longest is refused with 429, beyond all of them the newcomer. Of requests that are
-    refused for a rate as many wait, a tenth of them of one principal."""
-    tracked_addresses: Count = 10_000
-    """Addresses remembered."""
+    parts: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=MAX_ITEMS,
+            description="Parts of a message; 10 000 at most, for more are not looked at.",
+        ),
+    ] = 256
+    part_bytes: Annotated[
+        Count,
+        Meta(
+            description="Longest part: characters of text, address, name and media type, bytes of "
+            "raw data and of JSON."
+        ),
+    ] = 8 * 1024 * 1024
+    metadata_bytes: Annotated[
+        Size,
+        Meta(description="Longest metadata of a message, of its request or of a part, as JSON."),
+    ] = 64 * 1024
+    references: Annotated[
+        Listed,
+        Meta(description="Other tasks that a message refers to."),
+    ] = 64
+    extensions: Annotated[
+        Listed,
+        Meta(
+            description="Extensions that a message names. They and the tasks are no longer than "
+            "metadata may be."
+        ),
+    ] = 64
+    tasks: Annotated[
+        Count,
+        Meta(description="Handlers that run at once; more sends are refused."),
+    ] = 1000
+    streams: Annotated[
+        Size,
+        Meta(description="Open streams; repeats of a send and long polls while they wait."),
+    ] = 1000
+    rate: Annotated[
+        NotNegative,
+        Meta(description="Requests a second, whatever they ask."),
+    ] = 200.0
+    burst: Annotated[
+        Positive,
+        Meta(description="A bucket holds this many seconds of its rate."),
+    ] = 2.0
+    operations: Annotated[
+        Mapping[str, NotNegative],
+        Meta(
+            description='Requests a second by operation (``{"SendMessage": 20}``; of streaming '
+            "sends "
+            "too, unless ``SendStreamingMessage`` is there)."
+        ),
+    ] = field(default_factory=dict)
+    buckets: Annotated[
+        Count,
+        Meta(description="Rates remembered; those unused longest are forgotten first."),
+    ] = 50_000
+    failures: Annotated[
+        Size,
+        Meta(
+            description="Refused credentials of one address (of IPv6: of one /64) before it is "
+            "made "
+            "to wait, and its credentials are verified one at a time. Those known "
+            "already never wait."
+        ),
+    ] = 10
+    max_penalty: Annotated[
+        NotNegative,
+        Meta(
+            description="The longest wait, in seconds; it doubles with each refusal, from a "
+            "sixteenth of this."
+        ),
+    ] = 2.0
+    failure_window: Annotated[
+        NotNegative,
+        Meta(description="Seconds without a refusal after which an address starts anew."),
+    ] = 60.0
+    max_waiting: Annotated[
+        Size,
+        Meta(
+            description="Credentials that wait so at once, a tenth of them of one address. "
+            "Beyond a "
+            "tenth the one that has waited longest is refused with 429, beyond all of "
+            "them the newcomer. Of requests that are refused for a rate as many wait, a "
+            "tenth of them of one principal."
+        ),
+    ] = 1000
+    tracked_addresses: Annotated[
+        Count,
+        Meta(description="Addresses remembered."),
+    ] = 10_000
 
 
 def measure(request: SendMessageRequest, limits: Limits) -> None:

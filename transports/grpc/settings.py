@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ...runtime.settings.bounds import Count, NotNegative, Port, Positive, Size
 from ...runtime.settings.described import described
@@ -17,77 +17,205 @@ MIB = 1024 * 1024
 class GrpcSettings(Struct, frozen=True, kw_only=True):
     """Seconds and bytes throughout."""
 
-    host: str = "127.0.0.1"
-    """Address to listen on."""
-    port: Port = 50051
-    """Port of all agents; 0 picks a free one. A request's ``tenant`` may name an agent."""
-    address: str | None = None
-    """``host:port`` where clients reach it, as written on cards. ``None``: where it listens."""
-    public_url: str | None = None
-    """Where HTTP is served: refusals name the metadata there that lead to a token (RFC 9728)."""
-    agent_ports: tuple[str, ...] = ()
-    """Further ports, each of one agent (``slug=50052``): clients of 0.3 know no tenant."""
-    certfile: str | None = None
-    """TLS certificate chain (PEM); read again when the file changes."""
-    keyfile: str | None = None
-    """TLS private key (PEM); read again when the file changes."""
-    client_ca: str | None = None
-    """Certificate authorities (PEM) of clients: with it clients are asked for a certificate."""
-    client_certificate: Literal["optional", "required"] = "required"
-    """Whether every client must have one."""
-    trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks whose word on the caller is believed, as ``http.trusted_proxies``."""
-    forwarded_headers: tuple[str, ...] = FORWARDED_HEADERS
-    """Which of their headers, as ``http.forwarded_headers``."""
-    tls_reload: Positive = 10.0
-    """How often the certificate files are looked at."""
-    handshake_timeout: Positive = 10.0
-    """How long a TLS handshake may take."""
-    max_receive: Count = 4 * MIB
-    """Longest message taken, also after it is decompressed; a longer one is RESOURCE_EXHAUSTED."""
-    max_send: Count = 64 * MIB
-    """Longest message sent; a longer answer is RESOURCE_EXHAUSTED."""
-    max_buffered: Count = 16 * MIB
-    """Bytes of unfinished requests that one connection may have here; more are
-    RESOURCE_EXHAUSTED."""
-    max_buffered_total: Count = 256 * MIB
-    """Bytes of unfinished requests of all connections; more are RESOURCE_EXHAUSTED."""
-    max_unread: Count = 64 * MIB
-    """Bytes of answers that one connection may leave waiting because its client does not read. The
-    answer that makes it more is RESOURCE_EXHAUSTED, unless it is the only one that waits."""
-    max_unread_caller: Count = 128 * MIB
-    """Bytes of answers that all connections of one caller may leave waiting so. An anonymous caller
-    is an address."""
-    max_unread_total: Count = 512 * MIB
-    """Bytes of answers that may wait so in all."""
-    max_metadata: Count = 32 * 1024
-    """Longest list of header fields."""
-    max_streams: Count = 256
-    """Calls that one connection may have open; more are refused and may be tried again."""
-    max_connections: Count = 10_000
-    """Open connections; more are closed at once."""
-    max_connections_per_address: Count = 1000
-    """Open connections of one address (of IPv6: of one /64); more are closed at once. Trusted
-    proxies have no such limit."""
-    request_timeout: Positive = 60.0
-    """How long a request, or the next message of a stream of requests, may take to arrive."""
-    write_timeout: Positive = 60.0
-    """A client that takes nothing for this long loses its call, then its connection."""
-    idle: Positive = 600.0
-    """A connection without calls is closed after this long."""
-    age: Positive | None = None
-    """A connection is told to make way for a new one after this long; ``None``: never."""
-    age_grace: NotNegative = 60.0
-    """What the calls of a connection that is too old get to end."""
-    keepalive: Positive = 60.0
-    """A connection that was silent for this long is asked whether it is still there …"""
-    keepalive_timeout: Positive = 20.0
-    """… and closed when it does not answer for this long."""
-    ping_interval: NotNegative = 5.0
-    """Clients may ping this often while nothing is sent to them; more often is a strike."""
-    ping_strikes: Size = 3
-    """Strikes that are overlooked before the connection is closed."""
-    control_frames: Count = 1000
-    """Control frames (resets, settings, pings, empty data, refused calls, window updates that no
-    answer asked for) that a connection may send at once; a tenth of this comes free a second. The
-    server closes a connection that sends more."""
+    host: Annotated[
+        str,
+        Meta(description="Address to listen on."),
+    ] = "127.0.0.1"
+    port: Annotated[
+        Port,
+        Meta(
+            description="Port of all agents; 0 picks a free one. A request's ``tenant`` may name "
+            "an "
+            "agent."
+        ),
+    ] = 50051
+    address: Annotated[
+        str | None,
+        Meta(
+            description="``host:port`` where clients reach it, as written on cards. ``None``: "
+            "where "
+            "it listens."
+        ),
+    ] = None
+    public_url: Annotated[
+        str | None,
+        Meta(
+            description="Where HTTP is served: refusals name the metadata there that lead to a "
+            "token "
+            "(RFC 9728)."
+        ),
+    ] = None
+    agent_ports: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Further ports, each of one agent (``slug=50052``): clients of 0.3 know no "
+            "tenant."
+        ),
+    ] = ()
+    certfile: Annotated[
+        str | None,
+        Meta(description="TLS certificate chain (PEM); read again when the file changes."),
+    ] = None
+    keyfile: Annotated[
+        str | None,
+        Meta(description="TLS private key (PEM); read again when the file changes."),
+    ] = None
+    client_ca: Annotated[
+        str | None,
+        Meta(
+            description="Certificate authorities (PEM) of clients: with it clients are asked for a "
+            "certificate."
+        ),
+    ] = None
+    client_certificate: Annotated[
+        Literal["optional", "required"],
+        Meta(description="Whether every client must have one."),
+    ] = "required"
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks whose word on the caller is believed, as "
+            "``http.trusted_proxies``."
+        ),
+    ] = ()
+    forwarded_headers: Annotated[
+        tuple[str, ...],
+        Meta(description="Which of their headers, as ``http.forwarded_headers``."),
+    ] = FORWARDED_HEADERS
+    tls_reload: Annotated[
+        Positive,
+        Meta(description="How often the certificate files are looked at."),
+    ] = 10.0
+    handshake_timeout: Annotated[
+        Positive,
+        Meta(description="How long a TLS handshake may take."),
+    ] = 10.0
+    max_receive: Annotated[
+        Count,
+        Meta(
+            description="Longest message taken, also after it is decompressed; a longer one is "
+            "RESOURCE_EXHAUSTED."
+        ),
+    ] = 4 * MIB
+    max_send: Annotated[
+        Count,
+        Meta(description="Longest message sent; a longer answer is RESOURCE_EXHAUSTED."),
+    ] = 64 * MIB
+    max_buffered: Annotated[
+        Count,
+        Meta(
+            description="Bytes of unfinished requests that one connection may have here; more are "
+            "RESOURCE_EXHAUSTED."
+        ),
+    ] = 16 * MIB
+    max_buffered_total: Annotated[
+        Count,
+        Meta(
+            description="Bytes of unfinished requests of all connections; more are "
+            "RESOURCE_EXHAUSTED."
+        ),
+    ] = 256 * MIB
+    max_unread: Annotated[
+        Count,
+        Meta(
+            description="Bytes of answers that one connection may leave waiting because its client "
+            "does not read. The answer that makes it more is RESOURCE_EXHAUSTED, unless "
+            "it is the only one that waits."
+        ),
+    ] = 64 * MIB
+    max_unread_caller: Annotated[
+        Count,
+        Meta(
+            description="Bytes of answers that all connections of one caller may leave waiting so. "
+            "An anonymous caller is an address."
+        ),
+    ] = 128 * MIB
+    max_unread_total: Annotated[
+        Count,
+        Meta(description="Bytes of answers that may wait so in all."),
+    ] = 512 * MIB
+    max_metadata: Annotated[
+        Count,
+        Meta(description="Longest list of header fields."),
+    ] = 32 * 1024
+    max_streams: Annotated[
+        Count,
+        Meta(
+            description="Calls that one connection may have open; more are refused and may be "
+            "tried "
+            "again."
+        ),
+    ] = 256
+    max_connections: Annotated[
+        Count,
+        Meta(description="Open connections; more are closed at once."),
+    ] = 10_000
+    max_connections_per_address: Annotated[
+        Count,
+        Meta(
+            description="Open connections of one address (of IPv6: of one /64); more are closed at "
+            "once. Trusted proxies have no such limit."
+        ),
+    ] = 1000
+    request_timeout: Annotated[
+        Positive,
+        Meta(
+            description="How long a request, or the next message of a stream of requests, may take "
+            "to arrive."
+        ),
+    ] = 60.0
+    write_timeout: Annotated[
+        Positive,
+        Meta(
+            description="A client that takes nothing for this long loses its call, then its "
+            "connection."
+        ),
+    ] = 60.0
+    idle: Annotated[
+        Positive,
+        Meta(description="A connection without calls is closed after this long."),
+    ] = 600.0
+    age: Annotated[
+        Positive | None,
+        Meta(
+            description="A connection is told to make way for a new one after this long; ``None``: "
+            "never."
+        ),
+    ] = None
+    age_grace: Annotated[
+        NotNegative,
+        Meta(description="What the calls of a connection that is too old get to end."),
+    ] = 60.0
+    keepalive: Annotated[
+        Positive,
+        Meta(
+            description="A connection that was silent for this long is asked whether it is still "
+            "there …"
+        ),
+    ] = 60.0
+    keepalive_timeout: Annotated[
+        Positive,
+        Meta(description="… and closed when it does not answer for this long."),
+    ] = 20.0
+    ping_interval: Annotated[
+        NotNegative,
+        Meta(
+            description="Clients may ping this often while nothing is sent to them; more often "
+            "is a "
+            "strike."
+        ),
+    ] = 5.0
+    ping_strikes: Annotated[
+        Size,
+        Meta(description="Strikes that are overlooked before the connection is closed."),
+    ] = 3
+    control_frames: Annotated[
+        Count,
+        Meta(
+            description="Control frames (resets, settings, pings, empty data, refused calls, "
+            "window "
+            "updates that no answer asked for) that a connection may send at once; a "
+            "tenth of this comes free a second. The server closes a connection that "
+            "sends more."
+        ),
+    ] = 1000

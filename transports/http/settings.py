@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from ...runtime.settings.bounds import Count, NotNegative, Positive, Size
 from ...runtime.settings.described import described
@@ -13,37 +15,93 @@ from ..caller.proxies import FORWARDED_HEADERS
 class HttpSettings(Struct, frozen=True, kw_only=True):
     """Seconds and bytes throughout."""
 
-    public_url: str | None = None
-    """Where clients reach this server, as written on cards. ``None``: from Host and root path."""
-    max_body: Count = 10 * 1024 * 1024
-    """Longest request body; a longer one is refused with 413 while it is read."""
-    body_timeout: Positive = 60.0
-    """How long a request body may take to arrive; then 408."""
-    drain: Size = 1024 * 1024
-    """How much of a refused body is still read, so that the client sees the answer."""
-    write_timeout: Positive = 60.0
-    """A client that takes nothing for this long (at most twice this) loses its connection; what
-    it missed of a stream it gets by resuming."""
-    max_unread: Count = 64 * 1024 * 1024
-    """Bytes of answers that the client of one connection may leave unread. A stream that would
-    exceed it ends, and another answer is refused with 429; this holds for the next two as well."""
-    max_unread_caller: Count = 128 * 1024 * 1024
-    """The same of one caller, on all connections: a principal, or an address in anonymous mode."""
-    max_unread_total: Count = 512 * 1024 * 1024
-    """The same of all callers together."""
-    retry: NotNegative = 1.0
-    """What clients are told to wait before they reconnect to a stream that this server ended."""
-    drain_grace: NotNegative = 10.0
-    """What running handlers get when the application's lifespan ends."""
-    card_max_age: Size = 300
-    """``Cache-Control: max-age`` of agent cards."""
-    cors_origins: tuple[str, ...] = ()
-    """Origins (``https://app.example``) that browsers may call from; ``*`` is any."""
-    cors_max_age: Size = 600
-    """How long a browser may keep the answer to a preflight."""
-    trusted_proxies: tuple[str, ...] = ()
-    """Addresses or networks (``10.0.0.0/8``) whose forwarding headers are believed; ``unix`` is
-    the peer of a Unix socket, ``*`` anybody."""
-    forwarded_headers: tuple[str, ...] = FORWARDED_HEADERS
-    """Which of their headers are believed: those that they write themselves, whatever a client
-    sent. ``forwarded`` is RFC 7239's."""
+    public_url: Annotated[
+        str | None,
+        Meta(
+            description="Where clients reach this server, as written on cards. ``None``: from Host "
+            "and root path."
+        ),
+    ] = None
+    max_body: Annotated[
+        Count,
+        Meta(
+            description="Longest request body; a longer one is refused with 413 while it is read."
+        ),
+    ] = 10 * 1024 * 1024
+    body_timeout: Annotated[
+        Positive,
+        Meta(description="How long a request body may take to arrive; then 408."),
+    ] = 60.0
+    drain: Annotated[
+        Size,
+        Meta(
+            description="How much of a refused body is still read, so that the client sees the "
+            "answer."
+        ),
+    ] = 1024 * 1024
+    write_timeout: Annotated[
+        Positive,
+        Meta(
+            description="A client that takes nothing for this long (at most twice this) loses its "
+            "connection; what it missed of a stream it gets by resuming."
+        ),
+    ] = 60.0
+    max_unread: Annotated[
+        Count,
+        Meta(
+            description="Bytes of answers that the client of one connection may leave unread. A "
+            "stream that would exceed it ends, and another answer is refused with 429; "
+            "this holds for the next two as well."
+        ),
+    ] = 64 * 1024 * 1024
+    max_unread_caller: Annotated[
+        Count,
+        Meta(
+            description="The same of one caller, on all connections: a principal, or an address in "
+            "anonymous mode."
+        ),
+    ] = 128 * 1024 * 1024
+    max_unread_total: Annotated[
+        Count,
+        Meta(description="The same of all callers together."),
+    ] = 512 * 1024 * 1024
+    retry: Annotated[
+        NotNegative,
+        Meta(
+            description="What clients are told to wait before they reconnect to a stream that this "
+            "server ended."
+        ),
+    ] = 1.0
+    drain_grace: Annotated[
+        NotNegative,
+        Meta(description="What running handlers get when the application's lifespan ends."),
+    ] = 10.0
+    card_max_age: Annotated[
+        Size,
+        Meta(description="``Cache-Control: max-age`` of agent cards."),
+    ] = 300
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Origins (``https://app.example``) that browsers may call from; ``*`` is "
+            "any."
+        ),
+    ] = ()
+    cors_max_age: Annotated[
+        Size,
+        Meta(description="How long a browser may keep the answer to a preflight."),
+    ] = 600
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks (``10.0.0.0/8``) whose forwarding headers are "
+            "believed; ``unix`` is the peer of a Unix socket, ``*`` anybody."
+        ),
+    ] = ()
+    forwarded_headers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Which of their headers are believed: those that they write themselves, "
+            "whatever a client sent. ``forwarded`` is RFC 7239's."
+        ),
+    ] = FORWARDED_HEADERS
