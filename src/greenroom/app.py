@@ -109,8 +109,9 @@ async def run(
 ) -> None:
     """Serve inside a running event loop: what ``start`` runs."""
     from .announce import announce
-    from .transports.server.entrypoint import ServerSettings
+    from .transports.caller.proxies import Proxies
     from .transports.server.entrypoint import run as run_server
+    from .transports.server.settings import ServerSettings
 
     try:
         security = security or secure(settings.auth, settings.public_url)
@@ -157,7 +158,10 @@ async def run(
     def ready(url: str) -> None:
         announce(url, agents, settings, grpc=None if grpc is None else grpc.address)
 
-    await run_server(app, server, announce=ready, beside=grpc, alone=alone)
+    proxies = Proxies(settings.http.trusted_proxies)
+    await run_server(
+        app, server, announce=ready, beside=grpc, alone=alone, speaks_for_many=proxies.trusts
+    )
 
 
 def check(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import trustme
 
-from greenroom.transports.server.entrypoint import ServerSettings
+from greenroom.transports.server.settings import ServerSettings
 from tests.support.servers import OnSockets
 
 

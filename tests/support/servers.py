@@ -24,7 +24,8 @@ from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
-from greenroom.transports.server.entrypoint import ServerSettings, run
+from greenroom.transports.server.entrypoint import run
+from greenroom.transports.server.settings import ServerSettings
 from tests.support import asgi
 from tests.support.clients import Response
 from tests.support.processes import AGENT, Process

@@ -1,29 +1,34 @@
-"""hypercorn's connections behind an accept loop of our own, for asyncio and for trio.
+"""The accept loop, and the end of all connections, on asyncio, uvloop and trio.
 
 hypercorn's own loop cannot leave a client that stopped reading: it cancels, but the connection is
-closed only when that client has taken what is buffered. Here every connection is known, so that the
-last ones are aborted.
+closed only when that client has taken what is buffered. The event loops' own servers answer a lack
+of descriptors with floods of tracebacks (asyncio), or say nothing (uvloop). Here one loop for all
+accepts one connection after the other, and every connection is known.
 """
 
 from __future__ import annotations
 
-import asyncio
+import errno
+import logging
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import anyio
+import anyio.lowlevel
 import sniffio
+from anyio.abc import TaskGroup
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.typing import ConnectionState, LifespanState
 
 from ..caller.certificates import state_of
+from .connection import Address, Connection, Wire
+from .connections import Connections
 
-if TYPE_CHECKING:
-    import trio
+log = logging.getLogger("greenroom.server")
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -33,122 +38,145 @@ App = Callable[
 
 ABORT_GRACE = 1.0
 """What an aborted connection's coroutines get to notice, in seconds."""
+IN_A_ROW = 64
+"""Connections accepted before others have their turn on the event loop."""
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_RETRY = 0.1  # seconds until the next try when descriptors have run out
 
 
-async def serve(
-    app: App, config: Config, listener: socket.socket, closed: anyio.Event, grace: float
-) -> None:
-    """Accept until ``closed``; then give connections ``grace`` seconds to finish writing."""
-    tls = config.create_ssl_context()
-    wrapped = ASGIWrapper(app)  # type: ignore[arg-type]  # its scopes are TypedDicts
+class Backend(Protocol):
+    """An event loop: see ``asyncio_wire`` and ``trio_wire``."""
+
+    context: Any
+
+    def tasks(self) -> Any: ...
+
+    async def accept(self) -> tuple[Any, Any]: ...
+
+    async def wire(
+        self,
+        accepted: Any,
+        client: Address,
+        server: Address,
+        tls: ssl.SSLContext | None,
+        handshake_timeout: float,
+    ) -> Wire: ...
+
+
+class Listener:
+    """Serves ``app`` on the connections of one listening socket."""
+
+    def __init__(
+        self,
+        app: App,
+        config: Config,
+        listening: socket.socket,
+        connections: Connections,
+        write_timeout: float,
+    ) -> None:
+        """``write_timeout``: how long a peer of HTTP/2 may take nothing, in seconds."""
+        self._app = ASGIWrapper(app)  # type: ignore[arg-type]  # its scopes are TypedDicts
+        self._config = config
+        self._tls = config.create_ssl_context()
+        self._connections = connections
+        self._write_timeout = write_timeout
+        self._backend = _backend(listening)
+        self._logged: dict[str, float] = {}
+
+    async def run(self, closed: anyio.Event, grace: float) -> None:
+        """Accept until ``closed``; then give connections ``grace`` seconds to finish writing."""
+        connections = self._connections
+        async with anyio.create_task_group() as serving:
+            try:
+                async with anyio.create_task_group() as accepting:
+                    accepting.start_soon(self._accept, serving)
+                    accepting.start_soon(self._look)
+                    await closed.wait()
+                    accepting.cancel_scope.cancel()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._backend.context.terminated.set()
+                    connections.close_idle()
+                    with anyio.move_on_after(grace):
+                        await connections.emptied()
+                    connections.abort()
+                    with anyio.move_on_after(ABORT_GRACE):
+                        await connections.emptied()
+                serving.cancel_scope.cancel()
+
+    async def _look(self) -> None:
+        interval = min(1.0, self._config.keep_alive_timeout / 2, self._write_timeout / 2)
+        while True:
+            await anyio.sleep(interval)
+            self._connections.look()
+
+    async def _accept(self, serving: TaskGroup) -> None:
+        in_a_row = 0
+        while True:
+            try:
+                accepted, address = await self._backend.accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    await self._exhausted(error)
+                continue  # else the peer has gone already
+            host = address[0] if isinstance(address, tuple) else "unix"
+            if self._connections.enter(host):
+                serving.start_soon(self._serve, accepted, address, host)
+            else:
+                accepted.close()
+                self._say("too many connections: one of %s was refused", host)
+            in_a_row += 1
+            if in_a_row % IN_A_ROW == 0:
+                await anyio.lowlevel.checkpoint()
+
+    async def _exhausted(self, error: OSError) -> None:
+        """Make room where an idle connection has it, and let those that are open go on."""
+        displaced = self._connections.displace()
+        self._say(
+            "cannot accept connections: %s; raise the limit of open files, or lower "
+            "max_connections",
+            error.strerror,
+        )
+        await anyio.sleep(0 if displaced else _RETRY)
+
+    def _say(self, text: str, value: object) -> None:
+        """Log a warning, at most once a second."""
+        now = time.monotonic()
+        if now - self._logged.get(text, -1.0) >= 1.0:
+            self._logged[text] = now
+            log.warning(text, value, extra={"event": "connections"})
+
+    async def _serve(self, accepted: Any, address: Any, host: str) -> None:
+        backend, config = self._backend, self._config
+        try:
+            try:
+                server = accepted.getsockname()
+                wire = await backend.wire(
+                    accepted, _address(address), _address(server), self._tls,
+                    config.ssl_handshake_timeout,
+                )  # fmt: skip
+            except (OSError, EOFError, ValueError):  # ValueError: the socket is closed already
+                accepted.close()
+                return
+            state = ConnectionState(LifespanState(state_of(wire.tls)))
+            connection = Connection(
+                wire, self._app, config, backend.context, backend.tasks(), state,
+                self._connections, self._write_timeout,
+            )  # fmt: skip
+            await connection.run()
+        finally:
+            self._connections.leave(host)
+
+
+def _backend(listening: socket.socket) -> Backend:
     if sniffio.current_async_library() == "trio":
-        await _serve_trio(wrapped, config, listener, tls, closed, grace)
-    else:
-        await _serve_asyncio(wrapped, config, listener, tls, closed, grace)
+        from .trio_wire import TrioBackend
+
+        return TrioBackend(listening)
+    from .asyncio_wire import AsyncioBackend
+
+    return AsyncioBackend(listening)
 
 
-async def _serve_asyncio(
-    app: ASGIWrapper,
-    config: Config,
-    listener: socket.socket,
-    tls: ssl.SSLContext | None,
-    closed: anyio.Event,
-    grace: float,
-) -> None:
-    from hypercorn.asyncio.tcp_server import TCPServer
-    from hypercorn.asyncio.worker_context import WorkerContext
-
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_quiet_handshakes)
-    context = WorkerContext(None)
-    connections: dict[asyncio.Task[Any], asyncio.WriteTransport] = {}
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections[task] = writer.transport
-        try:
-            state = LifespanState(state_of(writer.get_extra_info("ssl_object")))
-            await TCPServer(app, loop, config, context, state, reader, writer)
-        finally:
-            del connections[task]
-
-    server = await asyncio.start_server(
-        connected,
-        sock=listener,
-        backlog=config.backlog,
-        ssl=tls,
-        ssl_handshake_timeout=config.ssl_handshake_timeout if tls else None,
-        start_serving=False,  # below, where a cancellation lets go of the socket
-    )
-    try:
-        await server.start_serving()
-        await closed.wait()
-    finally:
-        with anyio.CancelScope(shield=True):
-            server.close()
-            await context.terminated.set()
-            if connections:
-                await asyncio.wait(connections, timeout=grace)
-            for transport in list(connections.values()):
-                transport.abort()
-            if connections:
-                await asyncio.wait(connections, timeout=ABORT_GRACE)
-
-
-async def _serve_trio(
-    app: ASGIWrapper,
-    config: Config,
-    listener: socket.socket,
-    tls: ssl.SSLContext | None,
-    closed: anyio.Event,
-    grace: float,
-) -> None:
-    import trio
-    from hypercorn.trio.tcp_server import TCPServer
-    from hypercorn.trio.worker_context import WorkerContext
-
-    context = WorkerContext(None)
-    empty = trio.Event()
-    connections: set[trio.abc.HalfCloseableStream | trio.SSLStream[trio.SocketStream]] = set()
-
-    async def connected(stream: Any) -> None:
-        connections.add(stream)
-        try:
-            state = {}
-            if tls is not None:
-                try:
-                    with trio.fail_after(config.ssl_handshake_timeout):
-                        await stream.do_handshake()  # hypercorn's own is then done already
-                except (trio.BrokenResourceError, trio.TooSlowError):
-                    return
-                state = state_of(stream)
-            await TCPServer(app, config, context, ConnectionState(LifespanState(state)), stream)
-        finally:
-            connections.discard(stream)
-            if closed.is_set() and not connections:
-                empty.set()
-
-    listening: Any = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-    if tls is not None:
-        listening = trio.SSLListener(listening, tls, https_compatible=True)
-    async with trio.open_nursery() as handlers:
-        async with trio.open_nursery() as accepting:
-            accepting.start_soon(
-                partial(trio.serve_listeners, connected, [listening], handler_nursery=handlers)
-            )
-            await closed.wait()
-            accepting.cancel_scope.cancel()
-        await context.terminated.set()
-        with trio.move_on_after(grace):
-            if connections:
-                await empty.wait()
-        for stream in list(connections):
-            await trio.aclose_forcefully(stream)
-        handlers.cancel_scope.deadline = trio.current_time() + ABORT_GRACE
-
-
-def _quiet_handshakes(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A peer that gives up its TLS handshake is no event of ours."""
-    if not isinstance(context.get("exception"), ssl.SSLError):
-        loop.default_exception_handler(context)
+def _address(address: Any) -> Address:
+    return (address[0], address[1]) if isinstance(address, tuple) else None

@@ -101,6 +101,22 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = 20.0
     keep_alive: Annotated[float, Meta(gt=0, description="how long an idle connection stays")] = 75.0
     backlog: Annotated[int, Meta(ge=1, description="connections that may wait to be taken")] = 2048
+    max_connections: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="open connections, fewer where the limit of open files asks for it; one "
+            "more takes the place of the one that was idle for longest, or is refused",
+        ),
+    ] = 10_000
+    max_connections_per_address: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="open connections of one address that is no trusted proxy; at most half of "
+            "what the limit of open files leaves",
+        ),
+    ] = 5_000
     tune_gc: Annotated[
         bool, Meta(description="freeze and relax the garbage collector after start")
     ] = True

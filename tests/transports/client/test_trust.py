@@ -246,7 +246,7 @@ async def test_the_client_talks_to_whom_it_trusts_only() -> None:
     # Where the server will be is on its card, so a first start finds a free port.
     async with serving(Security(static_tokens({"ada": TOKEN})), with_grpc=False) as server:
         port = server.port
-    from greenroom.transports.server.entrypoint import ServerSettings
+    from greenroom.transports.server.settings import ServerSettings
 
     security, http = signed_desk(f"http://127.0.0.1:{port}")
     listen = ServerSettings(port=port, tune_gc=False)
