@@ -133,6 +133,27 @@ def _text(body: Body) -> bytes:
     return (body if isinstance(body, bytes) else bytes(body)).removeprefix(codecs.BOM_UTF8)
 
 
+# An escape; a pair of surrogates is one.
+_ESCAPE = re.compile(
+    rb"(?s)\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+def tolerated(body: bytes) -> bytes:
+    """Return JSON that a stranger wrote as a strict reader takes it.
+
+    A byte order mark goes. Half a character becomes U+FFFD, whether it is an escape (a text that
+    was cut between two surrogates) or bytes that are not UTF-8: the rest can be read.
+    """
+    body = unmarked(body)
+    if not body.isascii():
+        body = body.decode(errors="replace").encode()
+    if b"\\u" not in body:
+        return body
+    return _ESCAPE.sub(lambda found: rb"\ufffd" if found["half"] else found[0], body)
+
+
 def guard(body: bytes) -> None:
     """Raise ParseError for what a JSON reader must never see: bad UTF-8 and deep nesting."""
     if not body.isascii():

@@ -65,7 +65,7 @@ def parse_card(body: protojson.Body, *, strict: bool = False) -> AgentCard:
     the first member of 1.0 that is not understood raises InvalidAgentResponseError, too.
     """
     try:
-        plain = protojson.plain(protojson.unmarked(bytes(body)))
+        plain = protojson.plain(protojson.tolerated(bytes(body)))
     except (InvalidParamsError, ParseError) as error:
         raise InvalidAgentResponseError(f"Not an agent card: {error.message}") from error
     if not isinstance(plain, dict):

@@ -314,3 +314,23 @@ def test_a_list_of_tasks_always_says_its_numbers() -> None:
         "pageSize": 50,
         "totalSize": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (rb'"x\ud83d"', "x\ufffd"),
+        (rb'"\uDE00x"', "\ufffdx"),
+        (rb'"\ud83dx\ude00"', "\ufffdx\ufffd"),
+        (rb'"\ud83d\ud83d\ude00"', "\ufffd😀"),
+        (rb'"\ud83d\ude00"', "😀"),
+        (rb'"\\ud83d"', "\\ud83d"),
+        (rb'"\\\ud83d"', "\\\ufffd"),
+        (rb'"\u00e9\n\""', 'é\n"'),
+        (b'"caf\xe9"', "caf\ufffd"),
+        ('"é"'.encode("utf-8-sig"), "é"),
+        ('"é"'.encode("utf-16"), "é"),
+    ],
+)
+def test_half_a_character_takes_nothing_else_along(given: bytes, text: str) -> None:
+    assert protojson.plain(protojson.tolerated(given)) == text

@@ -138,6 +138,7 @@ class Peer:
         async for chunk in response.chunks():
             decoder.receive_data(chunk)
             while (event := decoder.next_event()) is not None:
+                event = event._replace(data=protojson.tolerated(event.data))
                 data = event_of(event, self._binding)
                 if data is None:
                     continue
@@ -147,7 +148,7 @@ class Peer:
 
     async def _body(self, response: Response) -> bytes:
         """Return the result in an answer that came whole; raises the error in it."""
-        answer = await response.read()
+        answer = protojson.tolerated(await response.read())
         if 300 <= response.status < 400 and (target := response.headers.get("location")):
             raise UnusableAnswerError(
                 f"status {response.status}: the agent is at {redacted(target)}; use that address"
@@ -156,7 +157,7 @@ class Peer:
             return answers.rpc_result(answer, response.status)
         if response.status >= 400:
             raise answers.rest_error(answer, response.status)
-        return protojson.unmarked(answer)
+        return answer
 
     def _open(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes

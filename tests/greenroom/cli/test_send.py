@@ -300,6 +300,14 @@ def test_a_bare_message_and_one_without_content(
     assert capsys.readouterr().err
 
 
+def test_half_a_character(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    body = agent.wrapped({"task": TASK}).replace(b"hello", rb"hello \ud83d")
+    for answer in (Answer(200, JSON, body), Answer(200, SSE, b"data: %b\n\n" % body)):
+        agent.answer = lambda asked, answer=answer: answer  # type: ignore[misc]
+        assert main(["send", agent.url, "hi", "--stream"]) == 0
+        assert capsys.readouterr().out == "hello \ufffd\n"
+
+
 @pytest.mark.parametrize(
     "remark",
     [
