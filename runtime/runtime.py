@@ -38,10 +38,10 @@ from .node.housekeeping import Housekeeping
 from .node.lease import Lease
 from .node.readiness import Readiness
 from .operations.cards import ExtendedCards
-from .operations.messages import Messaging
+from .operations.messages import MessageOperations
 from .operations.open_streams import OpenStreams
 from .operations.results import Results
-from .operations.tasks import Reading
+from .operations.tasks import TaskOperations
 from .security.audit import entry_of
 from .security.gate import Gate
 from .security.limits import Limits
@@ -102,7 +102,7 @@ class Runtime:
         self._exit: AsyncExitStack | None = None
         self._counts: dict[str, int] = {}
         self._errors = 0
-        self.contexts = Contexts(store, self.settings, self._clock)
+        self.contexts = Contexts(store, store, self.settings, self._clock)
         self._build()
 
     def _build(self) -> None:
@@ -113,22 +113,22 @@ class Runtime:
         self.system.journal.failed = self.readiness.failed
         self.lease = Lease(self.system, self.directory, self.readiness)
         self.housekeeping = Housekeeping(self.system, self.directory, self.contexts, self.readiness)
-        self.results = Results(self._store, self.directory, self.contexts)
+        self.results = Results(self._store, self._store, self.directory, self.contexts)
         settings = self.settings
         self._streams = OpenStreams(
             self.gate, self._clock, most=settings.streams, every=settings.heartbeat
         )
-        messaging = Messaging(self.system, self.directory, self.gate, self._streams.add)
-        reading = Reading(self.system, self.directory, self.gate, self._streams.add)
-        extended = ExtendedCards(self.gate, self.card)
+        messages = MessageOperations(self.system, self.directory, self.gate, self._streams.add)
+        tasks = TaskOperations(self.system, self.directory, self.gate, self._streams.add)
+        cards = ExtendedCards(self.gate, self.card)
         self._doors: dict[str, Callable[..., Awaitable[Any]]] = {
-            ops.SEND.name: messaging.send,
-            ops.STREAM.name: self._streams.door(messaging.stream),
-            ops.CANCEL.name: messaging.cancel,
-            ops.GET_TASK.name: reading.get,
-            ops.LIST_TASKS.name: reading.list,
-            ops.SUBSCRIBE.name: self._streams.door(reading.subscribe),
-            ops.EXTENDED_CARD.name: extended.get,
+            ops.SEND.name: messages.send,
+            ops.STREAM.name: self._streams.door(messages.stream),
+            ops.CANCEL.name: messages.cancel,
+            ops.GET_TASK.name: tasks.get,
+            ops.LIST_TASKS.name: tasks.list,
+            ops.SUBSCRIBE.name: self._streams.door(tasks.subscribe),
+            ops.EXTENDED_CARD.name: cards.get,
         }
 
     # --- lifetime -------------------------------------------------------------------------------

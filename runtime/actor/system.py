@@ -16,7 +16,7 @@ from ..concurrency.lanes import Lane, Ticker
 from ..concurrency.signal import Signal
 from ..concurrency.supervisor import Body, Child, Supervisor
 from ..journal.clock import WireClock
-from ..journal.committer import Journal
+from ..journal.committer import Committer
 from ..journal.store import Clock, Store
 from ..settings.settings import RuntimeSettings
 
@@ -36,7 +36,7 @@ class System:
         self.clock = clock
         self.node = secrets.token_hex(8)
         """Random per start: a dead node never comes back."""
-        self.journal = Journal(store, clock.now)
+        self.journal = Committer(store, clock.now)
         self.ticker = Ticker()
         self.births: Lane[Actor] = self.ticker.lane(settings.birth_delay, _birth)
         self.waits: Lane[Wait] = self.ticker.lane(settings.blocking_wait, _expire)

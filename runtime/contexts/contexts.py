@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import builtins
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf, nextafter
-from typing import Literal
-
-from msgspec import Struct
 
 from ..call import Scope
 from ..journal.entries import Append, Context, Gone, Header, Outcome, TaskPage, TaskQuery, Verdict
-from ..journal.store import Clock, Store
+from ..journal.store import Clock, Tasks
+from ..journal.store import Contexts as ContextRows
 from ..settings.settings import RuntimeSettings
+from .events import ContextEvent, ContextEventKind, Listener
 
 log = logging.getLogger("greenroom.contexts")
 
@@ -33,31 +32,14 @@ class NotOverError(Exception):
     """What is to be deleted is still worked on, or waits for its client: cancel it first."""
 
 
-class ContextEvent(Struct, frozen=True):
-    """Something that happened to a context.
-
-    - ``created``: its first task began;
-    - ``completed``: none of its tasks is live any more; it may come again;
-    - ``idle``: nothing happened in it for ``context_idle``; it may come again;
-    - ``expired``: it was kept for ``context_retention``; ``pruned`` follows;
-    - ``pruned``: nothing is left of it, whatever it went by. ``context`` is as it was before.
-    """
-
-    kind: Literal["created", "completed", "idle", "expired", "pruned"]
-    scope: Scope
-    context: Context
-    at: float
-    """When it was noticed."""
-
-
-Listener = Callable[[ContextEvent], None]
-
-
 class Contexts:
     """``runtime.contexts``. A scope is (tenant, slug of the agent, owner)."""
 
-    def __init__(self, store: Store, settings: RuntimeSettings, clock: Clock) -> None:
-        self._store = store
+    def __init__(
+        self, rows: ContextRows, tasks: Tasks, settings: RuntimeSettings, clock: Clock
+    ) -> None:
+        self._rows = rows
+        self._tasks = tasks
         self._settings = settings
         self._clock = clock
         self._listeners: list[Listener] = []
@@ -79,11 +61,11 @@ class Contexts:
         place = None if after is None else (after.active_at, after.id)
         if place is None and idle:
             place = (nextafter(self._idle_since(), inf), "")
-        return await self._store.contexts(scope, limit=limit, after=place)
+        return await self._rows.contexts(scope, limit=limit, after=place)
 
     async def get(self, scope: Scope, context_id: str) -> Context | None:
         """Read one; ``None``: the scope has no task in it."""
-        return await self._store.context(scope, context_id)
+        return await self._rows.context(scope, context_id)
 
     async def tasks(
         self,
@@ -95,7 +77,7 @@ class Contexts:
     ) -> TaskPage:
         """Read its tasks' headers, those changed last first; ``after``: (updated_at, id) of the
         last one of the page before."""
-        return await self._store.tasks(TaskQuery(scope, limit, context_id, after=after))
+        return await self._tasks.tasks(TaskQuery(scope, limit, context_id, after=after))
 
     def is_idle(self, context: Context) -> bool:
         """Whether nothing happened in it for ``context_idle``."""
@@ -109,20 +91,20 @@ class Contexts:
     async def touch(self, scope: Scope, context_id: str) -> bool:
         """Count it as active now, as if a task of it had changed; ``False``: there is none."""
         now = self._clock.now()
-        return await self._store.mark_context(scope, context_id, touched_at=now)
+        return await self._rows.mark_context(scope, context_id, touched_at=now)
 
     async def pin(self, scope: Scope, context_id: str) -> bool:
         """Keep it with all its tasks until it is unpinned or deleted; ``False``: there is none."""
-        return await self._store.mark_context(scope, context_id, pinned=True)
+        return await self._rows.mark_context(scope, context_id, pinned=True)
 
     async def unpin(self, scope: Scope, context_id: str) -> bool:
         """Let it expire as others do, by when it was active; ``False``: there is none."""
-        return await self._store.mark_context(scope, context_id, pinned=False)
+        return await self._rows.mark_context(scope, context_id, pinned=False)
 
     async def delete(self, scope: Scope, context_id: str) -> bool:
         """Delete it with all its tasks, pinned or not; ``False``: there is none. Raises
         ``NotOverError``, and deletes nothing, while a task of it is not over."""
-        found = await self._store.delete_context(scope, context_id)
+        found = await self._rows.delete_context(scope, context_id)
         if found is None:
             return False
         if found.live:
@@ -162,14 +144,14 @@ class Contexts:
             return False
         for place in builtins.list(self._stirred)[:_BATCH]:
             began = self._stirred.pop(place)
-            context = await self._store.context(*place)
+            context = await self._rows.context(*place)
             if context is not None:
                 if context.created_at == began:
                     self._tell("created", place[0], context)
                 if not context.live:
                     self._tell("completed", place[0], context)
         if self._idle_until < since:
-            quiet = await self._store.quiet_contexts(after=self._idle_until, until=since)
+            quiet = await self._rows.quiet_contexts(after=self._idle_until, until=since)
             for scope, context in quiet:
                 self._tell("idle", scope, context)
         self._idle_until = since
@@ -186,13 +168,13 @@ class Contexts:
 
     async def lost(self, header: Header) -> None:
         """A task of one was deleted by itself; it may have been the last."""
-        if await self._store.context(header.scope, header.context_id) is None:
+        if await self._rows.context(header.scope, header.context_id) is None:
             was = Context(header.context_id, header.created_at, header.updated_at, 1, 0)
             self.gone([Gone(header.scope, was, expired=False)])
 
     def _tell(
         self,
-        kind: Literal["created", "completed", "idle", "expired", "pruned"],
+        kind: ContextEventKind,
         scope: Scope,
         context: Context,
     ) -> None:

@@ -26,7 +26,7 @@ from ..actor.cancellation import TOLD, Restart, Stop, TaskCancelled, TaskRejecte
 from ..actor.replies import agent_message, say
 from ..durable.replay import ReplayMismatch
 from ..exceptions import exception_text, loggable
-from ..operations.idempotency import DirectReply
+from .direct_reply import DirectReply
 
 if TYPE_CHECKING:
     from ..actor.actor import Actor

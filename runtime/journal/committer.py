@@ -15,7 +15,7 @@ import anyio.lowlevel
 
 from ..concurrency.signal import Signal
 from .entries import Append, Outcome
-from .store import Store, StoreError
+from .store import Journal, StoreError
 
 log = logging.getLogger("greenroom.journal")
 
@@ -33,10 +33,10 @@ class Writer(Protocol):
         """The commit failed in a way that leaves open whether it happened."""
 
 
-class Journal:
+class Committer:
     """The one committer of a runtime."""
 
-    def __init__(self, store: Store, now: Callable[[], float]) -> None:
+    def __init__(self, store: Journal, now: Callable[[], float]) -> None:
         self._store = store
         self._now = now
         self._waiting: list[Writer] = []

@@ -55,7 +55,128 @@ class OutcomeUnknownError(StoreError):
     """The commit failed half-way: only reading again tells whether it happened."""
 
 
-class ContextStore(Protocol):
+class Journal(Protocol):
+    """Entries of tasks, appended and read back. The only way in which a task changes."""
+
+    async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
+        """Commit a batch, one outcome per append in the same order.
+
+        Each append is all or nothing and independent of the others. When this returns, what is
+        COMMITTED is durable as the store's mode promises. If it raises ``StoreError``, what
+        happened to the batch is unknown: the caller drops its actors and reads again. If it raises
+        anything else, something in the batch cannot be written, and nothing of it was. Safe against
+        cancellation: a transaction that has begun is finished.
+        """
+
+    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+        """Read what an actor needs to wake. Of a task that is over no ``entries`` and ``borders``:
+        nothing of it is ever run again, or shortened by its actor."""
+
+    async def events(
+        self, scope: Scope, task_id: str, *, after: int, limit: int
+    ) -> EventPage | None:
+        """Read up to ``limit`` events with ``generation > after``, in order."""
+
+    async def messages(
+        self,
+        scope: Scope,
+        task_id: str,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int,
+    ) -> Sequence[tuple[int, bytes]]:
+        """Read up to ``limit`` messages of the history: (sequence, JSON) with ``sequence <
+        before``, newest first; given ``after``, those with ``sequence > after``, oldest first."""
+
+    async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
+        """Every entry of a task that is kept, in order. For tools."""
+
+
+class Leases(Protocol):
+    """Which nodes live, and which tasks are whose."""
+
+    async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
+        """Say that ``node`` lives until ``now + lease``, that moment excluded. ``False`` if
+        it had died: dead nodes never come back. A node id not seen before is registered."""
+
+    async def retire(self, node: str, *, now: float) -> None:
+        """Say that ``node`` is gone: its tasks are orphans at once."""
+
+    async def owned(self, node: str, *, agents: Sequence[str] | None = None) -> Sequence[TaskRef]:
+        """Tasks that are not terminal and whose node is ``node``; of ``agents`` only, where given.
+        All of them: they are as many as the node has awake."""
+
+    async def orphans(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[TaskRef]:
+        """Tasks that are not terminal and whose node is set but not alive at ``now``; of
+        ``agents`` (slugs) only, where given."""
+
+
+class Timers(Protocol):
+    """Durable wake-ups of tasks."""
+
+    async def due(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""
+    ) -> Sequence[DueTimer]:
+        """Timers with ``due_at <= now``, earliest first; of ``agents`` only and called ``name``,
+        where given. They stay until an append clears them."""
+
+    async def remind(self, ref: TaskRef, timer: Timer) -> bool:
+        """Set a timer from outside, whoever owns the task: how tools give commands to the process
+        that serves. ``False``: there is no such task, or it is over."""
+
+
+class Sends(Protocol):
+    """Which messages were accepted, and what they became."""
+
+    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+        """Return the record of a send with this key, if it was committed."""
+
+    async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
+        """Return the sends whose keys begin so, in the order in which they were committed."""
+
+
+class Tasks(Protocol):
+    """Tasks as they are, and as they were."""
+
+    async def header(self, scope: Scope, task_id: str) -> Header | None:
+        """Return the header row, ``None`` if there is no such task or it is not the scope's."""
+
+    async def snapshot(
+        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
+    ) -> Snapshot | None:
+        """Read a task for showing; ``history`` is how many messages (``None``: all)."""
+
+    async def snapshots(
+        self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
+    ) -> Sequence[Snapshot]:
+        """Read several tasks for showing, all in one transaction: those that the scope has, in the
+        order asked."""
+
+    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
+        """Read a task as it was at a generation: the segments that end at it or before, and the
+        events from there to it; no messages, and the header as it is now. All in one transaction.
+        ``None``: there is no such task, or what is kept of it does not tell."""
+
+    async def tasks(self, query: TaskQuery) -> TaskPage:
+        """Read one page of headers. Stable under insertion: no row is seen twice or skipped
+        because others were added meanwhile."""
+
+    async def find(self, beginning: str, *, limit: int) -> Sequence[Header]:
+        """Read up to ``limit`` tasks of all scopes whose ids begin so, ordered by id and then by
+        scope: one with just this id is the first. For tools."""
+
+    async def scopes(self) -> Sequence[Scope]:
+        """All that own anything. For tools."""
+
+    async def delete_task(self, scope: Scope, task_id: str) -> Header | None:
+        """Delete a task with all that is its own, if it is over; else leave it as it is. Return its
+        header, ``None`` if there is no such task. Its sends stay, as with ``prune``."""
+
+
+class Contexts(Protocol):
     """Which conversations there are."""
 
     async def contexts(
@@ -88,128 +209,8 @@ class ContextStore(Protocol):
         """Contexts of all scopes with ``after < active_at <= until``, in any order."""
 
 
-class ResultStore(Protocol):
-    """What became of tasks and messages."""
-
-    async def snapshot(
-        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
-    ) -> Snapshot | None:
-        """Read a task for showing; ``history`` is how many messages (``None``: all)."""
-
-    async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
-        """Return the sends whose keys begin so, in the order in which they were committed."""
-
-    async def delete_task(self, scope: Scope, task_id: str) -> Header | None:
-        """Delete a task with all that is its own, if it is over; else leave it as it is. Return its
-        header, ``None`` if there is no such task. Its sends stay, as with ``prune``."""
-
-
-class Store(ContextStore, ResultStore, Protocol):
-    """Durable state of tasks. Safe to call from many children of one event loop at once."""
-
-    async def open(self, *, now: float) -> None:
-        """Make it ready: create or migrate the schema. A schema newer than known is refused."""
-
-    async def close(self) -> None:
-        """Release everything; later calls fail. Closing twice is harmless."""
-
-    async def append(self, batch: Sequence[Append], *, now: float) -> Sequence[Outcome]:
-        """Commit a batch, one outcome per append in the same order.
-
-        Each append is all or nothing and independent of the others. When this returns, what is
-        COMMITTED is durable as the store's mode promises. If it raises ``StoreError``, what
-        happened to the batch is unknown: the caller drops its actors and reads again. If it raises
-        anything else, something in the batch cannot be written, and nothing of it was. Safe against
-        cancellation: a transaction that has begun is finished.
-        """
-
-    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
-        """Return the record of a send with this key, if it was committed."""
-
-    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
-        """Read a task as it was at a generation: the segments that end at it or before, and the
-        events from there to it; no messages, and the header as it is now. All in one transaction.
-        ``None``: there is no such task, or what is kept of it does not tell."""
-
-    async def header(self, scope: Scope, task_id: str) -> Header | None:
-        """Return the header row, ``None`` if there is no such task or it is not the scope's."""
-
-    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
-        """Read what an actor needs to wake. Of a task that is over no ``entries`` and ``borders``:
-        nothing of it is ever run again, or shortened by its actor."""
-
-    async def snapshots(
-        self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
-    ) -> Sequence[Snapshot]:
-        """Read several tasks for showing, all in one transaction: those that the scope has, in the
-        order asked."""
-
-    async def events(
-        self, scope: Scope, task_id: str, *, after: int, limit: int
-    ) -> EventPage | None:
-        """Read up to ``limit`` events with ``generation > after``, in order."""
-
-    async def messages(
-        self,
-        scope: Scope,
-        task_id: str,
-        *,
-        before: int | None = None,
-        after: int | None = None,
-        limit: int,
-    ) -> Sequence[tuple[int, bytes]]:
-        """Read up to ``limit`` messages of the history: (sequence, JSON) with ``sequence <
-        before``, newest first; given ``after``, those with ``sequence > after``, oldest first."""
-
-    async def tasks(self, query: TaskQuery) -> TaskPage:
-        """Read one page of headers. Stable under insertion: no row is seen twice or skipped
-        because others were added meanwhile."""
-
-    async def claim(
-        self, scope: Scope, task_id: str, *, node: str, epoch: int, now: float
-    ) -> Header | None:
-        """Take ownership: set ``node`` and ``epoch + 1`` where the row's epoch is ``epoch`` and its
-        node is empty, ``node`` itself, or not alive at ``now``. ``None``: somebody else won."""
-
-    async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
-        """Say that ``node`` lives until ``now + lease``, that moment excluded. ``False`` if
-        it had died: dead nodes never come back. A node id not seen before is registered."""
-
-    async def retire(self, node: str, *, now: float) -> None:
-        """Say that ``node`` is gone: its tasks are orphans at once."""
-
-    async def orphans(
-        self, *, now: float, limit: int, agents: Sequence[str] | None = None
-    ) -> Sequence[TaskRef]:
-        """Tasks that are not terminal and whose node is set but not alive at ``now``; of
-        ``agents`` (slugs) only, where given."""
-
-    async def owned(self, node: str, *, agents: Sequence[str] | None = None) -> Sequence[TaskRef]:
-        """Tasks that are not terminal and whose node is ``node``; of ``agents`` only, where given.
-        All of them: they are as many as the node has awake."""
-
-    async def due(
-        self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""
-    ) -> Sequence[DueTimer]:
-        """Timers with ``due_at <= now``, earliest first; of ``agents`` only and called ``name``,
-        where given. They stay until an append clears them."""
-
-    async def remind(self, ref: TaskRef, timer: Timer) -> bool:
-        """Set a timer from outside, whoever owns the task: how tools give commands to the process
-        that serves. ``False``: there is no such task, or it is over."""
-
-    async def scopes(self) -> Sequence[Scope]:
-        """All that own anything. For tools."""
-
-    async def find(self, beginning: str, *, limit: int) -> Sequence[Header]:
-        """Read up to ``limit`` tasks of all scopes whose ids begin so, ordered by id and then by
-        scope: one with just this id is the first. For tools."""
-
-    async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
-        """Every entry of a task that is kept, in order. For tools."""
-
-    async def next_due(self) -> float | None:
-        """When the earliest timer is due."""
+class Retention(Protocol):
+    """Deleting what is kept no longer."""
 
     async def prune(
         self,
@@ -232,6 +233,17 @@ class Store(ContextStore, ResultStore, Protocol):
         events that are in segments: ``floor`` becomes ``folded``."""
 
 
+class Store(Journal, Leases, Timers, Sends, Tasks, Contexts, Retention, Protocol):
+    """Durable state of tasks: the sum of the roles, of which a consumer names those that it needs.
+    Safe to call from many children of one event loop at once."""
+
+    async def open(self, *, now: float) -> None:
+        """Make it ready: create or migrate the schema. A schema newer than known is refused."""
+
+    async def close(self) -> None:
+        """Release everything; later calls fail. Closing twice is harmless."""
+
+
 class Clock(Protocol):
     """Wall time, in seconds since the epoch."""
 
@@ -239,6 +251,7 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "Clock", "ContextStore", "OutcomeUnknownError", "ResultStore", "Store", "StoreClosedError",
-    "StoreDamagedError", "StoreError", "StoreFormatError", "StoreInUseError",
+    "Clock", "Contexts", "Journal", "Leases", "OutcomeUnknownError", "Retention", "Sends", "Store",
+    "StoreClosedError", "StoreDamagedError", "StoreError", "StoreFormatError", "StoreInUseError",
+    "Tasks", "Timers",
 ]  # fmt: skip

@@ -17,7 +17,15 @@ from ..actor.directory import Directory
 from ..actor.system import System
 from ..contexts.contexts import Contexts
 from ..journal.entries import NEVER, DueTimer, TaskRef
-from ..journal.store import StoreDamagedError, StoreError
+from ..journal.store import (
+    Journal,
+    Leases,
+    Retention,
+    StoreDamagedError,
+    StoreError,
+    Tasks,
+    Timers,
+)
 from .readiness import Readiness
 
 log = logging.getLogger("greenroom.housekeeping")
@@ -45,6 +53,11 @@ class Housekeeping:
         self, system: System, directory: Directory, contexts: Contexts, readiness: Readiness
     ) -> None:
         self._system = system
+        self._journal: Journal = system.store
+        self._leases: Leases = system.store
+        self._timers: Timers = system.store
+        self._tasks: Tasks = system.store
+        self._retention: Retention = system.store
         self._directory = directory
         self._contexts = contexts
         self._readiness = readiness
@@ -118,7 +131,7 @@ class Housekeeping:
             ref = TaskRef(scope, task_id)
             if self._is_passed_over(ref):
                 continue
-            header = await system.store.header(scope, task_id)
+            header = await self._tasks.header(scope, task_id)
             ours = header is not None and header.node == system.node and not header.state.terminal
             if not ours or task_id in self._directory or await self._wake(ref) is not None:
                 system.lost_tasks.pop(task_id, None)
@@ -130,7 +143,7 @@ class Housekeeping:
         if now < self._owners_at:
             return
         self._owners_at = now + _LOOK_EVERY
-        for ref in await system.store.owned(system.node, agents=self._agents):
+        for ref in await self._leases.owned(system.node, agents=self._agents):
             if ref.id not in self._directory:
                 system.lost_tasks.setdefault(ref.id, ref.scope)
 
@@ -152,7 +165,7 @@ class Housekeeping:
         limit = min(BATCH, room) + len(self._passed)
         if room <= 0:
             return False
-        refs = await system.store.orphans(now=system.now(), limit=limit, agents=self._agents)
+        refs = await self._leases.orphans(now=system.now(), limit=limit, agents=self._agents)
         taken = failed = 0
         for ref in refs:
             if ref.id in self._directory or (actor := await self._wake(ref)) is None:
@@ -176,7 +189,7 @@ class Housekeeping:
         system = self._system
         for name in names:
             while True:
-                due = await system.store.due(
+                due = await self._timers.due(
                     now=system.now(), limit=BATCH, agents=self._agents, name=name
                 )
                 if await self._fire(due) < BATCH:
@@ -186,18 +199,17 @@ class Housekeeping:
         """Wake the tasks whose durable timers are due; whether there may be more."""
         system = self._system
         limit = BATCH + len(self._passed)
-        due = await system.store.due(now=system.now(), limit=limit, agents=self._agents)
+        due = await self._timers.due(now=system.now(), limit=limit, agents=self._agents)
         return await self._fire(due) > 0 and len(due) == limit
 
     async def try_blocked(self) -> bool:
         """Try once what other processes were blocked at, without waiting until it is due: with
         this one a handler may have come that fits. Whether there may be more."""
-        system = self._system
         room = self._room
         if self._untried == NEVER or room <= 0:
             return False
         limit = min(BATCH, room) + len(self._passed)
-        due = await system.store.due(
+        due = await self._timers.due(
             now=self._untried, limit=limit, agents=self._agents, name=UNBLOCK
         )
         if await self._fire(due) > 0 and len(due) == limit:
@@ -240,7 +252,7 @@ class Housekeeping:
         def before(kept: float | None) -> float:
             return NEVER if kept is None else now - kept
 
-        pruned = await system.store.prune(
+        pruned = await self._retention.prune(
             tasks_before=before(settings.task_retention),
             sends_before=before(settings.send_retention),
             contexts_before=before(settings.context_retention),
@@ -264,7 +276,7 @@ class Housekeeping:
             return None
         self._passed.pop(ref, None)
         try:
-            loaded = await system.store.load(ref.scope, ref.id)
+            loaded = await self._journal.load(ref.scope, ref.id)
             if loaded is None:
                 return None
             if (actor := self._directory.get(ref.id)) is not None:

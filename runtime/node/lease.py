@@ -15,7 +15,7 @@ import anyio
 
 from ..actor.directory import Directory
 from ..actor.system import System
-from ..journal.store import StoreError
+from ..journal.store import Leases, StoreError
 from .readiness import Readiness
 
 log = logging.getLogger("greenroom.runtime")
@@ -29,6 +29,7 @@ class Lease:
 
     def __init__(self, system: System, directory: Directory, readiness: Readiness) -> None:
         self._system = system
+        self._leases: Leases = system.store
         self._directory = directory
         self._readiness = readiness
         self._renewed = (0.0, 0.0)
@@ -59,7 +60,7 @@ class Lease:
 
     async def retire(self) -> None:
         """Let the next node have at once what still belongs to this one."""
-        await self._system.store.retire(self._system.node, now=self._system.now())
+        await self._leases.retire(self._system.node, now=self._system.now())
 
     async def _renew(self) -> bool:
         """Say that this node lives; whether its lease had not run out."""
@@ -74,7 +75,7 @@ class Lease:
         system = self._system
         now = system.now(), anyio.current_time()
         lease = system.settings.lease
-        alive = await system.store.heartbeat(system.node, now=now[0], lease=lease)
+        alive = await self._leases.heartbeat(system.node, now=now[0], lease=lease)
         return now if alive else None
 
     async def _take_again(self) -> None:

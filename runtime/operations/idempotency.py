@@ -5,18 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 import msgspec
 
 from ...protocol.types import Message
 from ..call import Principal, Scope
-from ..content import fit
-from ..journal.entries import Append, Outcome, Verdict
-
-if TYPE_CHECKING:
-    from ..actor.actor import Actor
 
 _encode = msgspec.json.Encoder().encode
 _UUID = "[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
@@ -50,46 +44,3 @@ def key_begin(message_id: str) -> bytes:
 @lru_cache(maxsize=1024)
 def _of_scope(scope: Scope) -> blake2b:
     return blake2b("\x00".join((*scope, "")).encode(), digest_size=16)
-
-
-class DirectReply:
-    """A direct Message on its way out: remembered first where the send can be repeated."""
-
-    __slots__ = ("_actor", "_body", "_message")
-
-    def __init__(self, actor: Actor, message: Message) -> None:
-        self._actor = actor
-        # Here, where only its handler fails if it cannot be written.
-        self._message, self._body = fit(message)
-
-    def send(self) -> None:
-        if self._actor.first_send is None:
-            self._reply()
-        else:
-            self._actor.system.journal.submit(self)
-
-    def _reply(self) -> None:
-        self._actor.replied(self._message)
-
-    def take(self) -> Append | None:
-        send = self._actor.first_send
-        assert send is not None
-        return Append(
-            scope=self._actor.scope,
-            sends=(msgspec.structs.replace(send, task_id="", message=self._body),),
-        )
-
-    def done(self, outcome: Outcome) -> None:
-        if outcome.verdict is Verdict.COMMITTED:
-            self._reply()
-        else:
-            from ..actor.actor import Duplicate
-
-            assert outcome.send is not None
-            self._actor.lose(Duplicate(outcome.send))
-
-    def unknown(self, error: BaseException) -> None:
-        self._actor.unknown(error)
-
-
-__all__ = ["DirectReply", "key_begin", "send_key"]

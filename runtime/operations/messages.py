@@ -37,16 +37,17 @@ from ..concurrency.signal import Signal
 from ..handler.execution import Execution
 from ..journal.entries import Header, SendRecord
 from ..journal.feed import Stream
+from ..journal.store import Sends
 from ..modes import accepts, media_types
 from ..security.gate import Gate
 from .idempotency import send_key
 from .open_streams import held
-from .tasks import open_stream, shown_history, with_generation
+from .subscription import open_stream, shown_history, with_generation
 
 _decode_message = msgspec.json.Decoder(Message).decode
 
 
-class Accepted(msgspec.Struct):
+class Admission(msgspec.Struct):
     """A message taken in, and what its sender waits for."""
 
     actor: Actor
@@ -60,13 +61,14 @@ class Accepted(msgspec.Struct):
     """The message had been taken in before."""
 
 
-class Messaging:
+class MessageOperations:
     """The doors through which messages and cancellations come."""
 
     def __init__(
         self, system: System, directory: Directory, gate: Gate, opened: Callable[[Stream], None]
     ) -> None:
         self._system = system
+        self._sends: Sends = system.store
         self._directory = directory
         self._gate = gate
         self._opened = opened
@@ -94,7 +96,7 @@ class Messaging:
         scope: Scope,
         request: SendMessageRequest,
         immediate: bool,
-    ) -> Accepted | Message:
+    ) -> Admission | Message:
         """Accept a message and wait for its answer: a direct Message, or the task to show."""
         accepted = await self._accept(call, agent, scope, request, immediate)
         try:
@@ -106,7 +108,7 @@ class Messaging:
         return found if isinstance(found, Message) else accepted
 
     async def _answer(
-        self, call: Call, accepted: Accepted | Message, immediate: bool
+        self, call: Call, accepted: Admission | Message, immediate: bool
     ) -> Header | Message:
         if isinstance(accepted, Message):
             return accepted
@@ -122,7 +124,7 @@ class Messaging:
         finally:
             actor.readers -= 1
 
-    async def _wait(self, accepted: Accepted) -> Header | Message:
+    async def _wait(self, accepted: Admission) -> Header | Message:
         wait = Wait(accepted.actor)
         self._system.waits.add(wait)
         try:
@@ -137,7 +139,7 @@ class Messaging:
         scope: Scope,
         request: SendMessageRequest,
         at_once: bool,
-    ) -> Accepted | Message:
+    ) -> Admission | Message:
         """Take a message in; a repeat gets what its first send became."""
         message = request.message
         system = self._system
@@ -152,13 +154,13 @@ class Messaging:
         sends = system.sends
         while True:
             if (known := sends.get(key)) is not None:
-                return Accepted(*known, repeat=True)
+                return Admission(*known, repeat=True)
             if (claim := self._claims.get(key)) is None:
                 break
             await claim.wait()
         claim = self._claims[key] = Signal()
         try:
-            send = await system.store.find_send(scope, key)
+            send = await self._sends.find_send(scope, key)
             if send is not None:
                 return await self._known(scope, send)
             record = SendRecord(key, message.message_id, system.now())
@@ -178,7 +180,7 @@ class Messaging:
         request: SendMessageRequest,
         record: SendRecord | None,
         at_once: bool,
-    ) -> Accepted:
+    ) -> Admission:
         if request.message.task_id:
             return await self._continue(call, agent, scope, request, record)
         return self._begin(call, agent, scope, request, record, at_once)
@@ -190,7 +192,7 @@ class Messaging:
         scope: Scope,
         request: SendMessageRequest,
         record: SendRecord | None,
-    ) -> Accepted:
+    ) -> Admission:
         message = request.message
         assert message.task_id is not None
         actor = await self._directory.activate(scope, message.task_id)
@@ -217,7 +219,7 @@ class Messaging:
         except (TaskGenerationMismatchError, UnsupportedOperationError):
             await _committed(actor)
             raise
-        return Accepted(actor, after, sequence)
+        return Admission(actor, after, sequence)
 
     def _begin(
         self,
@@ -227,7 +229,7 @@ class Messaging:
         request: SendMessageRequest,
         record: SendRecord | None,
         at_once: bool,
-    ) -> Accepted:
+    ) -> Admission:
         message = request.message
         system = self._system
         self._check_room(call, scope)
@@ -243,7 +245,7 @@ class Messaging:
             else:
                 system.births.add(actor)
         execution.start()
-        return Accepted(actor, fresh=True)
+        return Admission(actor, fresh=True)
 
     def _check_room(self, call: Call, scope: Scope, own: Execution | None = None) -> None:
         """Refuse to set another handler to work; ``own``, the task's, does not stand in its own
@@ -256,11 +258,11 @@ class Messaging:
                 "This server runs as many handlers as it allows", headers={"Retry-After": "1"}
             )
 
-    async def _known(self, scope: Scope, send: SendRecord) -> Accepted | Message:
+    async def _known(self, scope: Scope, send: SendRecord) -> Admission | Message:
         if send.message is not None:
             return _decode_message(send.message)
         try:
-            return Accepted(
+            return Admission(
                 await self._directory.activate(scope, send.task_id), sequence=0, repeat=True
             )
         except TaskNotFoundError:

@@ -11,7 +11,7 @@ from ..actor.directory import Directory
 from ..call import Scope
 from ..contexts.contexts import Contexts, NotOverError
 from ..journal.fold import task_of
-from ..journal.store import ResultStore
+from ..journal.store import Sends, Tasks
 from .idempotency import key_begin
 
 _decode_message = msgspec.json.Decoder(Message).decode
@@ -25,8 +25,11 @@ class Results:
     ids for ``send_retention``.
     """
 
-    def __init__(self, store: ResultStore, directory: Directory, contexts: Contexts) -> None:
-        self._store = store
+    def __init__(
+        self, tasks: Tasks, sends: Sends, directory: Directory, contexts: Contexts
+    ) -> None:
+        self._tasks = tasks
+        self._sends = sends
         self._directory = directory
         self._contexts = contexts
 
@@ -37,7 +40,7 @@ class Results:
         end. ``history`` is how many messages (``None``: all). ``None``: there is no such task."""
         if wait > 0:
             await self._end(scope, task_id, wait)
-        snapshot = await self._store.snapshot(scope, task_id, history=history)
+        snapshot = await self._tasks.snapshot(scope, task_id, history=history)
         return None if snapshot is None else task_of(snapshot)
 
     async def by_message(
@@ -49,7 +52,7 @@ class Results:
         whose it was: of anonymous callers only messages with ids like UUIDs are known. Of several
         sends with one id (their contents differ) the newest counts.
         """
-        found = await self._store.sends(scope, key_begin(message_id))
+        found = await self._sends.sends(scope, key_begin(message_id))
         sends = [send for send in found if send.message_id == message_id]
         if not sends:
             return None
@@ -65,7 +68,7 @@ class Results:
         That its messages were accepted is remembered (``send_retention``): repeated, they do not
         do the work again, but find no task.
         """
-        header = await self._store.delete_task(scope, task_id)
+        header = await self._tasks.delete_task(scope, task_id)
         if header is None:
             return False
         if not header.state.terminal:

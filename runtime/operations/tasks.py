@@ -13,50 +13,39 @@ import msgspec
 from ...protocol.errors import (
     InvalidParamsError,
     TaskNotFoundError,
-    UnavailableError,
     UnsupportedOperationError,
 )
-from ...protocol.frame import Frame
 from ...protocol.types import (
     GetTaskRequest,
     ListTasksRequest,
     ListTasksResponse,
-    SendMessageConfiguration,
-    StreamResponse,
     SubscribeToTaskRequest,
     Task,
 )
-from ..actor.actor import Actor, Wait
+from ..actor.actor import Wait
 from ..actor.directory import Directory
 from ..actor.system import System
 from ..agent import Agent
 from ..call import Call, Scope
 from ..journal.entries import Snapshot, TaskQuery
 from ..journal.feed import Stream
-from ..journal.fold import rewind, task_of
-from ..journal.store import StoreError
+from ..journal.fold import task_of
+from ..journal.store import Tasks
 from ..security.gate import Gate
 from .open_streams import held
+from .subscription import open_stream, with_generation
 
-PAGE_EVENTS = 256
-"""Events read at once for a reader that catches up."""
 MAX_PAGE_SIZE = 100
 
 
-def shown_history(system: System, configuration: SendMessageConfiguration | None) -> int | None:
-    """How many messages to show (section 3.2.4)."""
-    if configuration is None or configuration.history_length is None:
-        return system.settings.history_limit
-    return configuration.history_length
-
-
-class Reading:
+class TaskOperations:
     """The doors for those who look."""
 
     def __init__(
         self, system: System, directory: Directory, gate: Gate, opened: Callable[[Stream], None]
     ) -> None:
         self._system = system
+        self._tasks: Tasks = system.store
         self._directory = directory
         self._gate = gate
         self._opened = opened
@@ -74,7 +63,7 @@ class Reading:
         if actor is not None:
             task, generation = await actor.task(history)
         else:
-            snapshot = await self._system.store.snapshot(scope, request.id, history=history)
+            snapshot = await self._tasks.snapshot(scope, request.id, history=history)
             if snapshot is None:
                 raise TaskNotFoundError(taskId=request.id)
             task, generation = task_of(snapshot), snapshot.header.generation
@@ -108,7 +97,7 @@ class Reading:
                 f"pageSize must be between 1 and {MAX_PAGE_SIZE}", field="pageSize"
             )
         after = _read_token(request) if request.page_token else None
-        page = await self._system.store.tasks(
+        page = await self._tasks.tasks(
             TaskQuery(
                 scope=scope,
                 limit=size,
@@ -122,7 +111,7 @@ class Reading:
         history = request.history_length if request.history_length is not None else 0
         snapshots: Sequence[Snapshot] = [Snapshot(header) for header in page.headers]
         if artifacts or history:
-            snapshots = await self._system.store.snapshots(
+            snapshots = await self._tasks.snapshots(
                 scope, [header.id for header in page.headers], history=history, artifacts=artifacts
             )
         tasks = []
@@ -157,80 +146,6 @@ class Reading:
         )
         self._opened(stream)
         return stream
-
-
-async def open_stream(
-    system: System,
-    actor: Actor,
-    call: Call,
-    *,
-    history: int | None,
-    sending: bool = False,
-    first: Frame | None = None,
-) -> Stream:
-    """Open a reader on a task: a snapshot as of n, then n+1, n+2 … (none twice, none missing).
-
-    With ``call.last_event_id`` n is that; a cursor outside what is kept gets the present.
-    """
-    scope, task_id = actor.scope, actor.id
-
-    async def catchup(cursor: int) -> Sequence[Frame] | None:
-        try:
-            page = await system.store.events(scope, task_id, after=cursor, limit=PAGE_EVENTS)
-        except StoreError as error:
-            raise UnavailableError("The store failed. Come back.") from error
-        if page is None or cursor < page.header.floor:
-            return None
-        return [Frame(generation, json=body) for generation, body in page.events]
-
-    async def snapshot() -> Frame | None:
-        task, generation = await actor.task(history)
-        return task_frame(task, generation)
-
-    reset = False
-    cursor = call.last_event_id
-    if first is None:
-        if cursor is not None:
-            first = await _as_of(system, actor, cursor, history)
-        reset = cursor is not None and first is None
-        if first is None:
-            first = await snapshot()
-    assert first is not None
-    actor.readers += 1
-
-    def release() -> None:
-        actor.readers -= 1
-        system.stir()
-
-    stream = Stream(
-        actor.feed, first, cursor=first.generation, sending=sending,
-        catchup=catchup, resync=snapshot, release=release,
-    )  # fmt: skip
-    stream.reset = reset
-    stream.task_id = actor.id
-    return stream
-
-
-async def _as_of(system: System, actor: Actor, cursor: int, history: int | None) -> Frame | None:
-    """The task as it was at a generation (for ``Last-Event-ID``); ``None`` if nobody can tell."""
-    assert actor.committed is not None
-    if cursor == actor.committed.generation:
-        task, generation = await actor.task(history)
-        if generation == cursor:
-            return task_frame(task, generation)
-    past = await system.store.as_of(actor.scope, actor.id, cursor)
-    return None if past is None else task_frame(rewind(past), cursor)
-
-
-def task_frame(task: Task, generation: int) -> Frame:
-    return Frame(generation, response=StreamResponse(task=task))
-
-
-def with_generation(task: Task, generation: int, call: Call) -> Task:
-    """Add what 1.1 shows; under other versions nothing of it is sent."""
-    if call.version != "1.1":
-        return task
-    return msgspec.structs.replace(task, generation=generation)
 
 
 # --- page tokens --------------------------------------------------------------------------------

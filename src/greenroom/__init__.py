@@ -18,7 +18,8 @@ from .runtime.actor.cancellation import Reason, StepFailed, TaskCancelled, TaskR
 from .runtime.actor.states import IllegalTransition
 from .runtime.agent import Agent
 from .runtime.call import Principal, Scope
-from .runtime.contexts.contexts import ContextEvent, NotOverError
+from .runtime.contexts.contexts import NotOverError
+from .runtime.contexts.events import ContextEvent
 from .runtime.durable.steps import Retry, StepInfo, step_info
 from .runtime.handler.blocking import BlockingContext
 from .runtime.handler.context import TaskContext

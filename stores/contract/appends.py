@@ -32,6 +32,7 @@ from .fixtures import (
     opened,
     record,
     send,
+    taken,
 )
 
 
@@ -83,8 +84,7 @@ async def check_a_stale_epoch_is_refused_and_nothing_written(make: MakeStore) ->
     task = GivenTask()
     async with opened(make) as store:
         await committed(store, task.writes(message("one")))
-        taken = await store.claim(MINE, "task", node="n2", epoch=1, now=NOW)
-        assert taken is not None
+        assert await taken(store, task.header, "n2") is not None
         before = await everything(store, MINE, "task")
         assert await commit(store, task.writes(event("late"))) == [LOST]
         assert await everything(store, MINE, "task") == before
@@ -304,9 +304,8 @@ async def check_closing_twice_is_harmless_and_later_calls_fail(make: MakeStore) 
         lambda: store.header(MINE, "task"),
         lambda: store.load(MINE, "task"),
         lambda: store.tasks(TaskQuery(MINE, 10)),
-        lambda: store.claim(MINE, "task", node="n", epoch=1, now=NOW),
         lambda: store.heartbeat("n", now=NOW, lease=1.0),
-        lambda: store.next_due(),
+        lambda: store.due(now=NOW, limit=1),
     ]
     for call in calls:
         try:

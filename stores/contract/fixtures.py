@@ -123,6 +123,15 @@ async def committed(store: Store, *batch: Append, now: float = NOW) -> None:
     assert [outcome.verdict for outcome in outcomes] == [Verdict.COMMITTED] * len(batch)
 
 
+async def taken(store: Store, header: Header, node: str) -> Header | None:
+    """Take a task over as an actor that wakes does: its first append names the epoch that it saw,
+    and writes the next one. ``None``: somebody else was quicker."""
+    mine = msgspec.structs.replace(header, node=node, epoch=header.epoch + 1)
+    append = Append(header.sequence, header.epoch, mine)
+    [outcome] = await commit(store, append)
+    return mine if outcome.verdict is Verdict.COMMITTED else None
+
+
 async def everything(store: Store, scope: Scope, task_id: str) -> tuple[object, ...]:
     """All that can be read of one task: equal before and after says that nothing changed."""
     return (

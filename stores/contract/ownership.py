@@ -1,4 +1,4 @@
-"""Clauses of ``claim``, ``heartbeat``, ``retire`` and ``orphans``."""
+"""Clauses of ``Leases``, and of taking a task over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ import msgspec
 from ...protocol.types import TaskState
 from ...runtime.journal.entries import Header, TaskRef
 from ...runtime.journal.store import Store
-from .fixtures import MINE, NOW, STRANGERS, GivenTask, MakeStore, committed, event, message, opened
+from .fixtures import (
+    MINE,
+    NOW,
+    STRANGERS,
+    GivenTask,
+    MakeStore,
+    committed,
+    event,
+    message,
+    opened,
+    taken,
+)
 
 LEASE = 15.0
 
@@ -19,31 +30,17 @@ async def _owned_by(store: Store, node: str, task_id: str = "task") -> GivenTask
     return task
 
 
-async def check_a_task_of_nobody_can_be_claimed(make: MakeStore) -> None:
+async def check_a_task_is_taken_over_at_the_epoch_that_was_seen(make: MakeStore) -> None:
     async with opened(make) as store:
         task = await _owned_by(store, "")
-        taken = await store.claim(MINE, "task", node="n2", epoch=1, now=NOW)
-        assert taken == msgspec.structs.replace(task.header, node="n2", epoch=2)
-        assert await store.header(MINE, "task") == taken
-
-
-async def check_a_claim_needs_the_epoch_that_was_seen(make: MakeStore) -> None:
-    async with opened(make) as store:
-        task = await _owned_by(store, "")
-        for epoch in (0, 2):
-            assert await store.claim(MINE, "task", node="n2", epoch=epoch, now=NOW) is None
-        assert await store.claim(MINE, "unknown", node="n2", epoch=1, now=NOW) is None
-        assert await store.header(MINE, "task") == task.header
-
-
-async def check_a_task_of_a_live_node_is_not_for_others(make: MakeStore) -> None:
-    async with opened(make) as store:
-        await _owned_by(store, "n1")
-        assert await store.heartbeat("n1", now=NOW, lease=LEASE)
-        assert await store.claim(MINE, "task", node="n2", epoch=1, now=NOW + 1) is None
-        own = await store.claim(MINE, "task", node="n1", epoch=1, now=NOW + 1)
-        assert own is not None
-        assert (own.node, own.epoch) == ("n1", 2)
+        seen = task.header
+        mine = await taken(store, seen, "n2")
+        assert mine == msgspec.structs.replace(seen, node="n2", epoch=2)
+        assert await store.header(MINE, "task") == mine
+        for epoch in (0, 1, 3):
+            late = msgspec.structs.replace(seen, epoch=epoch)
+            assert await taken(store, late, "n3") is None
+        assert await store.header(MINE, "task") == mine
 
 
 async def check_a_lease_ends_at_its_last_moment(make: MakeStore) -> None:
@@ -52,9 +49,7 @@ async def check_a_lease_ends_at_its_last_moment(make: MakeStore) -> None:
         assert await store.heartbeat("n1", now=NOW, lease=LEASE)
         end = NOW + LEASE
         assert list(await store.orphans(now=end - 0.001, limit=10)) == []
-        assert await store.claim(MINE, "task", node="n2", epoch=1, now=end - 0.001) is None
         assert list(await store.orphans(now=end, limit=10)) == [TaskRef(MINE, "task")]
-        assert await store.claim(MINE, "task", node="n2", epoch=1, now=end) is not None
 
 
 async def check_a_heartbeat_prolongs_the_lease(make: MakeStore) -> None:
@@ -62,8 +57,8 @@ async def check_a_heartbeat_prolongs_the_lease(make: MakeStore) -> None:
         await _owned_by(store, "n1")
         for beat in range(4):
             assert await store.heartbeat("n1", now=NOW + 10 * beat, lease=LEASE)
-        assert await store.claim(MINE, "task", node="n2", epoch=1, now=NOW + 44) is None
-        assert await store.claim(MINE, "task", node="n2", epoch=1, now=NOW + 45) is not None
+        assert list(await store.orphans(now=NOW + 44, limit=10)) == []
+        assert list(await store.orphans(now=NOW + 45, limit=10)) == [TaskRef(MINE, "task")]
 
 
 async def check_dead_nodes_never_come_back(make: MakeStore) -> None:
@@ -81,29 +76,28 @@ async def check_dead_nodes_never_come_back(make: MakeStore) -> None:
 
 async def check_the_tasks_of_a_retired_node_are_orphans_at_once(make: MakeStore) -> None:
     async with opened(make) as store:
-        await _owned_by(store, "n1")
+        task = await _owned_by(store, "n1")
         assert await store.heartbeat("n1", now=NOW, lease=LEASE)
         await store.retire("n1", now=NOW + 1)
         assert list(await store.orphans(now=NOW + 1, limit=10)) == [TaskRef(MINE, "task")]
-        taken = await store.claim(MINE, "task", node="n2", epoch=1, now=NOW + 1)
-        assert taken is not None
+        assert await taken(store, task.header, "n2") is not None
         assert await store.heartbeat("n2", now=NOW + 1, lease=LEASE)
         assert list(await store.orphans(now=NOW + 1, limit=10)) == []
 
 
-async def check_of_many_claimers_one_wins(make: MakeStore) -> None:
+async def check_of_many_that_take_a_task_over_one_wins(make: MakeStore) -> None:
     async with opened(make) as store:
-        await _owned_by(store, "dead")
+        task = await _owned_by(store, "dead")
         won: list[Header] = []
 
-        async def claim(node: str) -> None:
-            taken = await store.claim(MINE, "task", node=node, epoch=1, now=NOW)
-            if taken is not None:
-                won.append(taken)
+        async def take(node: str) -> None:
+            mine = await taken(store, task.header, node)
+            if mine is not None:
+                won.append(mine)
 
         async with anyio.create_task_group() as group:
             for number in range(8):
-                group.start_soon(claim, f"n{number}")
+                group.start_soon(take, f"n{number}")
         (winner,) = won
         assert await store.header(MINE, "task") == winner
         assert winner.epoch == 2

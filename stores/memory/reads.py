@@ -203,9 +203,5 @@ class Reads(Tables):
         task = self._find(scope, task_id)
         return () if task is None else task.since(0)
 
-    async def next_due(self) -> float | None:
-        self._check()
-        return self._timers[0][0] if self._timers else None
-
 
 __all__ = ["Reads"]

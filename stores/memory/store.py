@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from msgspec.structs import replace
-
 from ...protocol.types import TERMINAL
 from ...runtime.call import Scope
 from ...runtime.journal.entries import (
     COMMITTED,
     LOST,
     Append,
-    Header,
     Outcome,
     TaskRef,
     Timer,
@@ -99,19 +96,6 @@ class MemoryStore(Deletes):
         touched = max(touched, -inf if touched_at is None else touched_at)
         marks[context_id] = touched, kept if pinned is None else pinned
         return True
-
-    async def claim(
-        self, scope: Scope, task_id: str, *, node: str, epoch: int, now: float
-    ) -> Header | None:
-        task = self._find(scope, task_id)
-        if task is None or task.header.epoch != epoch:
-            return None
-        owner = task.header.node
-        if owner not in ("", node) and self._alive(owner, now):
-            return None
-        header = replace(task.header, node=node, epoch=epoch + 1)
-        self._update(self._scopes[scope], task, header)
-        return header
 
     async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
         self._check()

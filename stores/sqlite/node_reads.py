@@ -136,12 +136,6 @@ class AcrossReads:
             )
         ]
 
-    def next_due(self, db: sqlite3.Connection) -> float | None:
-        (found,) = db.execute(
-            "SELECT min(due_at) FROM timer WHERE deployment = ?", (self._deployment,)
-        ).fetchone()
-        return None if found is None else float(found)
-
     def scopes(self, db: sqlite3.Connection) -> Sequence[Scope]:
         return [
             Scope(*row)

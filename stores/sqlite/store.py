@@ -328,11 +328,6 @@ class SQLiteStore:
     async def tasks(self, query: TaskQuery) -> TaskPage:
         return await self._read(Reads.tasks, query)
 
-    async def claim(
-        self, scope: Scope, task_id: str, *, node: str, epoch: int, now: float
-    ) -> Header | None:
-        return await self._write(self._writes.claim, scope, task_id, node, epoch, now)
-
     async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
         self._check_there()
         return await self._write(self._writes.heartbeat, node, now, lease)
@@ -364,9 +359,6 @@ class SQLiteStore:
 
     async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
         return await self._read(Reads.journal, scope, task_id)
-
-    async def next_due(self) -> float | None:
-        return await self._read(Reads.next_due)
 
     async def prune(
         self,

@@ -26,7 +26,7 @@ from ...runtime.journal.entries import (
 )
 from .bulk import Row, read, write
 from .deletes import Deletes
-from .queries import HEADER, SCOPE, header_of
+from .queries import SCOPE
 from .schema import OVER, SHIFT, STATE_NUMBERS
 from .transactions import transaction
 
@@ -310,24 +310,6 @@ class Writes(Deletes):
             write(db, _ADD_TIMERS, [row for row in plan.timers.values() if row is not None])
 
     # --- ownership ------------------------------------------------------------------------------
-
-    def claim(
-        self, db: sqlite3.Connection, scope: Scope, task_id: str, node: str, epoch: int, now: float
-    ) -> Header | None:
-        with transaction(db):
-            row = db.execute(HEADER, (self._deployment, *scope, task_id)).fetchone()
-            if row is None:
-                return None
-            changed = db.execute(
-                "UPDATE task SET node = ?, epoch = epoch + 1 WHERE number = ? AND epoch = ? AND ("
-                "node IN ('', ?) OR NOT EXISTS (SELECT 1 FROM node WHERE deployment = ? "
-                "AND node.id = task.node AND until > ?))",
-                (node, row[0], epoch, node, self._deployment, now),
-            ).rowcount
-            if not changed:
-                return None
-            row = db.execute(HEADER, (self._deployment, *scope, task_id)).fetchone()
-            return header_of(scope, row)
 
     def heartbeat(self, db: sqlite3.Connection, node: str, now: float, lease: float) -> bool:
         with transaction(db):

@@ -7,10 +7,12 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from greenroom import Agent, TaskContext, TaskState
 from greenroom.runtime.call import Scope
 from greenroom.runtime.durable.steps import step_info
+from greenroom.runtime.journal.entries import COMMITTED, Append
 from greenroom.runtime.runtime import Runtime
 from greenroom.runtime.settings.settings import RuntimeSettings
 from tests.support.clock import virtual_backend
@@ -136,8 +138,9 @@ async def test_what_a_stalled_owner_still_writes_is_refused() -> None:
         header = await theirs.header(SCOPE, task)
         assert header is not None
         await theirs.retire(runtime.system.node, now=Clock().now())
-        taken = await theirs.claim(SCOPE, task, node="other", epoch=header.epoch, now=Clock().now())
-        assert taken is not None
+        taken = replace(header, node="other", epoch=header.epoch + 1)
+        takeover = Append(header.sequence, header.epoch, taken)
+        assert await theirs.append([takeover], now=Clock().now()) == [COMMITTED]
         await theirs.heartbeat("other", now=Clock().now(), lease=1000.0)
         worker.gate.set()
         await settle()

@@ -103,7 +103,7 @@ async def test_a_restart_over_the_same_store_in_memory() -> None:
         assert isinstance(asked, Task)
         assert isinstance(asleep, Task)
     with pytest.raises(StoreClosedError):
-        await store.next_due()
+        await store.due(now=0.0, limit=1)
     async with served(agent, store=store) as client:
         assert len(await client.list()) == 2
         task = await client.reply(asked, "1")

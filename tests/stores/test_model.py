@@ -127,11 +127,6 @@ class StoresAgree(RuleBasedStateMachine):
         self.agree(lambda store: store.append(batch, now=0.0))
         self.refresh()
 
-    @rule(scope=scopes, task_id=ids, node=nodes, epoch=st.integers(1, 4), now=times)
-    def claim(self, scope: Scope, task_id: str, node: str, epoch: int, now: float) -> None:
-        self.agree(lambda store: store.claim(scope, task_id, node=node, epoch=epoch, now=now))
-        self.refresh()
-
     @rule(node=nodes, now=times, lease=times)
     def heartbeat(self, node: str, now: float, lease: float) -> None:
         self.nodes.add(node)
@@ -231,7 +226,6 @@ class StoresAgree(RuleBasedStateMachine):
 
         self.agree(due)
         self.agree(orphans)
-        self.agree(lambda s: s.next_due())
         self.agree(lambda s: s.find("", limit=1000))
 
 

@@ -9,7 +9,8 @@ from greenroom import Agent, Message, Part, Role, RuntimeSettings, TaskContext, 
 from greenroom.protocol.errors import TaskNotFoundError
 from greenroom.protocol.types import Task
 from greenroom.runtime.call import Principal, Scope
-from greenroom.runtime.contexts.contexts import ContextEvent, Contexts, NotOverError
+from greenroom.runtime.contexts.contexts import Contexts, NotOverError
+from greenroom.runtime.contexts.events import ContextEvent
 from tests.support.drive import Caller, KeptStore, result, running, settle, user
 
 pytestmark = pytest.mark.anyio
