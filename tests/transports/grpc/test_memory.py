@@ -16,7 +16,7 @@ AGENT = str(Path(__file__).with_name("quiet.py")) + ":agent"
 MOST = 5 * 1024 * 1024
 OPTIONS = (
     "--store", "memory://", "--grpc-port", "0", "--no-tune-gc", "--set", f"auth.token={TOKEN}",
-    "--set", "limits.rate=0", "--set", "limits.penalty=0",
+    "--set", "limits.rate=0", "--set", "limits.max_penalty=0",
 )  # fmt: skip
 
 
