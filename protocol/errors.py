@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from .values import mend, mend_all
+
 ERROR_DOMAIN = "a2a-protocol.org"
 MAX_FAULTS = 20
 """Violations told about one request."""
@@ -27,8 +29,8 @@ class A2AError(Exception):
 
     def __init__(self, message: str = "", **metadata: str) -> None:
         """``metadata`` goes to the caller in ``ErrorInfo.metadata`` (camelCase keys)."""
-        self.message = message or self.default
-        self.metadata = metadata
+        self.message = mend(message) or self.default
+        self.metadata: dict[str, str] = mend_all(metadata) if metadata else metadata
         super().__init__(self.message)
 
 

@@ -26,6 +26,7 @@ from ..protocol.types import (
 )
 from . import modes
 from .call import Principal, Sender
+from .content import fit
 from .extensions import Extension, Negotiation
 from .settings.bounds import seconds
 
@@ -321,10 +322,8 @@ class Agent:
         every skill there is."""
         skills = [
             skill for skill in self._skills.values() if extended or skill.id not in self._extended
-        ] or [
-            AgentSkill(id=self.slug, name=self.name, description=self.description, tags=[self.slug])
         ]
-        return AgentCard(
+        card = AgentCard(
             name=self.name,
             description=self.description,
             version=self.version,
@@ -338,10 +337,25 @@ class Agent:
                 extended_agent_card=self.extends,
                 extensions=self.extensions or None,
             ),
-            default_input_modes=modes.written(self.input_modes),
-            default_output_modes=modes.written(self.output_modes),
-            skills=[self._shown(skill) for skill in skills],
+            default_input_modes=[],
+            default_output_modes=[],
+            skills=skills,
         )
+        return self.completed(card)
+
+    def completed(self, card: AgentCard) -> AgentCard:
+        """Return a card of this agent without an empty list where the specification requires
+        entries, and with texts that UTF-8 can hold. Raises TypeError for what is no JSON."""
+        own = AgentSkill(
+            id=self.slug, name=self.name, description=self.description, tags=[self.slug]
+        )
+        whole = structs.replace(
+            card,
+            default_input_modes=card.default_input_modes or modes.written(self.input_modes),
+            default_output_modes=card.default_output_modes or modes.written(self.output_modes),
+            skills=[self._shown(skill) for skill in card.skills or [own]],
+        )
+        return fit(whole)[0]
 
     def _shown(self, skill: AgentSkill) -> AgentSkill:
         """Return a skill as cards have it: some clients need its modes, and all need tags."""

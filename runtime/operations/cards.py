@@ -50,5 +50,6 @@ class ExtendedCards:
         if inspect.isawaitable(changed):
             changed = await changed
         assert isinstance(changed, AgentCard)
+        changed = agent.completed(changed)
         keys = self._gate.security.signing
         return sign(changed, keys) if keys and call.interfaces else changed

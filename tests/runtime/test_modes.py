@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from greenroom import Agent, Part, Skill, TaskContext
-from greenroom.protocol.errors import ContentTypeNotSupportedError
+from greenroom.protocol.cards.shapes import card_json
+from greenroom.protocol.errors import ContentTypeNotSupportedError, InvalidParamsError
 from greenroom.protocol.types import Message, Role, TaskState
 from tests.support.drive import running
 
@@ -110,3 +112,23 @@ def test_no_required_list_of_a_card_is_empty() -> None:
     [only] = Agent("Alone").card([]).skills
     assert only.tags
     assert only.input_modes
+
+
+def test_a_card_is_whole_whatever_its_texts_and_its_own_function_hold() -> None:
+    half = "caf\udce9 \ud83d\ude00"
+    agent = Agent(half, half, skills=[Skill(id="a", name=half, description=half, tags=[half])])
+    card = agent.card([])
+    assert card.name == card.description == "caf\ufffd 😀"
+    assert card.skills[0].tags == ["caf\ufffd 😀"]
+    assert card_json(card, "1.0")
+    bare = replace(card, skills=[], default_input_modes=[], default_output_modes=[])
+    whole = agent.completed(bare)
+    assert [skill.id for skill in whole.skills] == [agent.slug]
+    assert whole.default_input_modes == card.default_input_modes
+    assert whole.default_output_modes == card.default_output_modes
+
+
+def test_an_error_holds_no_half_of_a_character() -> None:
+    error = InvalidParamsError("caf\udce9", name="\ud83d\ude00")
+    assert error.message == str(error) == "caf\ufffd"
+    assert error.metadata == {"name": "😀"}
