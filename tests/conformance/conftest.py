@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +24,24 @@ from tests.support.servers import in_memory
 from .dialects import DIALECTS, Answer, Dialect, Json
 
 __all__ = ["virtual_backend"]
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each test speak its first dialect on both event loops, and the others on asyncio alone.
+
+    `make test-long` runs the rest of the square: what a dialect means is up to no event loop.
+    """
+    first: dict[tuple[Path, str], object] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.is_relative_to(HERE):
+            params = item.callspec.params if hasattr(item, "callspec") else {}
+            spoken = params.get("dialect")
+            on_trio = first.setdefault((item.path, item.originalname), spoken)
+            if params.get("virtual_backend") == "trio" and spoken is not on_trio:
+                item.add_marker("long")
+
 
 START = 1_800_000_000.0
 EXTENSION = "https://example.com/extensions/receipts/v1"
