@@ -10,14 +10,9 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from greenroom import Agent, Artifact, Message, Part, Role, TaskContext
-from greenroom.protocol.operations import Operation
-from greenroom.protocol.types import AgentExtension
-from greenroom.runtime.call import Call
-from greenroom.runtime.runtime import Runtime
-from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 from greenroom.transports.http.asgi import Application
+from tests.support.agents import Stage, WatchedRuntime
 from tests.support.clock import virtual_backend
 from tests.support.servers import in_memory
 
@@ -44,7 +39,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 START = 1_800_000_000.0
-EXTENSION = "https://example.com/extensions/receipts/v1"
 
 
 @pytest.fixture
@@ -61,96 +55,10 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
     return found
 
 
-class Stage:
-    """Agents that do what the first word of their message says, as far as ``go`` lets them."""
-
-    def __init__(self) -> None:
-        self.go = anyio.Event()
-        self.agent = Agent("Stage", description="Does what it is told.")
-        self.agent.handler(self._do)
-        self.direct = Agent("Direct", description="Answers with a message.", slug="direct")
-        self.direct.handler(self._direct)
-        self.quiet = Agent("Quiet", description="Does not stream.", slug="quiet", streaming=False)
-        self.quiet.handler(self._do)
-        self.strict = Agent(
-            "Strict",
-            description="Wants an extension.",
-            slug="strict",
-            extensions=[AgentExtension(uri=EXTENSION, required=True)],
-        )
-        self.strict.handler(self._do)
-        self.agents = [self.agent, self.direct, self.quiet, self.strict]
-
-    async def _do(self, ctx: TaskContext) -> Any:
-        match ctx.text.split():
-            case ["wait"]:
-                await self.go.wait()
-                return "went"
-            case ["tell"]:
-                await ctx.status("looking")
-                await ctx.artifact("report", "half")
-                await self.go.wait()
-                await ctx.artifact("more", "all")
-            case ["count", number]:
-                await self.go.wait()
-                async with ctx.artifact("count") as out:
-                    for index in range(int(number)):
-                        await out.write(f"{index} ")
-            case ["ask"]:
-                return f"Hello {await ctx.ask('Who are you?')}"
-            case ["auth"]:
-                answer = await ctx.require_auth("Please sign in")
-                return f"signed in by {answer.text}"
-            case ["three"]:
-                for name in ("one", "two", "three"):
-                    await ctx.artifact(name, name)
-            case ["nothing"]:
-                pass
-            case ["data"]:
-                return {"answer": 42}
-            case ["file"]:
-                part = Part(raw=b"\x00\xff", filename="two.bin", media_type="application/pdf")
-                return Artifact(artifact_id="file", name="two.bin", parts=[part])
-            case ["fail"]:
-                raise RuntimeError("the secret cause")
-            case ["reject"]:
-                await ctx.reject("not for me")
-            case _:
-                return f"You said: {ctx.text}"
-        return None
-
-    async def _direct(self, ctx: TaskContext) -> Message:
-        return Message(
-            message_id=str(uuid4()),
-            role=Role.AGENT,
-            context_id=ctx.context_id,
-            parts=[Part(text=f"At once: {ctx.text}")],
-        )
-
-
-class FaultyRuntime(Runtime):
-    """The runtime itself, which can be told to refuse: some errors need a whole deployment.
-
-    It remembers the calls it was told of.
-    """
-
-    fault: Exception | None = None
-
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(stage.agents, store=MemoryStore(), clock=LoopClock(START))
-        self.calls: list[Call] = []
-
-    async def dispatch(self, call: Call, operation: Operation, request: Any) -> Any:
-        self.calls.append(call)
-        if self.fault is not None:
-            raise self.fault
-        return await super().dispatch(call, operation, request)
-
-
 class Served:
     """The application, its agents, and the requests that tests make most."""
 
-    def __init__(self, app: Application, runtime: FaultyRuntime, stage: Stage) -> None:
+    def __init__(self, app: Application, runtime: WatchedRuntime, stage: Stage) -> None:
         self.app = app
         self.runtime = runtime
         self.stage = stage
@@ -181,7 +89,7 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     stage = Stage()
-    runtime = FaultyRuntime(stage)
+    runtime = WatchedRuntime(stage, stage.agents, clock=LoopClock(START))
     async with in_memory(runtime=runtime) as server:
         yield Served(server.app, runtime, stage)
         stage.go.set()

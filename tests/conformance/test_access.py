@@ -13,9 +13,10 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 from greenroom.transports.http.asgi import Application
+from tests.support.agents import Stage
 from tests.support.servers import in_memory
 
-from .conftest import START, Stage, said, state
+from .conftest import START, said, state
 from .dialects import LISTING, Answer, Dialect, Json
 from .errors import refused
 

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from tests.support.agents import EXTENSION
 from tests.support.asgi import request
 
-from .conftest import EXTENSION, Served, said
+from .conftest import Served, said
 from .dialects import JSONRPC, JSONRPC_03, REST, REST_03, Answer, Dialect, Json
 from .errors import refused
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import EXTENSION, Served, said, state
+from tests.support.agents import EXTENSION
+
+from .conftest import Served, said, state
 from .dialects import Dialect
 from .errors import refused
 

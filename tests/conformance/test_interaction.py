@@ -195,7 +195,7 @@ async def test_all_streams_of_a_task_tell_the_same_in_the_same_order(
     served: Served, dialect: Dialect
 ) -> None:
     app = served.app
-    async with dialect.stream(app, "SendStreamingMessage", said("count 30")) as sender:
+    async with dialect.stream(app, "SendStreamingMessage", said("go 30")) as sender:
         task = (await sender.events(2))[0]["task"]["id"]
         async with (
             dialect.stream(app, "SubscribeToTask", {"id": task}) as one,
@@ -244,7 +244,7 @@ async def test_a_task_outlives_its_streams(served: Served, dialect: Dialect) -> 
 
 async def test_who_lost_a_stream_misses_nothing(served: Served, dialect: Dialect) -> None:
     app = served.app
-    async with dialect.stream(app, "SendStreamingMessage", said("count 9")) as stream:
+    async with dialect.stream(app, "SendStreamingMessage", said("go 9")) as stream:
         task = (await stream.events(2))[0]["task"]["id"]
         last = stream.wire.response.events[-1].id
     served.stage.go.set()

@@ -22,9 +22,10 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.testing import LoopClock
 from greenroom.transports.http.asgi import Application
+from tests.support.agents import Stage
 from tests.support.asgi import Wire, opened
 
-from .conftest import START, Stage, said
+from .conftest import START, said
 from .dialects import REST
 from .storm import Attack, damaged
 

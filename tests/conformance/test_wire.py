@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.agents import EXTENSION
 from tests.support.asgi import request
 
-from .conftest import EXTENSION, Served, said, state, text_of
+from .conftest import Served, said, state, text_of
 from .dialects import DIALECTS, JSONRPC, JSONRPC_03, LISTING, MODERN, REST, REST_03, Dialect, Json
 from .errors import refused
 

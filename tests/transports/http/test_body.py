@@ -9,9 +9,8 @@ import pytest
 
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
+from tests.support.agents import Stage
 from tests.support.asgi import Wire, message, opened, request
-
-from .conftest import Stage
 
 pytestmark = pytest.mark.anyio
 

@@ -14,9 +14,8 @@ from greenroom.runtime.security.schemes.api_keys import KeyFile
 from greenroom.settings.settings import load
 from greenroom.transports.client.trust import key_set
 from greenroom.transports.http.asgi import Application
+from tests.support.agents import Stage
 from tests.support.asgi import message, request
-
-from .conftest import Stage
 
 pytestmark = pytest.mark.anyio
 

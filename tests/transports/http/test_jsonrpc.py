@@ -9,9 +9,8 @@ import pytest
 
 from greenroom.protocol.errors import ResourceExhaustedError, UnauthenticatedError, UnavailableError
 from greenroom.transports.http.asgi import Application
+from tests.support.agents import Stage
 from tests.support.asgi import Peer, message, request
-
-from .conftest import Stage
 
 pytestmark = pytest.mark.anyio
 

@@ -12,9 +12,8 @@ from greenroom import Agent, TaskContext
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.transports.http.asgi import Application
+from tests.support.agents import Stage, WatchedRuntime
 from tests.support.asgi import Peer, message, request
-
-from .conftest import RecordingRuntime, Stage
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +47,7 @@ class Lifespan:
 
 
 async def test_the_servers_lifespan_runs_the_runtime(stage: Stage) -> None:
-    app = Application(RecordingRuntime(stage))
+    app = Application(WatchedRuntime(stage, [stage.agent]))
     lifespan = Lifespan()
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
@@ -75,7 +74,7 @@ async def test_a_failing_start_says_why(caplog: pytest.LogCaptureFixture) -> Non
 
 
 async def test_not_started_is_a_503_that_tells_what_to_do(stage: Stage) -> None:
-    app = Application(RecordingRuntime(stage))
+    app = Application(WatchedRuntime(stage, [stage.agent]))
     answer = await Peer(app).call("SendMessage", message())
     assert answer.status == 503
     assert "app.lifespan()" in answer.json["error"]["message"]
@@ -85,14 +84,14 @@ async def test_not_started_is_a_503_that_tells_what_to_do(stage: Stage) -> None:
 
 
 async def test_a_host_runs_it_in_its_own_lifespan(stage: Stage) -> None:
-    app = Application(RecordingRuntime(stage))
+    app = Application(WatchedRuntime(stage, [stage.agent]))
     async with app.lifespan():
         assert "result" in (await Peer(app).call("SendMessage", message())).json
     assert not app.runtime.ready
 
 
 async def test_an_error_inside_the_host_comes_out_as_it_is(stage: Stage) -> None:
-    app = Application(RecordingRuntime(stage))
+    app = Application(WatchedRuntime(stage, [stage.agent]))
     with pytest.raises(ZeroDivisionError):
         async with app.lifespan():
             raise ZeroDivisionError
@@ -100,7 +99,7 @@ async def test_an_error_inside_the_host_comes_out_as_it_is(stage: Stage) -> None
 
 
 async def test_a_runtime_that_runs_already_is_left_alone(stage: Stage) -> None:
-    runtime = RecordingRuntime(stage)
+    runtime = WatchedRuntime(stage, [stage.agent])
     app = Application(runtime)
     async with runtime:
         async with app.lifespan():
@@ -109,7 +108,7 @@ async def test_a_runtime_that_runs_already_is_left_alone(stage: Stage) -> None:
 
 
 async def test_an_unknown_scope_is_an_error(stage: Stage) -> None:
-    app = Application(RecordingRuntime(stage))
+    app = Application(WatchedRuntime(stage, [stage.agent]))
     lifespan = Lifespan()
     with pytest.raises(RuntimeError, match="carrier-pigeon"):
         await app({"type": "carrier-pigeon"}, lifespan.receive, lifespan.send)

@@ -21,10 +21,9 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
+from tests.support.agents import Stage
 from tests.support.asgi import message, scope_of
 from tests.support.servers import in_memory
-
-from .conftest import Stage
 
 pytestmark = pytest.mark.anyio
 

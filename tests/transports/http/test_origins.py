@@ -9,9 +9,8 @@ from greenroom.auth import ApiKeys, Security, new_key
 from greenroom.transports.caller.proxies import Proxies
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
+from tests.support.agents import Stage
 from tests.support.asgi import Peer, message, request
-
-from .conftest import Stage
 
 pytestmark = pytest.mark.anyio
 

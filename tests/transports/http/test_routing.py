@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from greenroom.transports.http.asgi import Application
+from tests.support.agents import Stage
 from tests.support.asgi import Peer, message, request
-
-from .conftest import Stage
 
 pytestmark = pytest.mark.anyio
 

@@ -23,9 +23,8 @@ from greenroom.runtime.settings.settings import RuntimeSettings
 from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.exchange import Exchange
 from greenroom.transports.http.settings import HttpSettings
+from tests.support.agents import Stage
 from tests.support.asgi import Peer, Response, Wire, message, opened
-
-from .conftest import Stage
 
 pytestmark = pytest.mark.anyio
 

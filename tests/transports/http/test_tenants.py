@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from greenroom.transports.http.asgi import Application
+from tests.support.agents import Stage
 from tests.support.asgi import message, request
-
-from .conftest import Stage
 
 pytestmark = pytest.mark.anyio
 
