@@ -6,14 +6,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from ..runtime.security.schemes.basic import PREFIX
 from ..runtime.security.schemes.ports import MAX_NAME
 from ..runtime.security.schemes.static_tokens import MIN_TOKEN
 from ..runtime.settings.bounds import check_scopes
-
-if TYPE_CHECKING:
-    from .security import AuthSettings
+from .auth import AuthSettings
 
 _CLAIMS = ("subject_claim", "tenant_claim", "scopes_claim")
 _JWT = ("algorithms", "token_types", "leeway")
@@ -138,8 +136,6 @@ def _check_keys(settings: AuthSettings) -> None:
 
 
 def _check_users(users: Mapping[str, str]) -> None:
-    from ..runtime.security.schemes.basic import PREFIX
-
     for name, password in users.items():
         if not name or ":" in name:
             raise ValueError(

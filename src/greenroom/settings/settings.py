@@ -22,8 +22,8 @@ from ..runtime.settings.bounds import Port
 from ..runtime.settings.settings import RuntimeSettings
 from ..transports.grpc.settings import GrpcSettings
 from ..transports.http.settings import HttpSettings
+from .auth import SECRET, AuthSettings
 from .auth_checks import refuse_empty
-from .security import SECRET, AuthSettings
 
 PREFIX = "GREENROOM_"
 _CLOSE = 0.7

@@ -20,7 +20,8 @@ from greenroom.cli.main import main
 from greenroom.protocol.cards.shapes import card_json
 from greenroom.runtime.security.schemes.api_keys import KeyFile
 from greenroom.runtime.security.schemes.combination import Combination
-from greenroom.settings.security import AuthSettings, check_transport, secure
+from greenroom.settings.auth import AuthSettings
+from greenroom.settings.security import check_transport, secure
 from greenroom.settings.settings import SettingsError, load
 from tests.protocol.cards.test_signing import card
 from tests.support.clock import on_asyncio

@@ -26,7 +26,8 @@ from greenroom.auth import (
 )
 from greenroom.protocol import operations as ops
 from greenroom.protocol.errors import UnavailableError
-from greenroom.settings.security import AuthSettings, secure
+from greenroom.settings.auth import AuthSettings
+from greenroom.settings.security import secure
 from tests.runtime.security.serving import serving
 from tests.support.certificates import Authority
 from tests.support.clients import BINDINGS, said, send
