@@ -30,9 +30,19 @@ _REFUSALS = {error.http: error for error in ERRORS if issubclass(error, RefusedE
 _LONGEST = 2000
 """Characters of an error that are told."""
 _DEEPEST = 3
-_WORDS = ("title", "detail", "message", "msg", "error_description", "error", "errors", "reason")
-_TITLE = re.compile(r"(?is)<title[^>]*>(.{0,500}?)</title")
-_TAG = re.compile(r"<[^>]*>")
+_WORDS = (
+    "title",
+    "detail",
+    "message",
+    "msg",
+    "error_description",
+    "error",
+    "errors",
+    "reason",
+    "text",
+)
+_TITLE = re.compile(r"(?is)<title[^<>]{0,200}>(.{0,500}?)</title")
+_TAG = re.compile(r"<[^<>]*>")
 
 
 def plain(body: bytes) -> Any:
@@ -75,6 +85,8 @@ def a2a_error(error: dict[str, Any]) -> A2AError:
     message, details = _words(error.get("message")), error.get("data", error.get("details"))
     more = "" if isinstance(details, list) else _words(details)
     told = f"{message}: {more}" if message and more and more not in message else message or more
+    if not told and (odd := error.get("message", error.get("data"))) is not None:
+        told = msgspec.json.encode(odd).decode()
     return (kind or InternalError)(told[:_LONGEST])
 
 

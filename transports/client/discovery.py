@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from msgspec import structs
 
@@ -98,10 +98,17 @@ async def _read(body: bytes, trust: Trust | None, tls: ssl.SSLContext | None) ->
 def _absolute(card: AgentCard, address: str) -> AgentCard:
     """Return ``card`` with its relative URLs as they are meant: relative to the card's address."""
     interfaces = [
-        structs.replace(one, url=urljoin(address, one.url)) if one.url.startswith("/") else one
+        structs.replace(one, url=_joined(address, one.url)) if one.url.startswith("/") else one
         for one in card.supported_interfaces
     ]
     return structs.replace(card, supported_interfaces=interfaces)
+
+
+def _joined(address: str, url: str) -> str:
+    try:
+        return urljoin(address, url)
+    except ValueError:
+        return url
 
 
 def _is_for(card: AgentCard, address: str, url: str) -> bool:
@@ -114,7 +121,8 @@ def _is_for(card: AgentCard, address: str, url: str) -> bool:
 
 
 def _path(url: str) -> str:
-    return quote(urlsplit(url).path, safe="/%", errors="surrogateescape").rstrip("/")
+    """Return the path of ``url`` without its last slash, ``""`` where it is no URL."""
+    return parse(url).target.partition("?")[0].rstrip("/") if _is_url(url) else ""
 
 
 def card_addresses(url: str) -> list[str]:

@@ -35,6 +35,8 @@ _SAME_METHOD = frozenset({307, 308})
 """Redirects that keep method and body (RFC 9110 section 15.4); the others make a GET."""
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_OURS = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "te", "expect"})
+"""Headers that say how a request is framed and its connection used."""
 _SINGLE = frozenset({"content-length", "content-type", "location"})
 
 
@@ -231,6 +233,9 @@ class HttpClient:
     def _request(
         self, method: str, url: Url, headers: Mapping[str, str], body: bytes
     ) -> httpcore2.Request:
+        for name in headers:
+            if name.lower() in _OURS:
+                raise HttpError(f"the header {name} is the client's own; leave it out")
         fields = {
             "Host": url.origin.authority,
             "User-Agent": USER_AGENT,
@@ -305,7 +310,10 @@ def _follows(method: str, status: int) -> bool:
 
 def _next(url: Url, location: str) -> Url:
     """Return where a redirect leads; raises HttpError where that is another origin."""
-    target = url.join(location)
+    try:
+        target = url.join(location)
+    except HttpError as error:
+        raise UnusableAnswerError(str(error)) from None
     if target.origin != url.origin:
         raise UnusableAnswerError(
             f"{url} redirects to another server ({target}); if you trust it, use that address"

@@ -34,19 +34,23 @@ def proxy_for(origin: Origin, environ: Mapping[str, str]) -> str | None:
 
 def proxy(url: str) -> httpcore2.Proxy:
     """Return what httpcore2 needs to know about the proxy at ``url``. Raises HttpError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https"):
+    scheme = url.partition("://")[0].lower()
+    if scheme not in ("http", "https"):
         raise HttpError(
-            f"the proxy of the environment is of the kind {parts.scheme}://; "
+            f"the proxy of the environment is of the kind {scheme}://; "
             "set HTTP_PROXY or HTTPS_PROXY to an http:// or https:// proxy, or unset ALL_PROXY"
         )
     origin = parse(url).origin
+    parts = urlsplit(url)
     auth = None
     if parts.username is not None:
         auth = (unquote(parts.username).encode(), unquote(parts.password or "").encode())
     return httpcore2.Proxy(
         httpcore2.URL(
-            scheme=origin.scheme.encode(), host=origin.host.encode(), port=origin.port, target=b"/"
+            scheme=origin.scheme.encode(),
+            host=origin.bracketed.encode(),
+            port=origin.port,
+            target=b"/",
         ),
         auth=auth,
     )

@@ -7,6 +7,7 @@ of 0.3. A result that holds nothing is an error, never an empty success.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -69,6 +70,9 @@ def result_of(operation: Operation, body: bytes, legacy: V03Codec | None) -> Any
     try:
         found = protojson.decode(body, kind)
     except A2AError as error:
+        if kind in (SendMessageResponse, StreamResponse, Task):
+            with suppress(A2AError):
+                return V03.response(operation, body)  # states in lower case, for one
         raise InvalidAgentResponseError(f"The agent's answer is not A2A 1.0: {error}") from error
     if kind in (SendMessageResponse, StreamResponse) and _is_empty(found):
         return _unwrapped(operation, body, kind)

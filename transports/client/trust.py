@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct, structs
@@ -18,6 +17,7 @@ from ...protocol.types import AgentCard
 from .addresses import check_secret_url
 from .errors import HttpError
 from .http import Limits, request
+from .urls import origin_of
 
 _LIMITS = Limits(silence=10.0, total=15.0, body=1024 * 1024)
 
@@ -62,8 +62,11 @@ class Trust(Struct, frozen=True, kw_only=True):
         return keys
 
     def _follows(self, address: str) -> bool:
-        parts = urlsplit(address)
-        return parts.scheme == "https" and parts.hostname in self.hosts
+        try:
+            origin = origin_of(address)
+        except HttpError:
+            return False
+        return origin.scheme == "https" and origin.host in self.hosts
 
 
 def key_set(body: bytes) -> list[jose.Key]:

@@ -59,7 +59,12 @@ class Url(Struct, frozen=True):
 
     def join(self, location: str) -> Url:
         """Return where a ``Location`` header leads. Raises HttpError."""
-        return parse(urljoin(str(self), location))
+        try:
+            return parse(urljoin(str(self), location))
+        except ValueError:
+            raise HttpError(
+                f"{self} redirects to {redacted(location)!r}, which is no URL"
+            ) from None
 
 
 def parse(url: str) -> Url:

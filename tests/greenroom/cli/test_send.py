@@ -180,6 +180,7 @@ def refuses(capsys: pytest.CaptureFixture[str], url: str, *more: str, code: int 
         {"skills": [None, {"id": 7}, "x"], "defaultInputModes": "text/plain"},
         {"preferredTransport": None, "additionalInterfaces": [None, {}, {"url": 7}]},
         {"protocolVersion": 0.3, "name": 7},
+        {"additionalInterfaces": [{"url": "http://[::1", "transport": "JSONRPC"}, {"url": "//["}]},
         {"preferredTransport": "jsonrpc", "x-more": {"deep": [None]}},
         {"url": "/a2a"},
     ],
@@ -276,7 +277,10 @@ def test_an_answer_that_holds_nothing(
     assert "Traceback" not in told
 
 
-@pytest.mark.parametrize("result", [TASK, TASK_03, {"task": TASK}])
+@pytest.mark.parametrize(
+    "result",
+    [TASK, TASK_03, {"task": TASK}, {"task": {**TASK, "status": {"state": "completed"}}}],
+)
 def test_a_task_without_its_wrapper(
     agent: Agent, result: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -416,6 +420,7 @@ def test_a_stream_that_is_cut(agent: Agent, capsys: pytest.CaptureFixture[str]) 
             ["status 502: 502 Bad Gateway"],
         ),
         (500, "text/html", b"<h1>Server&#39;s fault</h1>", ["Server's fault"]),
+        (500, "text/html", b"<title" * 10_000 + b"<" * 10_000, ["500"]),
         (404, "text/plain", b"", ["404"]),
         (302, "text/plain", b"", ["302", "http://elsewhere.example/"]),
         (200, "text/html", b"<title>Please log in</title>", ["200", "Please log in"]),

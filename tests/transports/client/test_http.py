@@ -324,6 +324,19 @@ async def test_a_stranger_leads_nowhere_near_and_through_no_proxy() -> None:
     assert asked == []
 
 
+@pytest.mark.parametrize("target", ["http://[::1", "//[x:1/", "javascript:x", "http://h:99999/"])
+async def test_a_redirect_to_what_is_no_url(target: str) -> None:
+    with answering(moved(target)) as (url, _), pytest.raises(HttpError, match=r"URL|address"):
+        await read(url)
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection"])
+async def test_the_framing_is_the_clients_own(name: str) -> None:
+    with pytest.raises(HttpError, match="the client's own"):
+        async with request("GET", "http://127.0.0.1:9/", headers={name: "3"}):
+            pass
+
+
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "nonsense", "http://host:99999/"])
 async def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(HttpError):
