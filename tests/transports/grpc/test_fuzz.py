@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,7 @@ LOG_BYTES = 300
 
 def attack(loop: str, inputs: int, seed: int) -> None:
     options = ("--store", "memory://", "--grpc-port", "0", "--set", f"loop={loop}")
-    log: list[str] = []
     with as_process(*options, agents=(AGENT,)) as server:
-        reading = threading.Thread(target=lambda: log.extend(server.process.stderr or ()))
-        reading.start()
         address = server.ready["grpc"]
         fuzz, attackers = Fuzz(seed), Attackers(int(address.rpartition(":")[2]))
         with grpc.insecure_channel(address) as channel:
@@ -36,12 +32,9 @@ def attack(loop: str, inputs: int, seed: int) -> None:
             attackers.close()
             assert client.SendMessage(said("hello"), timeout=20).task.id
         assert server.process.poll() is None
-        server.process.terminate()
-        assert server.process.wait(60) == 0
-        reading.join()
-    text = "".join(log)
-    assert "Traceback" not in text, text[-5000:]
-    assert len(text) < 20_000 + LOG_BYTES * inputs
+        assert server.stop() == 0
+    assert "Traceback" not in server.log, server.log[-5000:]
+    assert len(server.log) < 20_000 + LOG_BYTES * inputs
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
