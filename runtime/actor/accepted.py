@@ -27,6 +27,8 @@ from ..content import fit
 from ..journal.entries import ALL_TIMERS, Entry, Header, Kind, SendRecord, Timer
 from ..journal.feed import Feed
 from ..journal.fold import Artifacts
+from ..journal.places import ROOT, Place
+from ..journal.records import RecordKind, call_record, record, record_of
 from . import states
 from .cancellation import Reason
 from .system import System
@@ -60,17 +62,6 @@ class Duplicate(Exception):
     def __init__(self, send: SendRecord) -> None:
         super().__init__(send.message_id)
         self.send = send
-
-
-class Op(msgspec.Struct, frozen=True):
-    """The place of an operation of a handler in its run."""
-
-    branch: str
-    ordinal: int
-
-
-ROOT = Op("", 0)
-"""No operation: written by the runtime itself."""
 
 
 class Writing:
@@ -169,7 +160,7 @@ class Writing:
         self.execution: Execution | None = None
         self.inbox: deque[tuple[int, Message]] = deque()
         """Accepted messages that the handler has not read."""
-        self.open_ask: Op | None = None
+        self.open_ask: Place | None = None
         """Where the answer to the open question will be recorded."""
         self.reply: Message | None = None
         """A direct Message: then there is no task."""
@@ -219,7 +210,7 @@ class Writing:
     # --- changes ----------------------------------------------------------------------------------
 
     def set_status(
-        self, state: TaskState, message: Message | None = None, op: Op = ROOT,
+        self, state: TaskState, message: Message | None = None, op: Place = ROOT,
         metadata: dict[str, object] | None = None,
     ) -> None:  # fmt: skip
         """Append a status event. Raises ``IllegalTransition``."""
@@ -249,7 +240,7 @@ class Writing:
             self._cleared = [ALL_TIMERS]
         self._add_event(frame, op)
 
-    def add_artifact(self, event: TaskArtifactUpdateEvent, op: Op = ROOT) -> None:
+    def add_artifact(self, event: TaskArtifactUpdateEvent, op: Place = ROOT) -> None:
         """Append an artifact event. Raises ``IllegalTransition`` when the task is over."""
         if not self.born:
             self.birth()
@@ -257,7 +248,7 @@ class Writing:
             raise states.IllegalTransition(self.state, self.state)
         self._add_event(self._frame(StreamResponse(artifact_update=event)), op)
 
-    def record(self, op: Op, body: bytes) -> None:
+    def record(self, op: Place, body: bytes) -> None:
         """Append a record of the current run."""
         if not self.born:
             self.birth()
@@ -284,21 +275,23 @@ class Writing:
         self.handler = self.agent.version
         self.record(
             ROOT,
-            b'{"kind":"run","name":"%b","value":{"message":%b,"state":%b,"unread":%b}}'
-            % (name.encode(), _encode(message), state, _encode(list(self.inbox))),
+            record(
+                RecordKind.RUN,
+                name,
+                b'{"message":%b,"state":%b,"unread":%b}'
+                % (_encode(message), state, _encode(list(self.inbox))),
+            ),
         )
 
     def record_call(self, sender: Sender | None) -> None:
         """Keep what came with the message of a run and chooses or guides its handler."""
         if sender is not None and (sender.metadata or sender.activated or sender.skill):
-            from ..durable.replay import call_record
-
             self._add(Kind.RECORD, call_record(sender), 0, ROOT)
 
     def record_cancel(self, reason: Reason) -> None:
         """Keep that the run was told to end, and why, until it has."""
         if self.born and not self.state.terminal and self._lost is None:
-            self._add(Kind.RECORD, b'{"kind":"cancel","value":"%b"}' % reason.encode(), 0, ROOT)
+            self._add(Kind.RECORD, record_of(RecordKind.CANCEL, reason), 0, ROOT)
 
     def _keep_status_message(self) -> None:
         """A status message that is superseded belongs to the history (section 3.7)."""
@@ -319,12 +312,12 @@ class Writing:
         response, body = fit(response)
         return Frame(self.generation + 1, response=response, json=body)
 
-    def _add_event(self, frame: Frame, op: Op) -> None:
+    def _add_event(self, frame: Frame, op: Place) -> None:
         self.generation += 1
         self._add(Kind.EVENT, frame.json, self.generation, op)
         self._new.append(frame)
 
-    def _add(self, kind: Kind, body: bytes, generation: int, op: Op) -> None:
+    def _add(self, kind: Kind, body: bytes, generation: int, op: Place) -> None:
         if self._lost is not None:
             raise LeaseLost(str(self._lost))
         self.parked = False

@@ -32,7 +32,9 @@ from ..call import Sender
 from ..journal.clock import wire_time
 from ..journal.entries import Kind, Loaded, SendRecord, Timer
 from ..journal.fold import BLOCKED
-from .accepted import ROOT, STOPPING, Duplicate, LeaseLost, Op
+from ..journal.records import RecordKind, record_of
+from ..journal.run_start import start_of, suspended
+from .accepted import STOPPING, Duplicate, LeaseLost
 from .cancellation import TOLD, Reason
 from .committed import Wait
 from .replies import say
@@ -56,6 +58,8 @@ CANCEL = "cancel"
 DEADLINE = "deadline"
 ENDING = frozenset({CANCEL, DEADLINE})
 """Timers that end a task."""
+_SNOOZE = 60.0
+"""Seconds until a timer is due again whose handler has not come to where it waits."""
 
 
 class Actor(Viewing):
@@ -202,12 +206,11 @@ class Actor(Viewing):
 
     def _resume(self, sequence: int, message: Message, sender: Sender | None) -> None:
         """The message that a waiting task waited for is here: committed with working, together."""
-        from ..durable.replay import Ledger
         from ..handler.execution import Execution
 
         self.system.idle.discard(self)
         ask, self.open_ask = self.open_ask, None
-        if ask is None and self.execution is None and not Ledger.suspended(self.entries):
+        if ask is None and self.execution is None and not suspended(self.entries):
             # One call per message: a new turn, a new run.
             self.inbox.clear()
             self.entries = ()
@@ -225,7 +228,7 @@ class Actor(Viewing):
             self.set_status(TaskState.WORKING)
         if ask is not None:
             self.inbox.pop()
-            self.record(ask, b'{"kind":"answer","value":%d}' % sequence)
+            self.record(ask, record_of(RecordKind.ANSWER, sequence))
         if self.execution is None:
             self.resume(sender)
         assert self.execution is not None
@@ -239,11 +242,10 @@ class Actor(Viewing):
 
         ``sender`` is who woke it, but for what came with the message that the run answers.
         """
-        from ..durable.replay import Ledger
         from ..handler.execution import Execution
 
         entries, self.entries = self.entries, ()
-        began = Ledger.start(entries)
+        began = start_of(entries)
         # A message just delivered is in the inbox already; the others were never read.
         known = {sequence for sequence, _ in self.inbox}
         self.inbox.extendleft(item for item in reversed(began.unread) if item[0] not in known)
@@ -289,28 +291,41 @@ class Actor(Viewing):
         """A durable timer of this task is due."""
         if self._lost is not None:
             return
-        alarm = self.execution.alarms.get(timer.name) if self.execution is not None else None
-        if alarm is not None and alarm.due > self.system.now():
-            return  # what was due is an earlier run's; this one has set it anew
-        self.clear_timer(timer.name)
-        if alarm is not None:
-            alarm.ring()
-            return
+        if timer.name in (DEADLINE, CANCEL, UNBLOCK):
+            self.clear_timer(timer.name)
+            self._command_due(timer.name)
+        elif self.execution is not None:
+            if self.execution.timer_due(timer.name):
+                self._snooze(timer)
+            elif timer.due_at <= self.system.now():
+                self.clear_timer(timer.name)  # of what the run has left behind
+        elif self.entries and not (self.blocked or self.state.terminal):
+            # A sleep or a time-out, beside a question that is still open: the run goes on.
+            self._snooze(timer)
+            self.resume()
+        else:
+            self.clear_timer(timer.name)
+
+    def _snooze(self, timer: Timer) -> None:
+        """Set a timer of the handler anew, for later, if it is still in the store as it was. The
+        commit that records what the timer has done clears it; until then the task stays one that a
+        sweep finds, whatever becomes of this process."""
+        later = self.system.now() + _SNOOZE
+        pending = any(item.name == timer.name for item in self._timers)
+        if not pending and timer.name not in self._cleared:
+            self.set_timer(Timer(timer.name, later))
+
+    def _command_due(self, name: str) -> None:
+        """A timer that is no handler's is due."""
         if self.state.terminal:
             return
-        if timer.name == DEADLINE:
+        if name == DEADLINE:
             self.cancel(Reason.DEADLINE)
-        elif timer.name == CANCEL:
+        elif name == CANCEL:
             log.info("task %s is canceled by the operator", self.id)
             self.cancel(Reason.OPERATOR)
-        elif timer.name == UNBLOCK:
-            if self.blocked:
-                self.set_timer(
-                    Timer(UNBLOCK, self.system.now() + self.system.settings.unblock_every)
-                )
-        elif self.execution is None and self.entries and not self.blocked:
-            # A sleep or a time-out, beside a question that is still open: the run goes on.
-            self.resume()
+        elif self.blocked:
+            self.set_timer(Timer(UNBLOCK, self.system.now() + self.system.settings.unblock_every))
 
     def restarted(self, execution: Execution, state: bytes = b"null") -> None:
         """``ctx.restart``: a new run of the same handler on the same message."""
@@ -369,8 +384,7 @@ class Actor(Viewing):
 
     def _passivate(self) -> None:
         if self.execution is not None:
-            self.execution.reason = Reason.PASSIVATED
-            self.execution.abandon("passivated")
+            self.execution.passivate()
         self.rest()
 
     @property
@@ -411,6 +425,5 @@ class Actor(Viewing):
 
 
 __all__ = [
-    "CANCEL", "DEADLINE", "ENDING", "ROOT", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Op",
-    "Wait",
+    "CANCEL", "DEADLINE", "ENDING", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Wait",
 ]  # fmt: skip

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from ...protocol.errors import TaskNotFoundError
 from ..agent import Agent
 from ..call import Scope
-from ..durable.replay import Ledger
 from ..journal.entries import Loaded
+from ..journal.run_start import open_ask, start_of
 from .actor import Actor
 from .cancellation import Reason
 from .recovery import recover
@@ -114,13 +114,13 @@ class Directory:
         actor = Actor.wake(self._system, self.agents[header.scope.agent], loaded)
         if not header.state.terminal:
             if actor.agent.skill_ids:
-                began = Ledger.start(loaded.entries)
+                began = start_of(loaded.entries)
                 actor.skill = actor.agent.skill_of(began.message, began.sender())
             self._actors[actor.id] = actor
             if ends:
                 pass
             elif header.state.interrupted and not header.node:
-                actor.open_ask = Ledger.open_ask(loaded.entries)
+                actor.open_ask = open_ask(loaded.entries)
                 actor.entries = loaded.entries
                 actor.quiet()
             else:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import msgspec
 
 from ...protocol.types import TaskState
-from ..durable.replay import Ledger, call_record, durable
 from ..journal.entries import Entry, Kind, Loaded
+from ..journal.records import RecordKind, call_record, decode, is_kind, value_of
+from ..journal.run_start import durable, open_ask, start_of
 from .actor import Actor
-from .cancellation import TOLD
+from .cancellation import TOLD, Reason
 from .replies import say
 
 log = logging.getLogger("greenroom.recovery")
@@ -28,7 +30,7 @@ def recover(actor: Actor, loaded: Loaded) -> None:
         if actor.blocked.startswith(f"{actor.agent.version}\n{actor.system.node}\n"):
             return  # the same handler would only stumble again
         actor.blocked = ""
-    if (reason := Ledger.cancelled(loaded.entries)) is not None:
+    if (reason := _cancelled(loaded.entries)) is not None:
         # Its clean-up had the grace that the other process lived for.
         actor.set_status(TaskState.CANCELED, say(actor, TOLD[reason]))
         return
@@ -49,9 +51,9 @@ def recover(actor: Actor, loaded: Loaded) -> None:
             return
         actor.attempts += 1
     actor.entries = loaded.entries
-    actor.open_ask = Ledger.open_ask(loaded.entries)
+    actor.open_ask = open_ask(loaded.entries)
     if policy == "rerun":
-        began = Ledger.start(loaded.entries, afresh=True)
+        began = start_of(loaded.entries, afresh=True)
         actor.inbox.extend(began.unread)
         sender = began.sender()
         actor.begin_run(began.message, "rerun")
@@ -68,6 +70,14 @@ def recover(actor: Actor, loaded: Loaded) -> None:
         actor.set_status(TaskState.WORKING)  # what it said of the block is so no more
     actor.touch()  # who else looks must find the task taken
     actor.resume()
+
+
+def _cancelled(entries: Sequence[Entry]) -> Reason | None:
+    """Return why the run was told to end, if it was."""
+    for entry in reversed(entries):
+        if is_kind(entry, RecordKind.CANCEL):
+            return Reason(value_of(decode(entry.body)))
+    return None
 
 
 def _fail(actor: Actor, why: str) -> None:

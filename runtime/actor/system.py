@@ -7,12 +7,12 @@ import os
 import random
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from ..call import Scope
-from ..concurrency.lanes import Lane, Ticker
+from ..concurrency.lanes import Agenda, Lane, Ticker
 from ..concurrency.signal import Signal
 from ..concurrency.supervisor import Body, Child, Supervisor
 from ..journal.clock import WireClock
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from .actor import Actor, Wait
 
 log = logging.getLogger("greenroom.runtime")
+
+
+class Expires(Protocol):
+    """A handler at work, as time sees it (``durable.activity.Activity``)."""
+
+    def expire(self, name: str) -> None:
+        """The time has come that ``name`` was waiting for."""
 
 
 class System:
@@ -43,6 +50,8 @@ class System:
         self.polls: Lane[Wait] = self.ticker.lane(settings.long_poll_wait, _expire)
         self.graces: Lane[Execution] = self.ticker.lane(settings.cancel_grace, _overdue)
         self.idle: Lane[Actor] = self.ticker.lane(settings.idle, _rest)
+        self.alarms: Agenda[tuple[Expires, str]] = self.ticker.agenda(_ring)
+        """What time does to handlers: whose, and the name of its timer."""
         self.supervisor: Supervisor | None = None
         self.forget: Callable[[Actor], object] = bool
         """Called with an actor that leaves memory; the directory sets it."""
@@ -193,3 +202,8 @@ def _rest(actor: Actor) -> None:
 
 def _expire(wait: Wait) -> None:
     wait.expire()
+
+
+def _ring(item: tuple[Expires, str]) -> None:
+    activity, name = item
+    activity.expire(name)

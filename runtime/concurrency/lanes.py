@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
 import anyio
@@ -58,6 +59,47 @@ class Lane(Generic[T]):
         return _NEVER
 
 
+class Agenda(Generic[T]):
+    """Things that each time out after a while of their own."""
+
+    __slots__ = ("_count", "_due", "_heap", "_items", "_ticker")
+
+    def __init__(self, ticker: Ticker, due: Callable[[T], None]) -> None:
+        self._ticker = ticker
+        self._due = due
+        self._heap: list[tuple[float, int, T]] = []
+        self._items: dict[T, int] = {}
+        self._count = 0
+
+    def add(self, item: T, delay: float) -> None:
+        """Time ``item`` out in ``delay`` seconds, and not when it was to be before."""
+        at = self._ticker.time() + delay
+        self._count += 1
+        self._items[item] = self._count
+        heappush(self._heap, (at, self._count, item))
+        self._ticker.expect(at)
+
+    def discard(self, item: T) -> None:
+        """Forget ``item``; unknown ones are no error."""
+        self._items.pop(item, None)
+        if len(self._heap) > 2 * len(self._items) + 64:
+            self._heap = [entry for entry in self._heap if self._items.get(entry[2]) == entry[1]]
+            heapify(self._heap)
+
+    def expire(self, now: float) -> float:
+        """Hand out what is due, the earliest first; return when the next one is."""
+        while self._heap:
+            at, count, item = self._heap[0]
+            known = self._items.get(item) == count
+            if known and at > now:
+                return at
+            heappop(self._heap)
+            if known:
+                del self._items[item]
+                self._due(item)
+        return _NEVER
+
+
 def loop_time() -> Callable[[], float]:
     """The running event loop's clock as a plain function, looked up once."""
     try:
@@ -70,7 +112,7 @@ class Ticker:
     """The child that lets lanes expire."""
 
     def __init__(self) -> None:
-        self._lanes: list[Lane] = []  # type: ignore[type-arg]
+        self._lanes: list[Lane | Agenda] = []  # type: ignore[type-arg]
         self._until = -_NEVER
         self._signal = Signal()
         self.time: Callable[[], float] = anyio.current_time
@@ -78,6 +120,12 @@ class Ticker:
     def lane(self, delay: float, due: Callable[[T], None]) -> Lane[T]:
         """Make a lane; ``due`` is called in the ticker's child and must neither block nor raise."""
         made = Lane(self, delay, due)
+        self._lanes.append(made)
+        return made
+
+    def agenda(self, due: Callable[[T], None]) -> Agenda[T]:
+        """Make an agenda; of ``due`` the same is asked as of that of a lane."""
+        made = Agenda(self, due)
         self._lanes.append(made)
         return made
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any, TypeVar, overload
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from ...protocol.types import Message, TaskState
-from ..actor.actor import Op
 from ..actor.replies import say
 from ..answers import InvalidAnswer, answer, check_type
 from ..content import Content
 from ..journal.entries import Kind
-from .branch import Asleep, Busy
-from .replay import below, record
-from .run import Operations
+from ..journal.places import Place, inner, inside
+from ..journal.records import RecordKind
+from .branch import Asleep, Operation
+from .run import Run
 
 T = TypeVar("T")
 
@@ -25,18 +26,20 @@ _ONE_QUESTION = "one question is open already; wait for its answer before asking
 class _Question(msgspec.Struct):
     """What is open: if another branch says something, it is asked again, to be seen."""
 
-    place: Op
-    answer: Op
-    """Where that will be recorded."""
+    place: Place
+    answer: Place
+    """Where the answer will be recorded."""
     state: TaskState
     content: Content
     repeated: int
 
 
-class Asking(Operations):
+class AskOperations:
     """The part of ``TaskContext`` that listens."""
 
-    _question: _Question | None = None
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._question: _Question | None = None
 
     @overload
     async def ask(self, question: Content) -> str: ...
@@ -57,41 +60,15 @@ class Asking(Operations):
         answer: Message = await self._ask(content, Message, TaskState.AUTH_REQUIRED)
         return answer
 
-    async def _ask(self, question: Content, type: Any, state: TaskState) -> Any:
+    async def _ask(self, content: Content, type: Any, state: TaskState) -> Any:
         if type is not Message and type is not str:
             check_type(type)
-        actor = self._actor
-        branch = self._branch()
-        op = await self._begin()
-        self._ledger.check_new(op, "a question", False)
-        name = below(op)
-        content = question
+        operation = self._run.begin()
+        self._run.replay.check_new(operation.place, "a question", False)
         attempt = 0
-        with Busy(branch):
+        with operation:
             while True:
-                asked, answered = Op(name, 2 * attempt + 1), Op(name, 2 * attempt + 2)
-                entry = self._ledger.event(asked, "a question")
-                if entry is None:
-                    self._check()
-                    if attempt and self._ledger.last(branch.name) > op.ordinal:
-                        raise self._ledger.mismatch(
-                            op, "a question that was answered", "one that the answer does not fit"
-                        )
-                    if actor.open_ask is not None:
-                        actor.record(asked, record("refused"))
-                        raise RuntimeError(_ONE_QUESTION)
-                    actor.set_status(state, say(actor, content), asked)
-                elif entry.kind is Kind.RECORD:
-                    raise RuntimeError(_ONE_QUESTION)
-                found = self._ledger.record(answered, "answer")
-                if found is not None:
-                    message = await self._message_at(msgspec.json.decode(found.value))
-                else:
-                    since = actor.sequence if entry is None else entry.sequence
-                    repeated = len(self._ledger.below(asked))
-                    branch.goes_on_anew()
-                    question = _Question(asked, answered, state, content, repeated)
-                    message = await self._wait_answer(question, since)
+                message = await self._ask_once(operation, attempt, content, state)
                 if type is Message:
                     return message
                 try:
@@ -100,40 +77,87 @@ class Asking(Operations):
                     content = str(invalid)
                     attempt += 1
 
-    async def _wait_answer(self, question: _Question, since: int) -> Message:
+    async def _ask_once(
+        self, operation: Operation, attempt: int, content: Content, state: TaskState
+    ) -> Message:
+        """Ask for the ``attempt``-th time (from 0) and return what was answered."""
+        run, replay, place = self._run, self._run.replay, operation.place
+        asked, answered = inner(place, 2 * attempt + 1), inner(place, 2 * attempt + 2)
+        entry = replay.event(asked, "a question")
+        if entry is None:
+            if attempt and replay.last(place.branch) > place.ordinal:
+                raise replay.mismatch(
+                    place, "a question that was answered", "one that the answer does not fit"
+                )
+            await run.new_ground(operation)
+            await self._ask_alone(asked)
+            run.actor.set_status(state, say(run.actor, content), asked)
+        elif entry.kind is Kind.RECORD:
+            raise RuntimeError(_ONE_QUESTION)
+        replay.take(asked)
+        found = run.value(answered, RecordKind.ANSWER)
+        if found is not None:
+            replay.take(answered)
+            return await self._message_at(found)
+        since = run.actor.sequence if entry is None else entry.sequence
+        repeated = len(replay.below(asked))
+        return await self._wait_answer(
+            operation, _Question(asked, answered, state, content, repeated), since
+        )
+
+    async def _ask_alone(self, asked: Place) -> None:
+        """Wait until no question is open that replay still cuts off. Raises ``RuntimeError`` if
+        another question is open for good."""
+        run, actor = self._run, self._run.actor
+        while actor.open_ask is not None and self._question is None and run.replay.unread:
+            await run.activity.cuts.wait()
+        if actor.open_ask is None:
+            return
+        if self._question is None and run.replay:
+            actor.open_ask = None  # of a branch that is not there any more
+            actor.withdraw()
+            return
+        run.record(asked, RecordKind.REFUSED)
+        raise RuntimeError(_ONE_QUESTION)
+
+    async def _wait_answer(self, operation: Operation, question: _Question, since: int) -> Message:
         """Wait for the first message accepted after the entry ``since``."""
-        execution, actor, answered = self._execution, self._actor, question.answer
-        message = execution.take_answer(answered)
-        if message is not None:
-            return message
-        for item in actor.inbox:
-            if item[0] > since:  # it came before the replay did
-                actor.inbox.remove(item)
-                actor.record(answered, record("answer", value=b"%d" % item[0]))
-                return item[1]
-        actor.open_ask = answered
-        self._question = question
+        run, actor, answered = self._run, self._run.actor, question.answer
+        activity = run.activity
         try:
+            await run.new_ground(operation)
+            message = activity.take_answer(answered)
+            if message is not None:
+                return message
+            for item in actor.inbox:
+                if item[0] > since:  # it came before the replay did
+                    actor.inbox.remove(item)
+                    run.record(answered, RecordKind.ANSWER, item[0])
+                    return item[1]
+            actor.open_ask = answered
+            self._question = question
             self._ask_again()
-            with Asleep(execution):
-                while (message := execution.take_answer(answered)) is None:
-                    self._check()
-                    await execution.stirred()
+            with Asleep(activity):
+                while (message := activity.take_answer(answered)) is None:
+                    run.check()
+                    await activity.notified()
+            await anyio.lowlevel.checkpoint_if_cancelled()
         finally:
-            self._question = None
+            if self._question is question:
+                self._question = None
             if actor.open_ask == answered:
                 actor.open_ask = None
-                if execution.reason is None and self._may_write:
+                if activity.reason is None and run.may_write:
                     actor.withdraw()
         return message
 
     def _ask_again(self) -> None:
         """Show the open question again, if something else was said since."""
-        question, actor = self._question, self._actor
+        question, actor = self._question, self._run.actor
         if question is None or actor.open_ask != question.answer or actor.state.interrupted:
             return
         question.repeated += 1
-        place = Op(below(question.place), question.repeated)
+        place = Place(inside(question.place), question.repeated)
         content = question.content
         if isinstance(content, Message):
             content = msgspec.structs.replace(content, message_id="")  # one of its own
@@ -141,35 +165,39 @@ class Asking(Operations):
 
     async def receive(self) -> Message:
         """Return the next message that the client sent meanwhile; wait for one if there is none."""
-        branch = self._branch()
-        op = await self._begin()
-        actor = self._actor
-        found = self._ledger.record(op, "receive")
-        with Busy(branch):
-            if found is not None:
-                sequence = msgspec.json.decode(found.value)
+        run, actor = self._run, self._run.actor
+        operation = run.begin()
+        sequence = run.value(operation.place, RecordKind.RECEIVE)
+        with operation:
+            if sequence is not None:
                 message = await self._message_at(sequence)
                 actor.forget_unread(sequence)
                 return message
+            await run.new_ground(operation)
             if not actor.inbox:
-                execution = self._execution
-                execution.begins_durable()  # what waits for its client can wait for it again
-                execution.listeners += 1
-                try:
-                    with Asleep(execution):
-                        while not actor.inbox:
-                            self._check()
-                            await execution.stirred()
-                finally:
-                    execution.listeners -= 1
+                await self._listen()
             sequence, message = actor.inbox.popleft()
-            actor.record(op, record("receive", value=b"%d" % sequence))
+            run.record(operation.place, RecordKind.RECEIVE, sequence)
             return message
+
+    async def _listen(self) -> None:
+        """Wait until there is a message that nobody has read."""
+        run, activity = self._run, self._run.activity
+        run.begins_durable()  # what waits for its client can wait for it again
+        activity.listeners += 1
+        try:
+            with Asleep(activity):
+                while not run.actor.inbox:
+                    run.check()
+                    await activity.notified()
+        finally:
+            activity.listeners -= 1
+        await anyio.lowlevel.checkpoint_if_cancelled()
 
     async def _message_at(self, sequence: int) -> Message:
         """Read a message again. A time-out must not strike on ground that is only replayed."""
         message: Message | None = None
         with anyio.CancelScope(shield=True):
-            message = await self._actor.message_at(sequence)
+            message = await self._run.actor.message_at(sequence)
         assert message is not None
         return message

@@ -1,92 +1,180 @@
-"""A block of a branch that may be cut off: by time, or by a branch beside it that failed.
+"""Operations whose branches may be cancelled: the block of a time-out, of a group, and branches.
 
-Where it was is recorded, and on replay it is cut off there again. What its clean-up does has places
-in a branch of its own, below the operation that the block is.
-"""
+A *cut* cancels everything below one operation. It is one record, written before the first
+cancellation is delivered: who decided (a branch that failed or won, the block, or the time), and
+how far every line below the operation had come. On replay the cut is carried out as soon as all of
+them have come there again (theory: ``replay``)."""
 
 from __future__ import annotations
 
-from math import inf
-from typing import TYPE_CHECKING
+import anyio
 
-import msgspec
-
-from ..actor.actor import Op
-from .branch import Branch, Position
-from .replay import below, record
-
-if TYPE_CHECKING:
-    from ..handler.context import TaskContext
+from ..journal.places import Place, inner, inside
+from ..journal.records import Cut, Reached, RecordKind
+from .branch import Branch, Line, Operation
+from .run import Run
 
 
-class Cut:
-    """The foundation of blocks (``branch.Block``) that are operations."""
+class Cancellable:
+    """An operation that may cancel what is below it."""
 
-    def __init__(self, context: TaskContext) -> None:
-        self._context = context
-        self._position: Position | None = None
-        self._written = False
+    covers_its_line = False
+    """Whether a cut cancels the line of the operation as well: it is in the block."""
 
-    @property
-    def struck(self) -> bool:
-        """Whether it is cut off, or about to be."""
-        raise NotImplementedError
-
-    @property
-    def strikes_at(self) -> float:
-        """When it will be by itself, in the time of the event loop."""
-        return inf
-
-    @property
-    def ordinal(self) -> int:
-        """The operation that it is."""
-        return self._op.ordinal
-
-    def look(self, *, parked: bool) -> None:
-        """The branch has come further."""
-        raise NotImplementedError
-
-    def _enter(self, branch: Branch, op: Op, ordinal: int) -> None:
-        """The block begins. Where it is cut off is recorded at ``ordinal`` below ``op``."""
-        self._branch = branch
-        self._op = op
-        self._place = Op(below(op), ordinal)
-        self._outer = branch.limit
-        found = self._context._ledger.record(self._place, "cut")
+    def __init__(self, run: Run, operation: Operation) -> None:
+        self.run = run
+        self.line = operation.line
+        self.operation = operation
+        self.place = operation.place
+        self.branches: list[Line] = []
+        """The branches that it has begun, ended or not."""
+        self.block: Branch | None = None
+        self.scope: anyio.CancelScope
+        """Cancels what is below the operation."""
+        self.cancelled = False
+        """Whether it was cut, now or again."""
+        self.by: int | None = None
+        """Who decided."""
+        self.cut: Cut | None = None
+        self.sequence = 0
+        found = run.replay.cut(self.place)
         if found is not None:
-            self._written = True
-            self._cut_at(msgspec.json.decode(found.value, type=Position))
-        branch.blocks.append(self)
+            self.cut, self.sequence = found
+            self._missing = self._places(self.cut)
+        self.pending = found is not None
+        """Its cut is recorded and not carried out yet."""
+        self.ready = False
+        """Whoever decided then has come there again."""
+        self._names: list[str] | None = None
+        self._holds = False
 
-    def _cut_at(self, position: Position) -> None:
-        """It is known where the block will be cut off."""
-        self._position = position
-        self._branch.limit = position.limit
+    def open(self) -> None:
+        """The line is in the operation from here on."""
+        self.line.open.append(self)
+        if self.pending:
+            self.run.replay.pending += 1
 
-    def held_off(self) -> None:
-        """The branch goes on from where it was thought to be cut off."""
-        if not self._written:
-            self._position = None
+    # --- how far everybody had come ---------------------------------------------------------------
 
-    def cut_off(self) -> Branch:
-        """Record where; return the branch for the clean-up."""
-        self._record_cut()
-        return Branch(self._context, f"{below(self._op)}!")
+    def _report(self) -> Cut:
+        """Say where all lines below the operation are."""
+        reached: list[Reached] = []
+        spawned: list[tuple[str, int]] = []
+        if self.block is not None and not self.block.left:
+            line = self.line
+            _tell(line.stack[line.stack.index(self.block) :], reached)
+            for operation in line.open[line.open.index(self) + 1 :]:
+                operation.tell(reached, spawned)
+        self.tell(reached, spawned)
+        return Cut(self.by, tuple(reached), tuple(spawned))
 
-    def _record_cut(self) -> Position:
-        position = self._position
-        if position is None:
-            position = self._position = self._branch.position
-        if not self._written and self._context._may_write:
-            self._written = True
-            self._context._actor.record(
-                self._place, record("cut", value=msgspec.json.encode(position))
-            )
-        return position
+    def tell(self, reached: list[Reached], spawned: list[tuple[str, int]]) -> None:
+        """Add where the lines are that the operation has started."""
+        if self.branches:
+            spawned.append((inside(self.place), len(self.branches)))
+        for line in self.branches:
+            if not line.left:
+                _tell(line.stack, reached)
+                for operation in line.open:
+                    operation.tell(reached, spawned)
 
-    def _leave(self, *, cut: bool) -> None:
-        """The block is over; whether it was ``cut`` off."""
-        position = self._record_cut() if cut else None
-        self._branch.leave_block(self, self._outer, position)
-        if position is not None:
-            self._context._closes_question(self._branch, self._op.ordinal, position.ordinal)
+    @staticmethod
+    def _places(cut: Cut) -> list[Reached]:
+        """Return what must be so again: the branches of the record, and those that had ended."""
+        named = {item.branch for item in cut.reached}
+        found = [
+            Reached(f"{operation}.{index}", -1, True)
+            for operation, count in cut.spawned
+            for index in range(count)
+            if f"{operation}.{index}" not in named
+        ]
+        return [*found, *cut.reached]
+
+    def _is_there(self, item: Reached) -> bool:
+        branch: Branch | None = self.run.replay.branches.get(item.branch)
+        if branch is None:
+            return False
+        if branch.left:
+            return True
+        if item.ordinal < 0:
+            return False
+        return branch.ended >= item.ordinal if item.over else branch.ordinal >= item.ordinal
+
+    # --- the cut ----------------------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """On replay: carry out the recorded cut if everybody is where the record says; whether it
+        was carried out."""
+        if not self.pending:
+            return True
+        while self._missing and self._is_there(self._missing[-1]):
+            self._missing.pop()
+        if self._missing or not self.ready:
+            return False
+        assert self.cut is not None
+        self.by = self.cut.by
+        self.run.replay.take(inner(self.place, 1))
+        self._carry_out()
+        return True
+
+    def look_at_the_clock(self) -> None:
+        """On replay: cut what should have been cut meanwhile."""
+
+    def remains(self) -> bool:
+        """Whether there are entries below the operation that were not found again."""
+        self._names = self.run.replay.remains(f"{inside(self.place)}.", self._names)
+        return bool(self._names)
+
+    def cut_off(self, by: int | None) -> None:
+        """Record the cut, and cancel what is below."""
+        self.by = by
+        if self.run.may_write:
+            self.run.record(inner(self.place, 1), RecordKind.CUT, self._report())
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        if self.pending:
+            self.pending = False
+            self.run.replay.pending -= 1
+        self.cancelled = True
+        # Until the lines that are cancelled have gone on, the handler must not seem to be asleep.
+        self._holds = True
+        self.run.activity.go()
+        self.scope.cancel()
+        self.run.activity.moves += 1
+        self.run.activity.cuts.notify()
+
+    def _leave(self) -> None:
+        """The operation is over."""
+        if self.pending:
+            self.pending = False
+            self.run.replay.pending -= 1
+            self.run.activity.cuts.notify()
+        if self in self.line.open:
+            self.line.open.remove(self)
+        # Or the objects would hold each other, and the garbage collector would have to find them.
+        self.branches.clear()
+        self.block = None
+        if self._holds:
+            self._holds = False
+            self.run.activity.pause()
+
+
+def _tell(stack: list[Branch], reached: list[Reached]) -> None:
+    reached += [
+        Reached(branch.name, branch.ordinal, branch.ended >= branch.ordinal) for branch in stack
+    ]
+
+
+def place_of_end(place: Place) -> Place:
+    """Return the place of the record that a group or a time-out has ended."""
+    return inner(place, 2)
+
+
+class CancellableBlock(Cancellable):
+    """A block of a line that may be cancelled while the line goes on behind it."""
+
+    @property
+    def covers_its_line(self) -> bool:  # type: ignore[override]
+        """Whether the line is still in the block."""
+        return self.block is not None and not self.block.left

@@ -1,248 +1,160 @@
-"""One line of a handler: where it is, and whether it works, waits, sleeps or is being cut off."""
+"""Lines of control and their branches: where the next operation of a handler is numbered.
+
+A ``Line`` is one coroutine; it begins in a branch of its own. Inside the block of a group or of a
+time-out, and in a clean-up, it numbers its operations in a further branch (``journal.places``). So
+a line has a stack of branches, and the one on top counts:
+
+    await ctx.step(a)                     ("", 1)
+    async with ctx.timeout(60):           ("", 2)          stack: "", "/2.b"
+        await ctx.step(b)                 ("/2.b", 1)
+        try:
+            await ctx.step(c)             ("/2.b", 2)      the time is up here
+        finally:
+            with anyio.CancelScope(shield=True):
+                await ctx.step(undo)      ("/2.b!", 1)     stack: "", "/2.b", "/2.b!"
+    await ctx.step(d)                     ("", 3)          stack: ""
+"""
 
 from __future__ import annotations
 
 import sys
 from contextvars import ContextVar
-from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
-import msgspec
+
+from ..journal.places import Place, clean_up
 
 if TYPE_CHECKING:
-    from ..handler.execution import Execution
-    from .run import Operations
-
-
-class Stopper(Protocol):
-    """What may cut a branch off: a time-out, or branches of which one has failed or won."""
-
-    @property
-    def struck(self) -> bool:
-        """Whether it has."""
-
-    @property
-    def strikes_at(self) -> float:
-        """When it will by itself, in the time of the event loop."""
-
-
-class Block(Stopper, Protocol):
-    """A part of a branch that may be cut off while the branch goes on behind it."""
-
-    @property
-    def ordinal(self) -> int:
-        """The operation that it is."""
-
-    def look(self, *, parked: bool) -> None:
-        """The branch has come further, or, ``parked``, will not come further by itself."""
-
-    def held_off(self) -> None:
-        """The branch goes on from where it was thought to be cut off."""
-
-    def cut_off(self) -> Branch:
-        """Record where; return the branch for the clean-up."""
-
-
-class Position(msgspec.Struct, frozen=True, array_like=True):
-    """Where a branch was cut off: at which operation, and whether that was over."""
-
-    ordinal: int
-    over: bool
-
-    @property
-    def limit(self) -> int:
-        """The last operation that the branch may begin on replay."""
-        return self.ordinal if self.over else self.ordinal - 1
-
-    def reached(self, branch: Branch, *, parked: bool) -> bool:
-        """Whether ``branch`` has come here again."""
-        if self.over:
-            return branch.ended >= self.ordinal
-        return parked and branch.ordinal >= self.limit
+    from .activity import Activity
+    from .block import Cancellable
+    from .run import Run
 
 
 class Branch:
-    """One line of execution of a handler. Its operations are numbered from 1.
+    """A numbering of operations, from 1."""
 
-    What it does after a cancellation came through (in ``finally``) is numbered in a branch of its
-    own: where the cut was depends on timing, and replay must find again what came before it.
-    """
+    __slots__ = ("block", "busy", "cleans_up", "ended", "left", "name", "ordinal")
 
-    __slots__ = (
-        "_arrival", "_cleanup", "_known", "above", "anew", "blocks", "busy", "context", "covered",
-        "ended", "limit", "name", "ordinal",
-    )  # fmt: skip
-
-    def __init__(
-        self, context: Operations, name: str, above: tuple[Stopper, ...] = (), *,
-        covered: bool = False,
-    ) -> None:  # fmt: skip
-        self.context: Operations | None = context
-        """``None`` once the handler is over."""
+    def __init__(self, name: str, block: Cancellable | None = None, *, cleans_up: bool = False):
         self.name = name
-        self.above = above
-        """What cuts off the whole branch."""
-        self.covered = covered
-        """Whether replay knows how all of it ended."""
+        self.block = block
+        """The operation whose block this is, or whose clean-up."""
+        self.cleans_up = cleans_up
         self.ordinal = 0
         """The operation that began last …"""
         self.ended = 0
         """… and the one that ended last."""
-        self.anew = False
-        """The one that began last is done, in part, for the first time."""
         self.busy = False
-        self.limit: int | None = None
-        """On replay: the operation after which this branch was cut off. It goes no further."""
-        self.blocks: list[Block] = []
-        """Those that it is in, the innermost last."""
-        self._known: Position | None = None
-        self._arrival: anyio.Event | None = None
-        self._cleanup: Branch | None = None
+        """One of its operations waits."""
+        self.left = False
+        """It comes no further."""
 
-    def begin(self, *, waits: bool) -> int:
-        """Number the next operation."""
-        self.ordinal += 1
-        self.anew = False
-        if not waits:
-            self.ended = self.ordinal
-        if self.watched:
-            self.look()
-        return self.ordinal
 
-    @property
-    def watched(self) -> bool:
-        return bool(self.blocks) or self._known is not None
+class Line:
+    """One coroutine that uses the context."""
 
-    @property
-    def position(self) -> Position:
-        return Position(self.ordinal, self.ended == self.ordinal)
+    __slots__ = ("above", "fresh", "left", "open", "parent", "run", "stack")
 
-    def beyond(self, position: Position) -> bool:
-        """Whether it has come further than ``position``, which is as far as is recorded."""
-        if position.over and not self.anew:
-            return self.ended >= position.ordinal
-        return self.ordinal >= position.ordinal
-
-    def goes_on_anew(self) -> None:
-        """What is done now of the operation that began last was not done before."""
-        self.anew = True
-        if self.watched:
-            self.look()
-
-    def go_on_from(self, position: Position) -> None:
-        """What was cut off was cut off again: number on as it was done then."""
-        self.ordinal = self.ended = position.ordinal
-
-    # --- cut off on replay ------------------------------------------------------------------------
-
-    def goes_no_further(self, position: Position) -> None:
-        """All of this branch was cut off at ``position``."""
-        self._known = position
-        self.limit = position.limit
-        self._arrival = anyio.Event()
-        self.look()
-
-    async def arrived(self) -> None:
-        """Wait until the branch is where it was cut off, if it was."""
-        if self._arrival is not None:
-            await self._arrival.wait()
-
-    def leave(self) -> None:
-        """The branch comes no further: nobody need wait for it."""
-        if self._arrival is not None:
-            self._arrival.set()
+    def __init__(
+        self, run: Run, name: str, above: tuple[Cancellable, ...] = (), parent: Line | None = None
+    ) -> None:
+        self.run = run
+        self.above = above
+        """The operations that may cancel all of it, the outermost first."""
+        self.parent = parent
+        self.stack = [Branch(name)]
+        self.open: list[Cancellable] = []
+        """The operations with branches that it is in, the outermost first."""
+        self.left = False
+        """It has ended."""
+        self.fresh = False
+        """It, or a line that it started, has come to new ground."""
 
     @property
-    def cut(self) -> bool:
-        """Whether the next operation never began."""
-        return self.limit is not None and self.ordinal >= self.limit
+    def name(self) -> str:
+        """The branch that it begins in."""
+        return self.stack[0].name
 
-    @property
-    def new_ground(self) -> bool:
-        """Whether it may go on behind what is recorded."""
-        return self.limit is None and not self.covered
+    def begin(self) -> None:
+        """Its coroutine has its first turn."""
+        if self.run.replay:
+            self.run.replay.branches[self.name] = self.stack[0]
+            self.moved()
 
-    async def wait_for_the_cut(self) -> None:
-        """Stay here: what cut the branch off is on its way. Where it is held off (a shield) it was
-        so before, and the branch went on."""
-        assert self.context is not None, "a handler does not end before its branches"
-        cuts = self.context._execution.cuts
-        self.look(parked=True)
-        while not self.stopped():
-            due = min(item.strikes_at for item in (*self.above, *self.blocks))
-            with anyio.move_on_after(due - anyio.current_time()):
-                await cuts.wait()
-        if anyio.current_effective_deadline() == -inf:
-            await anyio.sleep_forever()
-        self.limit = self._known = None
-        for block in self.blocks:
-            block.held_off()
+    def end(self) -> None:
+        """Its coroutine is over: what is left of its entries nobody will look for."""
+        self.left = True
+        for branch in self.stack:
+            branch.left = True
+        if self.run.replay:
+            self.run.replay.drop(self.name)
+            self.moved()
 
-    def look(self, *, parked: bool = False) -> None:
-        """Tell those who wait for it how far the branch is."""
-        if self._known is not None and self._known.reached(self, parked=parked):
-            self.leave()
-        for block in reversed(self.blocks):
-            block.look(parked=parked)
-            if block.struck:
-                break  # what is around it was cut off later, if at all
+    def enter(self, branch: Branch) -> None:
+        """Number what follows in ``branch``."""
+        self.stack.append(branch)
+        if self.run.replay:
+            self.run.replay.branches[branch.name] = branch
 
-    # --- cleaning up ------------------------------------------------------------------------------
+    def leave(self, block: Cancellable) -> None:
+        """Number what follows as before ``block``."""
+        for branch in [branch for branch in self.stack if branch.block is block]:
+            branch.left = True
+            self.stack.remove(branch)
+            self.run.replay.drop(branch.name)
 
-    def line(self) -> Branch:
-        """Where the next operation is numbered: here, or in the clean-up of what was cut off."""
-        if self._cleanup is None and cancelling(sys.exc_info()[1]):
-            self.cut_off()
-        return self if self._cleanup is None else self._cleanup.line()
+    def numbering(self) -> Branch:
+        """Return the branch of the next operation: the one on top, or, if a cancellation has come
+        through, the clean-up of what was cancelled."""
+        top = self.stack[-1]
+        if not top.cleans_up and cancelling(sys.exc_info()[1]):
+            self._clean_up()
+        return self.stack[-1]
 
-    def stopped(self, within: Block | None = None) -> bool:
-        """Whether the branch is cut off, or is about to be, by something around ``within``."""
-        around = self.blocks if within is None else self.blocks[: self.blocks.index(within)]
-        return any(item.struck for item in (*self.above, *around))
-
-    def cut_off(self) -> None:
-        """A cancellation came through. If it is one of ours, a clean-up begins."""
-        if self._cleanup is not None:
-            return
-        for block in reversed(self.blocks):
-            if block.struck:
-                self._cleanup = block.cut_off()
+    def _clean_up(self) -> None:
+        for branch in reversed(self.stack):
+            if branch.cleans_up:
                 return
-        if self.context is not None and self.stopped():
-            at = self._known or self.position
-            self._cleanup = CleanUp(self.context, f"{self.name}/{at.ordinal}{'-+'[at.over]}")
+            if branch.block is not None and branch.block.cancelled:
+                self.enter(Branch(clean_up(branch.name), branch.block, cleans_up=True))
+                return
+        if any(operation.cancelled for operation in self.above):
+            self.enter(Branch(clean_up(self.name), cleans_up=True))
 
-    def leave_block(self, block: Block, outer: int | None, cut_at: Position | None) -> None:
-        """The branch is behind a block; ``cut_at``: that was cut off there."""
-        self.blocks.remove(block)
-        self.limit = outer
-        if cut_at is not None:
-            self._cleanup = None
-            self.go_on_from(cut_at)
-            self.look()
+    def around(self) -> list[Cancellable]:
+        """Return the operations that may cancel the line where it is, the outermost first."""
+        return [*self.above, *(item for item in self.open if item.covers_its_line)]
+
+    def is_new(self) -> None:
+        """The line has come to new ground."""
+        line: Line | None = self
+        while line is not None and not line.fresh:
+            line.fresh = True
+            line = line.parent
+
+    def moved(self) -> None:
+        """An operation of the line has begun or ended. On replay that may be what a cut waits for;
+        cuts are carried out in the order of their records."""
+        run = self.run
+        run.activity.moves += 1
+        if not run.replay:
+            return
+        around = self.around()
+        if run.replay.pending:
+            for operation in sorted(around, key=_sequence):
+                if operation.pending and not operation.look():
+                    break
+        for operation in around:
+            operation.look_at_the_clock()
+        run.activity.cuts.notify()
 
 
-class CleanUp(Branch):
-    """What a whole branch does after it was cut off. Its name says where that was; its first
-    operation is the record of it, so that whoever replays it has the same name for it."""
-
-    __slots__ = ("_told",)
-
-    def __init__(self, context: Operations, name: str) -> None:
-        super().__init__(context, name)
-        self.ordinal = self.ended = 1
-        self._told = False
-
-    def begin(self, *, waits: bool) -> int:
-        if not self._told:
-            self._told = True
-            assert self.context is not None, "a handler does not end before its branches"
-            self.context._cleans_up(self.name)
-        return super().begin(waits=waits)
+def _sequence(operation: Cancellable) -> int:
+    return operation.sequence
 
 
-current_branch: ContextVar[Branch | None] = ContextVar("greenroom_branch", default=None)
+current_line: ContextVar[Line | None] = ContextVar("greenroom_line", default=None)
 
 
 def cancelling(error: BaseException | None) -> bool:
@@ -259,61 +171,72 @@ def cancelling(error: BaseException | None) -> bool:
     return False
 
 
-class Busy:
-    """Marks a branch while one of its operations waits."""
+class Operation:
+    """One operation of a line. Enter it while it waits: no other of its branch may begin then."""
 
-    __slots__ = ("_branch",)
+    __slots__ = ("branch", "line", "place")
 
-    def __init__(self, branch: Branch) -> None:
-        self._branch = branch
+    def __init__(self, line: Line, branch: Branch) -> None:
+        if branch.ordinal:
+            # What is left of the one before it nobody will look for.
+            line.run.replay.over(Place(branch.name, branch.ordinal))
+        branch.ordinal += 1
+        self.line = line
+        self.branch = branch
+        self.place = Place(branch.name, branch.ordinal)
 
-    def __enter__(self) -> None:
-        self._branch.busy = True
+    def __enter__(self) -> Operation:
+        self.branch.busy = True
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
     ) -> None:
-        branch = self._branch
-        branch.busy = False
+        self.branch.busy = False
         if kind is None or issubclass(kind, Exception):
-            branch.ended = branch.ordinal
-            if branch.watched:
-                branch.look()
-        elif cancelling(error):
-            branch.cut_off()
+            self.over()
+
+    def over(self) -> None:
+        """The operation has ended, other than by a cancellation."""
+        self.branch.ended = max(self.branch.ended, self.place.ordinal)
+        self.line.run.replay.over(self.place)
+        self.line.moved()
 
 
 class Asleep:
     """A line of the handler that waits for its client, for time, or for its branches."""
 
-    __slots__ = ("_execution", "asleep", "began", "children")
+    __slots__ = ("_activity", "asleep", "began", "children")
 
-    def __init__(self, execution: Execution, children: int = 0) -> None:
-        self._execution = execution
+    def __init__(self, activity: Activity, children: int = 0) -> None:
+        self._activity = activity
         self.children = children
         """How many branches must end before the line goes on; one that fails is enough."""
         self.began = False
         self.asleep = False
 
     def begin(self) -> None:
+        """The line waits from here on, if there is anything to wait for."""
         self.began = True
         if self.children > 0:
             self.asleep = True
-            self._execution.pause()
+            self._activity.pause()
 
     def end(self) -> None:
+        """The line is at work again."""
         if self.asleep:
             self.asleep = False
-            self._execution.go()
+            self._activity.go()
 
     def child_ended(self, error: BaseException | None) -> None:
+        """One of the branches that the line waits for has ended."""
         self.children -= 1
         if self.children <= 0 or error is not None:
             self.end()
 
     def __enter__(self) -> Asleep:
         self.began = self.asleep = True
-        self._execution.pause()
+        self._activity.pause()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,195 +1,291 @@
-"""Concurrency inside a handler that replays the same whatever its timing.
-
-A branch is numbered when it is spawned. What depends on timing is a record, written before anybody
-is cut off for it: which of several failed, who won a race. On replay the record decides, not the
-clock.
-"""
+"""``ctx.gather`` and ``ctx.race``: concurrency inside a handler that replays the same whatever its
+timing. A branch is numbered when it is spawned. Which of several failed first, or won, is a record,
+written before anybody is cancelled for it; on replay the record decides, not the clock."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Iterable
 from math import inf
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import anyio
-import msgspec
+import anyio.lowlevel
 
-from ..actor.actor import Op
 from ..exceptions import class_name, has_repr
-from .branch import Asleep, Branch, Busy, cancelling, current_branch
-from .replay import below, record
-
-if TYPE_CHECKING:
-    from ..handler.context import TaskContext
-    from .replay import Ledger
+from ..journal.places import child
+from ..journal.records import RecordKind
+from .block import Cancellable
+from .branch import Asleep, Line, Operation, current_line
+from .replay import Replay
+from .run import Run
 
 T = TypeVar("T")
 
 
 class Failed(Exception):
-    """Carries the first failure of a gather out of its task group."""
-
-    def __init__(self, index: int, error: BaseException) -> None:
-        super().__init__(index)
-        self.index = index
-        self.error = error
+    """Ends the task group of an operation that a branch has decided by failing."""
 
 
-async def in_branch(branch: Branch, awaitable: Awaitable[T], join: Asleep) -> T:
-    """Run what was counted as at work when it was spawned."""
-    token = current_branch.set(branch)
-    try:
-        return await awaitable
-    except (KeyboardInterrupt, SystemExit) as error:
-        # asyncio stops its loop, and everybody on it, for either of them in a task.
-        raise RuntimeError(f"a branch raised {type(error).__name__}") from error
-    except BaseException as error:
-        if has_repr(error):
+class Branches(Cancellable):
+    """An operation that runs branches, of which one may decide it."""
+
+    def __init__(self, run: Run, operation: Operation) -> None:
+        super().__init__(run, operation)
+        self.above = (*self.line.around(),)
+        """What may cancel the branches beside the operation itself."""
+        self.join = Asleep(run.activity)
+        self.errors: dict[int, Exception] = {}
+        """What the branches raised, by index."""
+        self._candidates: dict[int, float] = {}
+        """Branches that would decide, and how old their newest recorded entry is."""
+
+    def spawn(self) -> tuple[int, Line]:
+        """Number a branch. It counts as at work, so that nobody takes the handler to sleep."""
+        index = len(self.branches)
+        line = Line(self.run, child(self.place, index), (*self.above, self), self.line)
+        self.branches.append(line)
+        self.join.children += 1
+        self.run.activity.go()
+        return index, line
+
+    async def run_branch(self, index: int, line: Line, awaitable: Awaitable[T]) -> T:
+        """Run a branch that was spawned. Raises ``Failed`` if it decides by failing."""
+        token = current_line.set(line)
+        error: BaseException | None = None
+        try:
+            try:
+                line.begin()
+                try:
+                    value = await awaitable
+                except (KeyboardInterrupt, SystemExit) as exit:
+                    # asyncio stops its loop, and everybody on it, for either of them in a task.
+                    raise RuntimeError(f"a branch raised {type(exit).__name__}") from exit
+                except BaseException as raised:
+                    if has_repr(raised):
+                        raise
+                    # trio ends its whole run when a child raises what has no repr.
+                    raise RuntimeError(f"a branch raised {class_name(raised)}") from raised
+                self._check_over(line, None)
+                self.keep(index, value)
+            except Exception as failure:
+                self._check_over(line, failure)
+                raise
+            finally:
+                line.end()
+            await self.ended(index)
+        except Exception as failure:
+            error = failure
+            self.errors[index] = failure
+            await self.failed(index)
+            raise Failed(index) from failure
+        except BaseException as cancelled:
+            error = cancelled
             raise
-        # trio ends its whole run when a child raises an exception whose repr raises.
-        raise RuntimeError(f"a branch raised {class_name(error)}") from error
-    finally:
-        # First the one who waited for this goes on, or the handler would seem to be asleep.
-        join.child_ended(sys.exc_info()[1])
-        branch.leave()
-        assert branch.context is not None, "a handler does not end before its branches"
-        branch.context._execution.pause()
-        current_branch.reset(token)
+        finally:
+            # First whoever waits for the branch goes on, or the handler would seem to be asleep.
+            self.join.child_ended(error)
+            self.run.activity.pause()
+            current_line.reset(token)
+        return value
+
+    def keep(self, index: int, value: Any) -> None:
+        """A branch has returned ``value``."""
+        raise NotImplementedError
+
+    async def ended(self, index: int) -> None:
+        """A branch has ended well."""
+        raise NotImplementedError
+
+    async def failed(self, index: int) -> None:
+        """A branch has failed."""
+        raise NotImplementedError
+
+    def _check_over(self, line: Line, error: Exception | None) -> None:
+        """Raise ``ReplayMismatch`` if a branch ends before all that it did earlier."""
+        replay = self.run.replay
+        if replay and replay.stumbled is None and not any(item.cancelled for item in line.above):
+            branch = line.stack[0]
+            now = "the end of the branch" if error is None else f"an error ({type(error).__name__})"
+            replay.check_complete(branch.name, branch.ordinal, now)
+
+    # --- who decides ------------------------------------------------------------------------------
+
+    def was_complete(self) -> bool:
+        """Whether the operation is known to have ended without a cut."""
+        raise NotImplementedError
+
+    async def decide(self, index: int, now: str) -> None:
+        """The branch ``index`` would decide the operation: record that, and cancel the others,
+        unless another branch was first. ``now`` says what it does, if it should not."""
+        if self.cancelled:
+            return
+        cuts, replay = self.run.activity.cuts, self.run.replay
+        if self.cut is not None:
+            if index != self.cut.by:
+                await self._wait_for_the_cut()
+            self.ready = True
+            while not self.look():
+                await cuts.wait()
+            return
+        if self.was_complete():
+            raise replay.mismatch(self.place, "over without that", now)
+        if replay:
+            fresh = self.is_fresh(index)
+            self._candidates[index] = inf if fresh else replay.newest(self.branch_name(index))
+            while self._comes_later():
+                await cuts.wait()
+            if not fresh:
+                await self.run.activity.settled()
+            if self.cancelled:
+                return
+            index = min(self._candidates, key=self._candidates.__getitem__)
+        if anyio.current_effective_deadline() == -inf:
+            return  # it only ended so because something around it was cancelled
+        self.cut_off(index)
+
+    def is_fresh(self, index: int) -> bool:
+        """Whether a branch has come to new ground."""
+        return self.branches[index].fresh
+
+    def branch_name(self, index: int) -> str:
+        """Name a branch."""
+        return child(self.place, index)
+
+    def _comes_later(self) -> bool:
+        """Whether something that is recorded comes before a new decision here."""
+        if self.cancelled:
+            return False
+        outer = self.run.replay.pending and any(item.pending for item in self.above)
+        return bool(outer) or self.remains()
+
+    async def _wait_for_the_cut(self) -> NoReturn:
+        """Another branch decided then, so it does now."""
+        while self.pending:
+            await self.run.activity.cuts.wait()
+        await anyio.sleep_forever()
+        raise AssertionError
 
 
-def _close(awaitables: Iterable[Awaitable[Any]]) -> None:
-    for awaitable in awaitables:
-        close = getattr(awaitable, "close", None)  # coroutines have one, and artifact writers
-        if close is not None:
-            close()
+class FanOut(Branches):
+    """Several awaitables that run as branches of one operation that waits."""
 
-
-class _Fan:
-    """Several awaitables that run as branches of one operation, of which one may decide it."""
-
-    def __init__(self, context: TaskContext, parent: Branch, op: Op, kind: str) -> None:
-        self._context = context
-        self._kind = kind
-        self.parent = parent
-        self.op = op
-        found = context._ledger.record(op, kind)
-        self.replayed = found is not None
-        self.decided: int | None = None if found is None else msgspec.json.decode(found.value)
-        """Who failed first, or won."""
-        self.struck = False
-        self.strikes_at = inf
+    def __init__(
+        self, run: Run, operation: Operation, kind: RecordKind, awaitables: tuple[Any, ...]
+    ) -> None:
+        super().__init__(run, operation)
+        self.kind = kind
+        self.awaitables = awaitables
+        self.known = run.find(self.place, kind) is not None
+        self.values: dict[int, Any] = {}
 
     @classmethod
-    async def begin(
-        cls, context: TaskContext, awaitables: tuple[Awaitable[Any], ...], kind: str
-    ) -> _Fan:
+    async def begin(cls, run: Run, awaitables: tuple[Any, ...], kind: RecordKind) -> FanOut:
         """Begin; if it may not begin, close what nobody will await."""
         try:
-            parent = context._branch()
-            return cls(context, parent, await context._begin(), kind)
+            return cls(run, run.begin(), kind, awaitables)
         except BaseException:
-            _close(awaitables)
+            close(awaitables)
             raise
 
-    def decide(
-        self, index: int, scope: anyio.CancelScope, error: BaseException | None = None
-    ) -> None:
-        """Keep who failed first, or won, unless it only failed as all were being stopped; cut the
-        others off."""
-        if self.struck:
-            return
-        if error is not None and self.parent.stopped() and cancelling(error):
-            self.parent.cut_off()
-            return
-        self.struck = True
-        self.decided = index
-        scope.cancel()
-        self._context._execution.cuts.notify()
-        if self._context._may_write:
-            self._context._actor.record(self.op, record(self._kind, value=b"%d" % index))
+    def was_complete(self) -> bool:
+        return self.known
 
-    def children(self, count: int) -> list[Branch]:
-        """Branches that count as at work from now on, so that nobody takes the handler to sleep."""
-        above = (*self.parent.above, *self.parent.blocks, self)
-        found = [
-            child_of(
-                self._context, self.op, index, above,
-                covered=self.replayed or self.parent.covered,
-            )
-            for index in range(count)
-        ]  # fmt: skip
-        for _ in found:
-            self._context._execution.go()
-        return found
+    def keep(self, index: int, value: Any) -> None:
+        self.values[index] = value
 
-    async def again(self, awaitables: tuple[Awaitable[Any], ...]) -> Any:
-        """Replay: only the one that decided is run again."""
-        assert self.decided is not None
-        index = self.decided
-        self._context._closes_question(self.parent, self.op.ordinal, self.op.ordinal)
-        _close(awaitables[:index] + awaitables[index + 1 :])
-        if index >= len(awaitables):
-            raise self._context._ledger.mismatch(
-                self.op, f"a {self._kind} of at least {index + 1}", f"one of {len(awaitables)}"
-            )
-        above = (*self.parent.above, *self.parent.blocks)
-        branch = child_of(self._context, self.op, index, above, covered=True)
-        self._context._execution.go()
-        with Asleep(self._context._execution, 1) as join:
-            return await in_branch(branch, awaitables[index], join)
+    async def ended(self, index: int) -> None:
+        if self.kind is RecordKind.RACE:
+            await self.decide(index, "a branch that ends")
+        elif self.cut is not None and index == self.cut.by:
+            raise self.run.replay.mismatch(self.place, "a gather that failed", "one that does not")
 
+    async def failed(self, index: int) -> None:
+        await self.decide(index, "a branch that fails")
 
-def child_of(
-    context: TaskContext, op: Op, index: int, above: tuple[Any, ...], *, covered: bool
-) -> Branch:
-    branch = Branch(context, f"{below(op)}.{index}", above, covered=covered)
-    known = context._ledger.cut(branch.name)
-    if known is not None:
-        branch.goes_no_further(known)
-    return branch
-
-
-async def gather(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -> list[Any]:
-    """``TaskContext.gather``."""
-    fan = await _Fan.begin(context, awaitables, "gather")
-    with Busy(fan.parent):
-        if fan.decided is not None:  # this one failed first, and the others were cut off
-            await fan.again(awaitables)
-            raise context._ledger.mismatch(fan.op, "a gather that failed", "one that does not")
-        results: list[Any] = [None] * len(awaitables)
-        children = fan.children(len(awaitables))
-
-        async def run(index: int, scope: anyio.CancelScope) -> None:
-            try:
-                results[index] = await in_branch(children[index], awaitables[index], join)
-            except Exception as error:
-                if fan.replayed:
-                    raise context._ledger.mismatch(
-                        fan.op, "a gather that did not fail", "one that does"
-                    ) from error
-                fan.decide(index, scope, error)
-                raise Failed(index, error) from error
-
+    async def join_all(self) -> None:
+        """Run all of them to their ends, or to the cut."""
+        self.open()
         try:
-            with Asleep(context._execution, len(awaitables)) as join:
+            spawned = [self.spawn() for _ in self.awaitables]
+            if self.kind is RecordKind.RACE:
+                self.join.children = 1
+            with self._asleep():
                 async with anyio.create_task_group() as group:
-                    for index in range(len(awaitables)):
-                        group.start_soon(run, index, group.cancel_scope)
+                    self.scope = group.cancel_scope
+                    for (index, line), awaitable in zip(spawned, self.awaitables, strict=True):
+                        group.start_soon(self._run, index, line, awaitable)
+            await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseExceptionGroup as errors:
-            raise_first(context._ledger, errors, fan.decided)
-        if not fan.replayed:
-            context._actor.record(fan.op, record("gather"))
-    return results
+            raise_first(self.run.replay, errors, self._decisive())
+        finally:
+            error = sys.exc_info()[1]
+            if error is None or isinstance(error, Exception):
+                self._record_end()
+            self._leave()
+        if self.by is not None and self.by in self.errors:
+            without_context(self.errors[self.by])
+
+    async def _run(self, index: int, line: Line, awaitable: Awaitable[Any]) -> None:
+        try:
+            await self.run_branch(index, line, awaitable)
+        except Failed:
+            if self.cancelled and self.by != index:
+                return  # it had lost
+            raise
+
+    def _asleep(self) -> Asleep:
+        if not self.awaitables:
+            return Asleep(self.run.activity)
+        return self.join
+
+    def _decisive(self) -> Exception | None:
+        if self.by is not None:
+            return self.errors.get(self.by)
+        return next(iter(self.errors.values()), None)
+
+    def _record_end(self) -> None:
+        if not self.known and self.run.may_write:
+            self.run.record(self.place, self.kind)
+
+
+async def gather(run: Run, awaitables: tuple[Awaitable[Any], ...]) -> list[Any]:
+    """``TaskContext.gather``."""
+    fan = await FanOut.begin(run, awaitables, RecordKind.GATHER)
+    with fan.operation:
+        await fan.join_all()
+        return [fan.values[index] for index in range(len(awaitables))]
+
+
+async def race(run: Run, awaitables: tuple[Awaitable[Any], ...]) -> Any:
+    """``TaskContext.race``."""
+    if not awaitables:
+        raise ValueError("a race needs somebody to run it")
+    fan = await FanOut.begin(run, awaitables, RecordKind.RACE)
+    with fan.operation:
+        await fan.join_all()
+        if fan.by is None:
+            # All ended as something around them was cancelled.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            fan.by = next(iter(fan.values))
+        return fan.values[fan.by]
+
+
+def close(awaitables: Iterable[Any]) -> None:
+    """Close what nobody will await."""
+    for awaitable in awaitables:
+        closing = getattr(awaitable, "close", None)  # coroutines have one, and artifact writers
+        if closing is not None:
+            closing()
 
 
 def raise_first(
-    ledger: Ledger, errors: BaseExceptionGroup[BaseException], decided: int | None
+    replay: Replay, errors: BaseExceptionGroup[BaseException], decisive: BaseException | None
 ) -> NoReturn:
     """Raise the failure that decided; before it what is a way out of the handler."""
-    if ledger.stumbled is not None:
-        _without_context(ledger.stumbled)
-    failures: list[Failed] = []
+    if replay.stumbled is not None:
+        without_context(replay.stumbled)
+    failed = False
     others: list[BaseException] = []
     pending: list[BaseException] = [errors]
     while pending:
@@ -197,53 +293,21 @@ def raise_first(
         if isinstance(error, BaseExceptionGroup):
             pending[:0] = error.exceptions
         elif isinstance(error, Failed):
-            failures.append(error)
+            failed = True
         else:
             others.append(error)
     cancelled = anyio.get_cancelled_exc_class()
     for error in others:
-        if not (failures and isinstance(error, cancelled)):
-            _without_context(error)
-    first = next((failure for failure in failures if failure.index == decided), failures[0])
-    _without_context(first.error)
+        if not (failed and isinstance(error, cancelled)):
+            without_context(error)
+    assert decisive is not None
+    without_context(decisive)
 
 
-def _without_context(error: BaseException) -> NoReturn:
+def without_context(error: BaseException) -> NoReturn:
     """Raise an error. What handles it must not seem to clean up after its task group's cancel."""
     context = error.__context__
     try:
         raise error
     finally:
         error.__context__ = context
-
-
-async def race(context: TaskContext, awaitables: tuple[Awaitable[Any], ...]) -> Any:
-    """``TaskContext.race``."""
-    if not awaitables:
-        raise ValueError("a race needs somebody to run it")
-    fan = await _Fan.begin(context, awaitables, "race")
-    with Busy(fan.parent):
-        if fan.decided is not None:
-            return await fan.again(awaitables)
-        values: dict[int, Any] = {}
-        children = fan.children(len(awaitables))
-
-        async def run(index: int, scope: anyio.CancelScope) -> None:
-            try:
-                values[index] = await in_branch(children[index], awaitables[index], join)
-            except Exception as error:
-                fan.decide(index, scope, error)
-                if fan.decided in (None, index):
-                    raise Failed(index, error) from error
-                return  # it had lost
-            fan.decide(index, scope)
-
-        try:
-            with Asleep(context._execution, 1) as join:
-                async with anyio.create_task_group() as group:
-                    for index in range(len(awaitables)):
-                        group.start_soon(run, index, group.cancel_scope)
-        except BaseExceptionGroup as errors:
-            raise_first(context._ledger, errors, fan.decided)
-        assert fan.decided is not None
-        return values[fan.decided]

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from math import inf
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import anyio
-import msgspec
 
-from ..actor.actor import Op
-from .block import Cut
-from .branch import Asleep, Branch, Position, cancelling
-from .fan_out import Failed, child_of, in_branch, raise_first
-from .replay import below, record
-
-if TYPE_CHECKING:
-    from ..handler.context import TaskContext
+from ..journal.places import block
+from ..journal.records import RecordKind
+from .block import place_of_end
+from .branch import Branch, Operation
+from .fan_out import Branches, Failed, raise_first, without_context
+from .run import Run
 
 T = TypeVar("T")
 
 _BLOCK = -1
-"""Stands for the block of a group itself among its branches."""
-_END = "end of the group"
+"""Stands for the block of a group among its branches."""
 
 
 class Spawned(Generic[T]):
@@ -37,209 +32,161 @@ class Spawned(Generic[T]):
 
     @property
     def result(self) -> T:
+        """What the branch returned; raises ``RuntimeError`` if it has not."""
         if not self.done:
             raise RuntimeError("the branch has no result: it failed, was cancelled, or still runs")
         return cast("T", self._value)
 
-    def _finish(self, value: T) -> None:
+    def finish(self, value: T) -> None:
+        """The branch has returned ``value``."""
         self._value = value
         self.done = True
 
 
-class _End(msgspec.Struct, frozen=True, array_like=True):
-    """How a group ended, recorded before anybody is cut off for it."""
+class Branching(Branches):
+    """The operation of a group."""
 
-    failed: int | None
-    """Who failed first, if anybody did …"""
-    done: list[int] = []
-    """… and which branches had ended by then …"""
-    at: Position | None = None
-    """… and how far the block had come: past the start of who failed, at least."""
-
-    @property
-    def cuts_the_block(self) -> bool:
-        return self.failed is not None and self.failed != _BLOCK
-
-
-class _Failure:
-    """Cuts the branches of a group off; see ``branch.Stopper``."""
-
-    def __init__(self) -> None:
-        self.of: int | None = None
-        """Who failed first."""
+    def __init__(self, run: Run, operation: Operation) -> None:
+        super().__init__(run, operation)
+        self.spawned: dict[int, Spawned[Any]] = {}
+        self._fresh_before = self.line.fresh
+        self.tasks: anyio.abc.TaskGroup
+        self._ended = run.find(place_of_end(self.place), RecordKind.END) is not None
 
     @property
-    def struck(self) -> bool:
-        return self.of is not None
+    def covers_its_line(self) -> bool:  # type: ignore[override]
+        """Whether the line is still in the block."""
+        return self.block is not None and not self.block.left
 
-    @property
-    def strikes_at(self) -> float:
-        return inf
+    async def enter(self) -> None:
+        """Begin the block."""
+        run = self.run
+        if run.value(self.place, RecordKind.GROUP) is None:
+            await run.new_ground(self.operation, waits=False)
+            run.record(self.place, RecordKind.GROUP, ())
+        run.replay.take(self.place)
+        self.block = Branch(block(self.place), self)
+        self.line.enter(self.block)
+        self.open()
+
+    def opened(self, tasks: anyio.abc.TaskGroup) -> None:
+        """The task group of the branches is there."""
+        self.tasks = tasks
+        self.scope = tasks.cancel_scope
+        self.line.moved()
+
+    def start(self, awaitable: Callable[[], Awaitable[T]]) -> Spawned[T]:
+        """Start a branch."""
+        spawned: Spawned[T] = Spawned()
+        index, line = self.spawn()
+        self.spawned[index] = spawned
+
+        async def call() -> None:
+            await self.run_branch(index, line, awaitable())
+
+        self.tasks.start_soon(call)
+        return spawned
+
+    def was_complete(self) -> bool:
+        return self._ended and self.cut is None
+
+    def keep(self, index: int, value: Any) -> None:
+        if not self.cancelled:
+            self.spawned[index].finish(value)
+
+    async def ended(self, index: int) -> None:
+        if self.cut is not None and index == self.cut.by:
+            raise self.run.replay.mismatch(
+                self.place, "a group that failed", "one whose branch does not"
+            )
+
+    async def failed(self, index: int) -> None:
+        await self.decide(index, "a group that fails")
+
+    def is_fresh(self, index: int) -> bool:
+        return self.line.fresh if index == _BLOCK else super().is_fresh(index)
+
+    def branch_name(self, index: int) -> str:
+        return block(self.place) if index == _BLOCK else super().branch_name(index)
+
+    async def block_failed(self, error: Exception) -> None:
+        """The block itself raised an error."""
+        self.errors[_BLOCK] = error
+        self.block_over(error)
+        await self.decide(_BLOCK, "a group that fails")
+
+    def block_over(self, error: Exception | None = None) -> None:
+        """The block has ended: what the line does now is to wait for the branches."""
+        replay, branch = self.run.replay, self.block
+        assert branch is not None
+        if replay and not self.cancelled and replay.stumbled is None:
+            now = "the end of the block" if error is None else f"an error ({type(error).__name__})"
+            replay.check_complete(branch.name, branch.ordinal, now)
+        branch.left = True
+        replay.drop(branch.name)
+        branch.busy = True
+        self.line.moved()
+
+    def decisive(self) -> Exception | None:
+        """Return the failure that ends the group."""
+        if self.by is not None:
+            return self.errors.get(self.by)
+        return next(iter(self.errors.values()), None)
+
+    def leave(self, error: BaseException | None) -> None:
+        """The group is over."""
+        if self.join.asleep:
+            self.join.end()
+        self.line.leave(self)
+        if error is None or isinstance(error, Exception):
+            if not self._ended and self.run.may_write:
+                self.run.record(place_of_end(self.place), RecordKind.END)
+            self.operation.over()
+        else:
+            self.line.moved()
+        self._leave()
 
 
-class Group(Cut):
+class Group:
     """Branches of a handler that end together; see ``TaskContext.group``."""
 
-    def __init__(self, context: TaskContext) -> None:
-        super().__init__(context)
-        self._join = Asleep(context._execution, 0)
-        self._branches: list[Branch] = []
-        self._done: list[int] = []
-        self._failure = _Failure()
-        self._arrival = anyio.Event()
-        """On replay: the block is where it was cut off."""
-        self._tasks: anyio.abc.TaskGroup
-
-    async def _begin(self) -> None:
-        context = self._context
-        ledger = context._ledger
-        branch = context._branch()
-        op = await context._begin(waits=False)
-        if ledger.record(op, "group") is None:
-            context._actor.record(op, record("group"))
-        self._above = (*branch.above, *branch.blocks, self._failure)
-        self._enter(branch, op, 2)
-        found = ledger.record(Op(below(op), 1), _END)
-        self._end = None if found is None else msgspec.json.decode(found.value, type=_End)
-        if self._position is None and self._end is not None and self._end.cuts_the_block:
-            # The process died before where it was cut off was recorded.
-            self._cut_at(self._end.at or ledger.position(branch.name))
-        self.look(parked=False)
-
-    # --- where the block is -----------------------------------------------------------------------
-
-    @property
-    def struck(self) -> bool:
-        return self._failure.of not in (None, _BLOCK)
-
-    def look(self, *, parked: bool) -> None:
-        if self._position is not None and self._position.reached(self._branch, parked=parked):
-            self._arrival.set()
-
-    # --- its branches -----------------------------------------------------------------------------
+    def __init__(self, branching: Branching) -> None:
+        self._branching = branching
 
     def start(
         self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any
     ) -> Spawned[T]:
         """Run a coroutine function as a branch of its own."""
-        index = len(self._branches)
-        branch = self._child(index)
-        self._branches.append(branch)
-        spawned: Spawned[T] = Spawned()
 
         async def call() -> T:
             return await function(*args, **kwargs)
 
-        async def run() -> None:
-            try:
-                value = await in_branch(branch, call(), self._join)
-            except Exception as error:
-                await self._fails(index, error)
-                raise Failed(index, error) from error
-            if self._end is not None and index == self._end.failed:
-                raise self._mismatch("does not")
-            if not self._failure.struck:
-                self._done.append(index)
-                spawned._finish(value)
-
-        self._tasks.start_soon(run)
-        self._join.children += 1
-        self._context._execution.go()
-        return spawned
-
-    def _child(self, index: int) -> Branch:
-        parent, end = self._branch, self._end
-        branch = child_of(
-            self._context, self._op, index, self._above,
-            covered=parent.covered or end is not None,
-        )  # fmt: skip
-        if end is None:
-            cut = parent.limit is not None  # with all that is around the group
-        else:
-            cut = end.failed is not None and index != end.failed and index not in end.done
-        if cut and branch.limit is None:
-            branch.goes_no_further(self._context._ledger.position(branch.name))
-        return branch
-
-    async def _fails(self, index: int, error: Exception) -> None:
-        """Keep who failed first, unless it only failed as all were being stopped."""
-        end, parent, failure = self._end, self._branch, self._failure
-        if end is not None:
-            if end.failed is None:
-                raise self._mismatch("does") from error
-            if index == _BLOCK:
-                self._arrival.set()
-            if index != end.failed:
-                await anyio.sleep_forever()  # it was not the first then, nor is it now
-            # What was beside it must first come as far as it came then.
-            await self._arrival.wait()
-            for branch in self._branches:
-                await branch.arrived()
-            self._strike(index)
-        elif failure.of is None:
-            if parent.stopped(self) and cancelling(error):
-                if index == _BLOCK:
-                    parent.cut_off()
-                return
-            self._strike(index)
-            self._record_end()
-
-    def _strike(self, index: int) -> None:
-        self._failure.of = index
-        self._tasks.cancel_scope.cancel()
-        self._context._execution.cuts.notify()
-
-    def _record_end(self) -> None:
-        if self._context._may_write:
-            at = self._branch.position if self._failure.struck else None
-            value = msgspec.json.encode(_End(self._failure.of, self._done, at))
-            place = Op(below(self._op), 1)
-            self._context._actor.record(place, record(_END, value=value))
-
-    def _mismatch(self, now: str) -> BaseException:
-        then = "a group that failed" if now == "does not" else "a group that did not fail"
-        return self._context._ledger.mismatch(self._op, then, f"one that {now}")
-
-    # --- its end ----------------------------------------------------------------------------------
-
-    def _joins(self) -> None:
-        """The block is over: it waits for the branches."""
-        self._arrival.set()
-        end = self._end
-        failed = None if end is None else end.failed
-        if failed is not None and not 0 <= failed < len(self._branches):
-            raise self._mismatch("does not")
-        self._branch.busy = True
-        self._join.begin()
-
-    def _left(self) -> None:
-        self._leave(cut=self.struck)
-        if self._join.asleep:
-            self._join.end()
-        if self._join.began:
-            self._branch.busy = False
-
-    def _ended(self) -> None:
-        if self._end is None:
-            self._record_end()
+        return self._branching.start(call)
 
 
 @asynccontextmanager
-async def group(context: TaskContext) -> AsyncIterator[Group]:
+async def group(run: Run) -> AsyncIterator[Group]:
     """``TaskContext.group``."""
-    found = Group(context)
-    await found._begin()
+    branching = Branching(run, run.begin())
+    await branching.enter()
+    error: BaseException | None = None
     try:
-        async with anyio.create_task_group() as tasks:
-            found._tasks = tasks
-            try:
-                yield found
-            except Exception as error:
-                await found._fails(_BLOCK, error)
-                raise Failed(_BLOCK, error) from error
-            found._joins()
-    except BaseExceptionGroup as errors:
-        raise_first(context._ledger, errors, found._failure.of)
+        try:
+            async with anyio.create_task_group() as tasks:
+                branching.opened(tasks)
+                try:
+                    yield Group(branching)
+                except Exception as failure:
+                    await branching.block_failed(failure)
+                    raise Failed(_BLOCK) from failure
+                branching.block_over()
+                branching.join.begin()
+        except BaseExceptionGroup as errors:
+            raise_first(run.replay, errors, branching.decisive())
+        if branching.by is not None:  # who decided was cancelled while it waited for the others
+            without_context(branching.errors[branching.by])
+    except BaseException as raised:
+        error = raised
+        raise
     finally:
-        found._left()
-    found._ended()
+        branching.leave(error)

@@ -1,99 +1,133 @@
-"""What every operation of a handler has: a place, the record of its last run, and a branch.
+"""``Run``: what every helper of a handler needs. A place, the record of the last run, a line.
 
-Each call that can matter on replay is an *operation* with a place: (branch, ordinal). ``_place``
-gives the next place of the branch that the calling coroutine runs in.
+Each call of a handler that can matter on replay is an *operation* with a place: (branch, ordinal).
+``begin`` gives the next place of the line that the calling coroutine is. ``new_ground`` is where an
+operation that is not recorded waits until it may be done for the first time.
 """
 
 from __future__ import annotations
 
-import re
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import Any
 
-from ..actor.actor import Op
+import anyio
+import anyio.lowlevel
+
+from ...protocol.types import Message
+from ..actor.actor import Actor
 from ..actor.cancellation import TaskCancelled
+from ..agent import Handler
+from ..call import Sender
 from ..journal.entries import Kind
-from .branch import Branch, current_branch
-from .replay import record, refusal
-
-if TYPE_CHECKING:
-    from ..handler.execution import Execution
-
-_NUMBER = re.compile("[0-9]+")
+from ..journal.places import Place
+from ..journal.records import DURABLE, Record, RecordKind, record, record_of
+from .activity import Activity
+from .branch import Branch, Line, Operation, current_line
+from .replay import Replay, refusal
 
 
-class Operations:
-    """The foundation of ``TaskContext``: knows where the handler is."""
+class Run:
+    """One start of a handler for one run of one task."""
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._actor = execution.actor
-        self._ledger = execution.ledger
-        self._root = Branch(self, "")
-        self._left = False
+    def __init__(
+        self, actor: Actor, replay: Replay, activity: Activity, handler: Handler, *,
+        message: Message, sender: Sender | None = None, state: Any = None, durable: bool = False,
+    ) -> None:  # fmt: skip
+        self.actor = actor
+        self.replay = replay
+        self.activity = activity
+        self.handler = handler
+        self.message = message
+        """The message that the run answers."""
+        self.sender = sender
+        """What came with the message that the run answers."""
+        self.state = state
+        """What ``ctx.restart`` handed over."""
+        self._root: Line | None = Line(self, "")
+        self.left = False
+        """The handler is over: nobody may use its context any more."""
+        self._durable = durable
         self._thread = get_ident()
+        self._root.begin()
 
-    def _branch(self) -> Branch:
-        """Where the next operation is numbered."""
-        branch = current_branch.get()
-        return (branch if branch is not None and branch.context is self else self._root).line()
+    # --- places -----------------------------------------------------------------------------------
 
-    def _place(self) -> Op:
-        """The place of an operation that does not wait."""
-        branch = self._enter_anew()
-        # Where the branch was cut off it may come here: it is not stopped before it waits.
-        return Op(branch.name, branch.begin(waits=False))
+    def line(self) -> Line:
+        """Return the line that the calling coroutine is."""
+        line = current_line.get()
+        if line is not None and line.run is self:
+            return line
+        assert self._root is not None, "the handler is over"
+        return self._root
 
-    async def _begin(self, *, waits: bool = True) -> Op:
-        """The place of the operation that begins now, unless the run was cut off before it.
+    def begin(self) -> Operation:
+        """Begin an operation: enter it for as long as it waits. Raises if the handler may not go
+        on, or not here."""
+        line, branch = self.check_alone()
+        if self.replay.last(branch.name) <= branch.ordinal:
+            self.check_length()
+        operation = Operation(line, branch)
+        line.moved()
+        return operation
 
-        One that ``waits`` is over when its ``Busy`` is left.
-        """
-        branch = self._enter_anew()
-        if branch.cut:
-            await branch.wait_for_the_cut()
-        return Op(branch.name, branch.begin(waits=waits))
+    async def new_ground(self, operation: Operation, *, waits: bool = True) -> None:
+        """Wait until ``operation``, which is not recorded, may be done for the first time: not
+        before every recorded cut around it is carried out. One that ``waits`` is cancelled here if
+        its line was; another may be part of a clean-up."""
+        parked = await self.until_cut(operation.line)
+        if waits and not parked:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        self.check()
+        operation.line.is_new()
+        if self.replay.unread:
+            self.replay.over(operation.place)  # what there is of it was found
+            operation.line.moved()
 
-    def _cleans_up(self, branch: str) -> None:
-        """A branch begins to clean up: record where it was cut off, which is in the name."""
-        place = Op(branch, 1)
-        if self._ledger.record(place, "cut") is None and self._may_write:
-            self._actor.record(place, record("cut"))
+    async def until_cut(self, line: Line | None = None) -> bool:
+        """Wait until every recorded cut around a line is carried out; whether there was one. The
+        line is cancelled here, unless it is shielded."""
+        line = line or self.line()
+        if not (self.replay.pending and any(item.pending for item in line.around())):
+            return False
+        while any(item.pending for item in line.around()):
+            await self.activity.cuts.wait()
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        return True
 
-    def _enter(self) -> Branch:
-        self._check()
-        branch = self._branch()
-        if branch.busy:
-            raise RuntimeError(
-                "two coroutines use one branch of the task's context at once; "
-                "start them with ctx.gather, ctx.group or ctx.race"
-            )
-        return branch
+    # --- records ----------------------------------------------------------------------------------
 
-    def _enter_anew(self) -> Branch:
-        branch = self._enter()
-        if self._ledger.last(branch.name) <= branch.ordinal:
-            self._check_length()
-        return branch
+    def find(self, place: Place, kind: RecordKind, name: str = "") -> Record | None:
+        """Return the record at ``place``; raises ``ReplayMismatch`` if it is of something else."""
+        return self.replay.record(place, kind, name)
 
-    def _check_length(self) -> None:
-        """Raise if this run may write no more. Not while it is replayed, which writes nothing."""
-        actor = self._actor
-        if actor.sequence - actor.run_start >= actor.system.settings.run_records:
-            raise RuntimeError(
-                f"this run of the handler has written {actor.sequence - actor.run_start} entries, "
-                f"more than a run may have (run_records): call `await ctx.restart(state)` now and "
-                f"then, which begins a new run with that state"
-            )
+    def value(self, place: Place, kind: RecordKind) -> Any:
+        """Return the value of the record at ``place``; ``None`` if there is no record."""
+        found = self.replay.record(place, kind)
+        return None if found is None else self.replay.value(place, found)
 
-    def _replays(self, op: Op, what: str) -> bool:
-        """Whether the emission at ``op`` happened before. Raises what it raised then."""
-        entry = self._ledger.event(op, what)
+    def record(self, place: Place, kind: RecordKind, value: Any = None, name: str = "") -> None:
+        """Write a record."""
+        if value is None:
+            self.actor.record(place, record(kind, name))
+        else:
+            self.actor.record(place, record_of(kind, value, name))
+
+    def replays(self, place: Place, what: str) -> bool:
+        """Whether the emission at ``place`` happened before. Raises what it raised then."""
+        entry = self.replay.event(place, what)
         if entry is not None and entry.kind is Kind.RECORD:
             raise refusal(entry)
         return entry is not None
 
-    def _check(self) -> None:
+    def begins_durable(self) -> None:
+        """A step or a stream begins: from now on the run is worth resuming, recorded or not."""
+        if not self._durable:
+            self._durable = True
+            self.actor.record(Place("", 0), DURABLE)
+
+    # --- whether it may go on ---------------------------------------------------------------------
+
+    def check(self) -> None:
         """Raise if this handler may not go on, or not here."""
         if get_ident() != self._thread:
             raise RuntimeError(
@@ -101,52 +135,67 @@ class Operations:
                 "from another thread with anyio.from_thread.run; a plain `def` handler has a "
                 "context that does so by itself"
             )
-        execution = self._execution
-        if self._left or execution.detached:
+        activity = self.activity
+        if self.left or activity.detached:
             raise RuntimeError("the handler of this context is over")
-        if execution.reason is not None and not execution.reason.ends:
+        if activity.reason is not None and not activity.reason.ends:
             # The run goes on elsewhere, where this clean-up never was.
-            raise TaskCancelled(execution.reason)
-        if self._ledger.stumbled is not None:
-            raise self._ledger.stumbled.again()
+            raise TaskCancelled(activity.reason)
+        if self.replay.stumbled is not None:
+            raise self.replay.stumbled.again()
+
+    def check_alone(self) -> tuple[Line, Branch]:
+        """Return the line that the calling coroutine is, and the branch of its next operation.
+        Raises if the handler may not go on, or another coroutine uses that branch."""
+        self.check()
+        line = self.line()
+        branch = line.numbering()
+        if branch.busy:
+            raise RuntimeError(
+                "two coroutines use one branch of the task's context at once; "
+                "start them with ctx.gather, ctx.group or ctx.race"
+            )
+        return line, branch
+
+    def check_length(self) -> None:
+        """Raise if this run may write no more. Not while it is replayed, which writes nothing."""
+        actor = self.actor
+        if actor.sequence - actor.run_start >= actor.system.settings.run_records:
+            raise RuntimeError(
+                f"this run of the handler has written {actor.sequence - actor.run_start} entries, "
+                f"more than a run may have (run_records): call `await ctx.restart(state)` now and "
+                f"then, which begins a new run with that state"
+            )
+
+    def check_complete(self, error: Exception | None = None) -> None:
+        """Raise ``ReplayMismatch`` if the handler ended, by ``error`` if any, before all that it
+        did earlier."""
+        now = "the end of the handler" if error is None else f"an error ({type(error).__name__})"
+        assert self._root is not None, "the handler is over"
+        self.replay.check_complete("", self._root.stack[0].ordinal, now)
 
     @property
-    def _may_write(self) -> bool:
+    def may_write(self) -> bool:
         """Whether what ends now ends for good, and not only in this process or this version."""
-        execution = self._execution
-        return (
-            (execution.reason is None or execution.reason.ends)
-            and not execution.detached
-            and self._ledger.stumbled is None
-        )
+        return self.activity.may_write
 
-    async def _room(self) -> None:
+    async def room(self) -> None:
         """Let the commit keep up."""
-        actor = self._actor
+        actor = self.actor
         if actor.backlog >= actor.system.settings.window:
             await actor.window()
 
-    def _withdraw(self, timer: str) -> None:
+    def withdraw(self, timer: str) -> None:
         """A timer is needed no more, unless the handler stops only to go on later."""
-        if self._may_write:
-            self._actor.clear_timer(timer)
-
-    def _closes_question(self, branch: Branch, first: int, last: int) -> None:
-        """On replay: what was cut off in these operations of a branch is not done again. If a
-        question was open there, nobody waits for its answer."""
-        actor = self._actor
-        if actor.open_ask is None or not self._ledger:
-            return
-        place = actor.open_ask.branch
-        if place.startswith(f"{branch.name}/"):
-            found = _NUMBER.match(place, len(branch.name) + 1)
-            if found is not None and first <= int(found[0]) <= last:
-                actor.open_ask = None
-                if self._may_write:
-                    actor.withdraw()
+        if self.may_write:
+            self.actor.clear_timer(timer)
 
     def leave(self) -> None:
-        """The handler ended: whoever still holds the context may not use it. Not for handlers."""
-        self._left = True
-        # Or the two would hold each other, and the garbage collector would have to find them.
-        self._root.context = None
+        """The handler ended: whoever still holds the context may not use it."""
+        self.left = True
+        # Or the objects would hold each other, and the garbage collector would have to find them.
+        self._root = None
+        self.replay.branches.clear()
+
+
+__all__ = ["Run"]

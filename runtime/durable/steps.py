@@ -21,15 +21,15 @@ import msgspec
 
 from ...protocol.values import mend
 from .. import content as parts
-from ..actor.actor import Actor, Op
 from ..actor.cancellation import StepFailed
 from ..concurrency.supervisor import in_task
 from ..exceptions import class_name, exception_text, is_failure
 from ..journal.entries import Timer
+from ..journal.places import inner, inside
+from ..journal.records import Due, Record, RecordKind, failure, record
 from ..settings import bounds
-from .branch import Asleep, Branch, Busy
-from .replay import below, failure, record
-from .run import Operations
+from .branch import Asleep, Operation
+from .run import Run
 
 log = logging.getLogger("greenroom.durable")
 
@@ -96,15 +96,10 @@ def step_info() -> StepInfo:
 
 
 @contextmanager
-def running_step(actor: Actor, branch: Branch, op: Op, attempt: int = 1) -> Iterator[None]:
-    """Let what is called within be the step at ``op`` of ``branch``.
-
-    A block that is cut off may leave no trace of a step that was under way in it, and what follows
-    the block has its number then: so the key says within which block it is.
-    """
-    key = f"{actor.id}:{actor.run}:{op.branch}:{op.ordinal}"
-    if branch.blocks:
-        key += f"@{branch.blocks[-1].ordinal}"
+def running_step(run: Run, operation: Operation, attempt: int = 1) -> Iterator[None]:
+    """Let what is called within be the step or stream ``operation``."""
+    actor, place = run.actor, operation.place
+    key = f"{actor.id}:{actor.run}:{place.branch}:{place.ordinal}"
     token = _step.set(StepInfo(key, actor.epoch, attempt))
     try:
         yield
@@ -120,8 +115,11 @@ def _result_type(function: Callable[..., Any]) -> Any:
         return None
 
 
-class DurableOperations(Operations):
+class StepOperations:
     """The part of ``TaskContext`` that replays results."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
 
     @overload
     async def step(
@@ -139,198 +137,81 @@ class DurableOperations(Operations):
         outside happens once where the receiver honours ``step_info().key``. Plain functions run in
         a worker thread. For a retry policy, a time-out or a name use ``with_options``.
         """
-        return await self._run_step(function, StepOptions(), args, kwargs)
+        return await run_step(self._run, function, StepOptions(), args, kwargs)
 
     def with_options(
         self, *, name: str | None = None, retry: Retry | None = None, timeout: float | None = None
     ) -> Steps:
         """``await ctx.with_options(timeout=5, retry=Retry()).step(fn, ...)``. Seconds."""
-        return Steps(self, StepOptions(name=name, retry=retry, timeout=timeout))
-
-    async def _run_step(
-        self,
-        function: Callable[..., Any],
-        options: StepOptions,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        check_function("ctx.step", function)
-        branch = self._branch()
-        op = await self._begin()
-        name = mend(str(options.name or getattr(function, "__name__", type(function).__name__)))
-        annotation = _result_type(function)
-        arguments = _digest(args, kwargs)
-        found = self._ledger.record(op, "step", name)
-        with Busy(branch):
-            if found is not None:
-                if found.arguments != arguments:
-                    self._arguments_differ(op, name)
-                if found.error is not None:
-                    raise _failed(name, found.error)
-                return parts.decode(bytes(found.value), annotation)
-            # What happened before is durable before anything can happen outside.
-            self._execution.begins_durable()
-            await self._actor.flushed()
-            await self._actor.until_owned()
-            body = await self._result(function, options, branch, op, name, arguments, args, kwargs)
-            return parts.decode(body, annotation)
-
-    def _arguments_differ(self, op: Op, name: str) -> None:
-        """The arguments of a recorded step are not those that the handler passes now.
-
-        Another version of the handler may pass other arguments: a warning. The same version does
-        not, so replay has gone another way: raise ``ReplayMismatch``, which blocks the task.
-        """
-        actor = self._actor
-        if actor.handler == actor.agent.version:
-            raise self._ledger.mismatch(
-                op, f"step {name!r}", "a step of that name with other arguments"
-            )
-        log.warning(
-            "task %s: the arguments of step %r (operation %d of branch %s) are not those of its "
-            "first run; its recorded result is used",
-            actor.id, name, op.ordinal, op.branch or "root",
-        )  # fmt: skip
-
-    async def _result(
-        self,
-        function: Callable[..., Any],
-        options: StepOptions,
-        branch: Branch,
-        op: Op,
-        name: str,
-        arguments: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> bytes:
-        """Run the function and record what came of it."""
-        actor = self._actor
-        try:
-            value = await self._attempts(function, options, branch, op, args, kwargs)
-        except BaseException as error:
-            if not (is_failure(error) and in_task()):
-                raise
-            self._check()  # what is stopped is no failure
-            told = (class_name(error), exception_text(error))
-            actor.record(op, failure(name, told, arguments))
-            raise StepFailed(name, *told) from error
-        try:
-            body = parts.encode(value)
-        except TypeError as error:
-            actor.record(op, failure(name, (_REFUSED, exception_text(error)), arguments))
-            raise
-        actor.record(op, record("step", name, body, arguments))
-        return body
-
-    async def _attempts(
-        self,
-        function: Callable[..., Any],
-        options: StepOptions,
-        branch: Branch,
-        op: Op,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        actor = self._actor
-        attempt = 1
-        while True:
-            try:
-                with running_step(actor, branch, op, attempt):
-                    if options.timeout is None:
-                        return await self._once(function, args, kwargs)
-                    with anyio.fail_after(options.timeout):
-                        return await self._once(function, args, kwargs)
-            except Exception as error:
-                retry = options.retry
-                if retry is None or attempt >= retry.attempts or not isinstance(error, retry.on):
-                    raise
-                wait = retry.wait(attempt)
-            attempt += 1
-            await anyio.sleep(wait)
-            # Meanwhile the task may have gone to another node, which does this step itself.
-            await actor.until_owned()
-            actor.check()
-
-    async def _once(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if inspect.iscoroutinefunction(function):
-            return await function(*args, **kwargs)
-        # The thread of a plain handler stands still meanwhile: the step takes its place. If both
-        # had to be counted, as many handlers as there may be threads would wait for ever.
-        limiter = (
-            anyio.CapacityLimiter(1)
-            if self._execution.handler.threaded
-            else self._actor.system.threads
-        )
-        value = await anyio.to_thread.run_sync(
-            partial(function, *args, **kwargs), abandon_on_cancel=True, limiter=limiter
-        )
-        return await value if inspect.isawaitable(value) else value
+        return Steps(self._run, StepOptions(name=name, retry=retry, timeout=timeout))
 
     # --- the clock and chance -------------------------------------------------------------------
 
-    def _fact(self, kind: str, make: Callable[[], Any]) -> Any:
-        op = self._place()
-        found = self._ledger.record(op, kind)
-        if found is not None:
-            return msgspec.json.decode(found.value)
-        value = make()
-        self._actor.record(op, record(kind, value=msgspec.json.encode(value)))
+    def _fact(self, kind: RecordKind, make: Callable[[], Any]) -> Any:
+        run = self._run
+        operation = run.begin()
+        value = run.value(operation.place, kind)
+        if value is None:
+            value = make()
+            run.record(operation.place, kind, value)
+            operation.line.is_new()
+        operation.over()
         return value
 
     def now(self) -> datetime:
         """The time (UTC) at which this was first asked."""
-        system = self._actor.system
-        return datetime.fromtimestamp(self._fact("now", system.now), UTC)
+        system = self._run.actor.system
+        return datetime.fromtimestamp(self._fact(RecordKind.NOW, system.now), UTC)
 
     def uuid(self) -> stdlib_uuid.UUID:
         """A random UUID, the same on replay."""
-        return stdlib_uuid.UUID(self._fact("uuid", self._actor.system.new_id))
+        return stdlib_uuid.UUID(self._fact(RecordKind.UUID, self._run.actor.system.new_id))
 
     def random(self) -> float:
         """A number in [0, 1), the same on replay."""
-        value: float = self._fact("random", self._actor.system.random.random)
+        value: float = self._fact(RecordKind.RANDOM, self._run.actor.system.random.random)
         return value
 
     async def sleep(self, seconds: float) -> None:
         """Sleep until ``seconds`` after this was first asked, through restarts; not at all if they
         are fewer than 0."""
         seconds = bounds.seconds(seconds, "ctx.sleep", "to wait for the client, use ctx.receive")
-        branch = self._branch()
-        op = await self._begin()
-        actor = self._actor
-        found = self._ledger.record(op, "sleep")
-        timer = f"sleep{below(op)}"
-        with Busy(branch):
-            if found is not None:
-                due: float = msgspec.json.decode(found.value)
-            else:
-                due = actor.system.now() + seconds
-                actor.record(op, record("sleep", value=msgspec.json.encode(due)))
-                actor.set_timer(Timer(timer, due))
-            left = due - actor.system.now()
-            if found is not None:
-                behind = self._ledger.last(branch.name) > op.ordinal or not branch.new_ground
-                if left <= 0 or behind:  # whatever the clock says now, it was over
-                    await anyio.lowlevel.checkpoint_if_cancelled()  # … or cut off at once
-                    return
-                actor.set_timer(Timer(timer, due))  # if the clock went back it is gone
-            alarms = self._execution.alarms
-            line = Asleep(self._execution)
-            alarm = alarms[timer] = _Sleeper(due, line)
+        run, actor = self._run, self._run.actor
+        operation = run.begin()
+        due: Due | None = run.value(operation.place, RecordKind.SLEEP)
+        end = inner(operation.place, 1)
+        timer = f"sleep{inside(operation.place)}"
+        with operation:
+            if run.find(end, RecordKind.END) is not None:
+                return
+            recorded = due is not None
+            over = False
             try:
-                # The loop's clock may stand still while the machine does; the timer wakes us then.
-                with line, anyio.move_on_after(max(0.0, left)):
-                    await alarm.over.wait()
+                await run.new_ground(operation)
+                now = actor.system.now()
+                if due is None:
+                    due = Due(now + seconds)
+                    run.record(operation.place, RecordKind.SLEEP, due)
+                if due.at > now or not recorded:
+                    actor.set_timer(Timer(timer, due.at))  # if the clock went back it is gone
+                alarm = _Sleeper(due.at, Asleep(run.activity))
+                run.activity.set_alarm(timer, alarm)
+                try:
+                    with alarm.line:
+                        await alarm.over.wait()
+                finally:
+                    run.activity.drop_alarm(timer)
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                over = True
             finally:
-                del alarms[timer]
-                if not alarm.over.is_set():
-                    self._withdraw(timer)
+                if due is not None:
+                    run.withdraw(timer)
+                    if over:
+                        run.record(end, RecordKind.END)
 
 
 class _Sleeper:
-    """A line in ``ctx.sleep`` (see ``execution.Alarm``)."""
+    """A line in ``ctx.sleep`` (see ``activity.Alarm``)."""
 
     __slots__ = ("due", "line", "over")
 
@@ -342,6 +223,134 @@ class _Sleeper:
     def ring(self) -> None:
         self.line.end()
         self.over.set()
+
+
+async def run_step(
+    run: Run,
+    function: Callable[..., Any],
+    options: StepOptions,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Run a function as a step, or return or raise what is recorded of it."""
+    check_function("ctx.step", function)
+    step = _Step(run, function, options, args, kwargs)
+    with step.operation:
+        if step.found is not None:
+            return step.recorded(step.found)
+        await run.new_ground(step.operation)
+        # What happened before is durable before anything can happen outside.
+        run.begins_durable()
+        await run.actor.flushed()
+        await run.actor.until_owned()
+        return await step.result()
+
+
+class _Step:
+    """One call of ``ctx.step``."""
+
+    def __init__(
+        self,
+        run: Run,
+        function: Callable[..., Any],
+        options: StepOptions,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self._run = run
+        self._function = function
+        self._options = options
+        self._args = args
+        self._kwargs = kwargs
+        self.operation = run.begin()
+        name = options.name or getattr(function, "__name__", type(function).__name__)
+        self._name = mend(str(name))
+        self._annotation = _result_type(function)
+        self._arguments = digest(args, kwargs)
+        self.found = run.find(self.operation.place, RecordKind.STEP, self._name)
+
+    def recorded(self, found: Record) -> Any:
+        """Return or raise what the step did before."""
+        check_arguments(self._run, self.operation, found, self._arguments)
+        if found.error is not None:
+            raise _failed(self._name, found.error)
+        return parts.decode(bytes(found.value), self._annotation)
+
+    async def result(self) -> Any:
+        """Run the function and record what came of it."""
+        actor, place = self._run.actor, self.operation.place
+        try:
+            value = await self._attempts()
+        except BaseException as error:
+            if not (is_failure(error) and in_task()):
+                raise
+            # What is stopped, or cancelled, is no failure.
+            self._run.check()
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            told = (class_name(error), exception_text(error))
+            actor.record(place, failure(self._name, told, self._arguments))
+            raise StepFailed(self._name, *told) from error
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        try:
+            body = parts.encode(value)
+        except TypeError as error:
+            actor.record(
+                place, failure(self._name, (_REFUSED, exception_text(error)), self._arguments)
+            )
+            raise
+        actor.record(place, record(RecordKind.STEP, self._name, body, self._arguments))
+        return parts.decode(body, self._annotation)
+
+    async def _attempts(self) -> Any:
+        actor, options = self._run.actor, self._options
+        attempt = 1
+        while True:
+            try:
+                with running_step(self._run, self.operation, attempt):
+                    if options.timeout is None:
+                        return await self._once()
+                    with anyio.fail_after(options.timeout):
+                        return await self._once()
+            except Exception as error:
+                retry = options.retry
+                if retry is None or attempt >= retry.attempts or not isinstance(error, retry.on):
+                    raise
+                wait = retry.wait(attempt)
+            attempt += 1
+            await anyio.sleep(wait)
+            # Meanwhile the task may have gone to another node, which does this step itself.
+            await actor.until_owned()
+            actor.check()
+
+    async def _once(self) -> Any:
+        run, function = self._run, self._function
+        if inspect.iscoroutinefunction(function):
+            return await function(*self._args, **self._kwargs)
+        # The thread of a plain handler stands still meanwhile: the step takes its place. If both
+        # had to be counted, as many handlers as there may be threads would wait for ever.
+        limiter = anyio.CapacityLimiter(1) if run.handler.threaded else run.actor.system.threads
+        value = await anyio.to_thread.run_sync(
+            partial(function, *self._args, **self._kwargs), abandon_on_cancel=True, limiter=limiter
+        )
+        return await value if inspect.isawaitable(value) else value
+
+
+def check_arguments(run: Run, operation: Operation, found: Record, arguments: str) -> None:
+    """Compare the arguments of a recorded step or stream with those that the handler passes now.
+
+    Another version of the handler may pass other arguments: a warning. The same version does not,
+    so replay has gone another way: raise ``ReplayMismatch``, which blocks the task.
+    """
+    if found.arguments == arguments:
+        return
+    actor, place = run.actor, operation.place
+    if actor.handler == actor.agent.version:
+        raise run.replay.mismatch(place, found.words, f"a {found.kind} with other arguments")
+    log.warning(
+        "task %s: the arguments of %s %r (%s) are not those of its first run; its recorded result "
+        "is used",
+        actor.id, found.kind, found.name, place.where,
+    )  # fmt: skip
 
 
 def check_function(operation: str, function: Any) -> None:
@@ -359,7 +368,7 @@ def check_function(operation: str, function: Any) -> None:
     )
 
 
-def _digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+def digest(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """A digest of arguments; empty if they have no stable form."""
     try:
         told = msgspec.json.encode((args, kwargs), order="deterministic")
@@ -389,10 +398,10 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Steps:
     """``TaskContext.with_options``."""
 
-    def __init__(self, context: DurableOperations, options: StepOptions) -> None:
-        self._context = context
+    def __init__(self, run: Run, options: StepOptions) -> None:
+        self._run = run
         self._options = options
 
     async def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As ``TaskContext.step``, with the options."""
-        return await self._context._run_step(function, self._options, args, kwargs)
+        return await run_step(self._run, function, self._options, args, kwargs)

@@ -1,108 +1,139 @@
-"""Time-outs of a handler that strike on replay where they struck at first."""
+"""``ctx.timeout``: bounds a block, through restarts, and cancels it on replay where it did at
+first."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import anyio
-import msgspec
+import anyio.lowlevel
 
-from ..actor.actor import Op
 from ..journal.entries import Timer
+from ..journal.places import block, inside
+from ..journal.records import Due, RecordKind
 from ..settings import bounds
-from .block import Cut
-from .branch import cancelling
-from .replay import below, record
-
-if TYPE_CHECKING:
-    from ..handler.context import TaskContext
+from .block import CancellableBlock, place_of_end
+from .branch import Branch
+from .run import Run
 
 
-class TimeoutScope(Cut):
-    """``TaskContext.timeout``: raises ``TimeoutError`` where it is left after it struck.
+class Timeout(CancellableBlock):
+    """A block with a deadline. ``due`` in seconds since the epoch.
 
-    On replay the clock does not run while the branch is on ground that it has covered before; and
-    where the time-out struck then, it strikes again.
+    The time is up when the alarm rings, not when some clock is read: alarms ring in the order in
+    which they are due. On replay the time is never up while the block has entries to find again.
     """
 
-    def __init__(self, context: TaskContext, seconds: float) -> None:
-        super().__init__(context)
-        self._seconds = bounds.seconds(seconds, "ctx.timeout", "leave it out")
-        self.due = 0.0
-        self._armed = False
-        """The clock runs."""
+    def __init__(self, run: Run, seconds: float) -> None:
+        operation = run.begin()
+        super().__init__(run, operation)
+        self._seconds = seconds
+        self._timer = f"timeout{inside(self.place)}"
         self._rung = False
-        """Its durable timer was due, and is no more."""
-        self._passes_on = False
-        """What was around it was cut off before its clean-up was over."""
-        self._held = False
-        """It counts as at work until it has struck."""
+        self.ready = True
 
-    async def __aenter__(self) -> TimeoutScope:
-        context = self._context
-        actor, ledger = context._actor, context._ledger
-        branch = context._branch()
-        op = await context._begin(waits=False)
-        found = ledger.record(op, "timeout")
-        self._timer = f"timeout{below(op)}"
-        if found is None:
-            self.due = actor.system.now() + self._seconds
-            actor.record(op, record("timeout", value=msgspec.json.encode(self.due)))
-            actor.set_timer(Timer(self._timer, self.due))
-        else:
-            self.due = msgspec.json.decode(found.value)
-        self._replayed = found is not None
-        self._covered = ledger.position(branch.name)
-        self._passes_on = ledger.record(Op(below(op), 2), "passed on") is not None
-        self._scope = anyio.CancelScope()
-        self._scope.__enter__()
-        self._enter(branch, op, 1)
-        context._execution.alarms[self._timer] = self
-        self.look(parked=False)
-        return self
-
-    @property
-    def struck(self) -> bool:
-        return self._scope.cancel_called
-
-    @property
-    def strikes_at(self) -> float:
-        return self._scope.deadline
-
-    def _strike(self) -> None:
-        self._scope.cancel()
-        self._context._execution.cuts.notify()
+    async def enter(self) -> None:
+        """Begin the block."""
+        run, actor = self.run, self.run.actor
+        due: Due | None = run.value(self.place, RecordKind.TIMEOUT)
+        if due is None:
+            await run.new_ground(self.operation, waits=False)
+            due = Due(actor.system.now() + self._seconds)
+            run.record(self.place, RecordKind.TIMEOUT, due)
+            actor.set_timer(Timer(self._timer, due.at))
+        self.due = due.at
+        run.replay.take(self.place)
+        self._ended = run.find(place_of_end(self.place), RecordKind.END) is not None
+        self.scope = anyio.CancelScope()
+        self.scope.__enter__()
+        self.block = Branch(block(self.place), self)
+        self.line.enter(self.block)
+        self.open()
+        if not self._ended and not self.pending:
+            if run.replay and self.due > actor.system.now():
+                actor.set_timer(Timer(self._timer, self.due))  # if the clock went back it is gone
+            run.activity.set_alarm(self._timer, self)
+        self.line.moved()
 
     def ring(self) -> None:
-        """The durable timer is due (see ``execution.Alarm``), whatever the loop's clock says."""
+        """The time is up (see ``activity.Alarm``)."""
         self._rung = True
-        if self._armed and not self._scope.cancel_called:
-            self._held = True
-            self._context._execution.go()
-            self._strike()
+        self.look_at_the_clock()
 
-    def look(self, *, parked: bool) -> None:
-        """The branch has come further."""
-        branch = self._branch
-        if self._position is not None:
-            if self._position.reached(branch, parked=parked):
-                self._strike()
-        elif not self._armed and branch.new_ground and branch.beyond(self._covered):
-            self._armed = True
-            actor = self._context._actor
-            left = self.due - actor.system.now()
-            if self._replayed and left > 0:
-                actor.set_timer(Timer(self._timer, self.due))  # if the clock went back it is gone
-            self._scope.deadline = anyio.current_time() + max(0.0, left)
-            self._context._execution.cuts.notify()  # who waits for it knows until when
+    def look_at_the_clock(self) -> None:
+        """Cancel the block if the time is up, once its entries are found again."""
+        if self._rung and not (self.cancelled or self.pending or self._outer() or self.remains()):
+            self.run.activity.drop_alarm(self._timer)
+            self.run.withdraw(self._timer)
+            self.cut_off(None)
 
-    def _pass_on(self) -> None:
-        """What is around it was cut off, too, before its clean-up was over: no TimeoutError here,
-        and none on replay."""
-        if self._context._may_write and not self._passes_on:
-            place = Op(below(self._op), 2)
-            self._context._actor.record(place, record("passed on"))
+    def _outer(self) -> bool:
+        """Whether a recorded cut around the block comes first."""
+        return bool(self.run.replay.pending) and any(
+            item.pending for item in self.line.around() if item is not self
+        )
+
+    async def exit(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the block. Raises ``TimeoutError`` if it was cancelled because its time was up."""
+        run = self.run
+        noticed = error
+        if error is None and (self.pending or self.cancelled):
+            # The time is up, and the line has not noticed: it had no reason to wait since.
+            try:
+                while self.pending:
+                    await run.activity.cuts.wait()
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            except anyio.get_cancelled_exc_class() as late:
+                kind, error, traceback = type(late), late, late.__traceback__
+        passes = True
+        try:
+            passes = not self.scope.__exit__(kind, error, traceback)
+        finally:
+            run.activity.drop_alarm(self._timer)
+            self.line.leave(self)
+            if passes and isinstance(error, anyio.get_cancelled_exc_class()):
+                # Something around the block was cancelled, and the record of that cut is enough.
+                run.withdraw(self._timer)
+                self.line.moved()
+            else:
+                self._record_end()
+            self._leave()
+        if error is None:
+            return
+        if not passes:
+            out_of_time = TimeoutError(f"{self._seconds:g} seconds are over")
+            try:
+                raise out_of_time from None
+            finally:
+                out_of_time.__context__ = None  # what handles it is no clean-up
+        if noticed is None:
+            raise error
+
+    def _record_end(self) -> None:
+        run = self.run
+        if not self._ended and run.may_write:
+            if not self.cancelled:
+                run.actor.clear_timer(self._timer)
+            run.record(place_of_end(self.place), RecordKind.END)
+        self.operation.over()
+
+
+class TimeoutScope:
+    """``TaskContext.timeout``: raises ``TimeoutError`` where it is left after its time was up."""
+
+    def __init__(self, run: Run, seconds: float) -> None:
+        self._run = run
+        self._seconds = bounds.seconds(seconds, "ctx.timeout", "leave it out")
+
+    async def __aenter__(self) -> TimeoutScope:
+        self._block = Timeout(self._run, self._seconds)
+        await self._block.enter()
+        return self
 
     async def __aexit__(
         self,
@@ -110,30 +141,5 @@ class TimeoutScope(Cut):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        scope = self._scope
-        struck = scope.cancel_called
-        try:
-            scope.__exit__(kind, error, traceback)
-        finally:
-            context = self._context
-            context._execution.alarms.pop(self._timer, None)
-            if not self._rung:
-                context._withdraw(self._timer)
-            # Cut off is also what raised an error while it cleaned up, and what began to clean up.
-            through = isinstance(error, anyio.get_cancelled_exc_class())
-            own = not through and cancelling(error)
-            cut = scope.cancelled_caught or (struck and (own or self._position is not None))
-            if cut and through and not scope.cancelled_caught:
-                self._pass_on()
-            self._leave(cut=cut)
-            if self._held:
-                context._execution.pause()
-        if scope.cancelled_caught and self._passes_on:
-            await self._branch.wait_for_the_cut()
-        if scope.cancelled_caught:
-            late = TimeoutError(f"{self._seconds:g} seconds are over")
-            try:
-                raise late from None
-            finally:
-                late.__context__ = None  # or what handles it would seem to be a clean-up
+        await self._block.exit(kind, error, traceback)
         return False

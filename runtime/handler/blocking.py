@@ -16,12 +16,12 @@ from ...protocol.types import Artifact, Message, Part, TaskState
 from ..actor.cancellation import Reason, TaskCancelled
 from ..call import Principal
 from ..content import Content
-from ..durable.artifacts import ArtifactWriter, StreamStep, check_generator, check_made
-from ..durable.steps import Retry, StepOptions
+from ..durable.artifacts import ArtifactWriter
+from ..durable.run import Run
+from ..durable.steps import Retry, StepOptions, digest, run_step
+from ..durable.stream_step import StreamStep, check_generator, check_made
+from .context import TaskContext
 from .history import History
-
-if TYPE_CHECKING:
-    from .context import TaskContext
 
 _ASYNC_ONLY = {
     "gather": "a thread does one thing at a time",
@@ -39,11 +39,12 @@ class BlockingContext:
     ``timeout`` are for ``async def`` handlers.
     """
 
-    def __init__(self, context: TaskContext) -> None:
+    def __init__(self, context: TaskContext, run: Run) -> None:
         self._context = context
+        self._of = run
 
     def _run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        call = partial(self._context._execution.called, function, *args, **kwargs)
+        call = partial(self._of.activity.call, function, *args, **kwargs)
         return anyio.from_thread.run(call)
 
     def _do(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -119,7 +120,7 @@ class BlockingContext:
         return self._context.cancelled
 
     def history(self, limit: int | None = None) -> Iterator[Message]:
-        history = History(self._context._actor, limit)
+        history = History(self._of.actor, limit)
         while page := self._run(history.page):
             yield from page
 
@@ -136,8 +137,8 @@ class BlockingContext:
         """Deliver an artifact whole, or enter it and write chunks."""
         writer = self._context.artifact(name, content, **fields)
         if content is not None:
-            self._run(writer._whole)
-        return BlockingWriter(self, writer)
+            self._run(writer.deliver)
+        return BlockingWriter(self._run, writer)
 
     def ask(self, question: Content, type: Any = str) -> Any:
         return self._run(self._context.ask, question, type)
@@ -165,9 +166,9 @@ class BlockingContext:
             )
             return artifact
         check_generator(generator)
-        step = StreamStep(self._context, name, on_restart)
-        self._run(step.begin)
-        with step.busy:
+        step = StreamStep(self._of, name, on_restart, digest(args, kwargs))
+        self._do(step.begin)
+        with step.operation:
             if not step.done:
                 self._run(step.ready)
                 made = generator(*args, **kwargs, **step.keywords)
@@ -175,7 +176,7 @@ class BlockingContext:
                 with step.running(), closing(made) as produced:
                     for content in produced:
                         self._run(step.write, content)
-                self._do(step.end)
+                self._run(step.end)
         return step.artifact
 
     def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -185,7 +186,9 @@ class BlockingContext:
         self, *, name: str | None = None, retry: Retry | None = None, timeout: float | None = None
     ) -> BlockingSteps:
         """``ctx.with_options(timeout=5, retry=Retry()).step(fn, ...)``. Seconds."""
-        return BlockingSteps(self, StepOptions(name=name, retry=retry, timeout=timeout))
+        return BlockingSteps(
+            self._run, self._of, StepOptions(name=name, retry=retry, timeout=timeout)
+        )
 
     def now(self) -> datetime:
         found: datetime = self._do(self._context.now)
@@ -233,33 +236,33 @@ class BlockingContext:
 class BlockingSteps:
     """``BlockingContext.with_options``."""
 
-    def __init__(self, context: BlockingContext, options: StepOptions) -> None:
-        self._context = context
+    def __init__(self, call: Callable[..., Any], run: Run, options: StepOptions) -> None:
+        self._call = call
+        self._of = run
         self._options = options
 
     def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As ``BlockingContext.step``, with the options."""
-        context = self._context
-        return context._run(context._context._run_step, function, self._options, args, kwargs)
+        return self._call(run_step, self._of, function, self._options, args, kwargs)
 
 
 class BlockingWriter:
     """``with ctx.artifact("report") as report: report.write(...)``."""
 
-    def __init__(self, context: BlockingContext, writer: ArtifactWriter) -> None:
-        self._context = context
+    def __init__(self, call: Callable[..., Any], writer: ArtifactWriter) -> None:
+        self._call = call
         self._writer = writer
 
     def __enter__(self) -> BlockingWriter:
-        self._context._run(self._writer.__aenter__)
+        self._call(self._writer.__aenter__)
         return self
 
     def write(self, content: Content) -> None:
-        self._context._run(self._writer.write, content)
+        self._call(self._writer.write, content)
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is None:
-            self._context._run(self._writer.__aexit__, None, None, None)
+            self._call(self._writer.__aexit__, None, None, None)
 
 
 __all__ = ["BlockingContext", "BlockingSteps", "BlockingWriter"]

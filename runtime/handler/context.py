@@ -11,52 +11,52 @@ import msgspec
 from ...protocol.types import Artifact, Message, Part, TaskState
 from ...protocol.values import mend
 from .. import content as content_parts
-from ..actor.actor import Op
 from ..actor.cancellation import Reason, Restart, Stop, TaskCancelled
 from ..actor.replies import say
 from ..actor.states import IllegalTransition
 from ..call import ANONYMOUS, Principal
 from ..content import Content
-from ..durable.artifacts import ArtifactWriter, pump, stream
-from ..durable.ask import Asking
+from ..durable.artifacts import ArtifactWriter
+from ..durable.ask import AskOperations
 from ..durable.fan_out import gather, race
 from ..durable.group import Group, group
-from ..durable.replay import record
-from ..durable.steps import DurableOperations
+from ..durable.run import Run
+from ..durable.steps import StepOperations
+from ..durable.stream_step import stream
 from ..durable.timeout import TimeoutScope
+from ..journal.places import Place
+from ..journal.records import RecordKind
 from .history import History
 
 T = TypeVar("T")
 
 
-class TaskContext(Asking, DurableOperations):
+class TaskContext(AskOperations, StepOperations):
     """The context of one task, for its handler.
 
     Operations on one context must not run side by side in coroutines that Greenroom does not know:
     use ``gather``, ``group`` or ``race``, whose branches replay the same whatever their timing.
     """
 
-    def check_complete(self, error: Exception | None = None) -> None:
-        """Raise ``ReplayMismatch`` if the handler ended, by ``error`` if any, before all that it
-        did earlier. Not for handlers."""
-        now = "the end of the handler" if error is None else f"an error ({type(error).__name__})"
-        self._ledger.check_complete(self._root.ordinal, now)
+    def __init__(self, run: Run) -> None:
+        AskOperations.__init__(self, run)
+        self._actor = run.actor
 
     # --- what was asked -------------------------------------------------------------------------
 
     @property
     def message(self) -> Message:
         """The message that this run of the handler answers."""
-        return self._execution.message
+        return self._run.message
 
     @property
     def text(self) -> str:
         """Its text parts, one under the other."""
-        return self._execution.message.text
+        return self._run.message.text
 
     @property
     def parts(self) -> Sequence[Part]:
-        return self._execution.message.parts
+        return self._run.message.parts
 
     @property
     def files(self) -> list[Part]:
@@ -74,7 +74,7 @@ class TaskContext(Asking, DurableOperations):
     @property
     def metadata(self) -> Mapping[str, Any]:
         """Metadata of the request and of the message; the message's wins."""
-        call = self._execution.call
+        call = self._run.sender
         request = call.metadata if call is not None else None
         return {**(request or {}), **(self.message.metadata or {})}
 
@@ -99,7 +99,7 @@ class TaskContext(Asking, DurableOperations):
     def principal(self) -> Principal:
         """Who sent the message. Once the task was at rest, or in another process, that is its
         owner and tenant: nothing else of a principal is kept."""
-        call = self._execution.call
+        call = self._run.sender
         if call is not None and call.principal is not None:
             return call.principal
         scope = self._actor.scope
@@ -110,13 +110,13 @@ class TaskContext(Asking, DurableOperations):
     @property
     def extensions(self) -> Sequence[str]:
         """URIs of the extensions activated for the message."""
-        call = self._execution.call
+        call = self._run.sender
         return call.activated if call is not None else (self.message.extensions or ())
 
     @property
     def cancelled(self) -> Reason | None:
         """Why the handler is being stopped, if it is."""
-        return self._execution.reason
+        return self._run.activity.reason
 
     async def history(self, limit: int | None = None) -> AsyncIterator[Message]:
         """Iterate over the newest ``limit`` messages of the task (all without), oldest first.
@@ -145,18 +145,19 @@ class TaskContext(Asking, DurableOperations):
         """
         if not isinstance(state, TaskState):
             raise TypeError(f"a state is one of TaskState, as in TaskState.WORKING, not {state!r}")
-        message = say(self._actor, content)
-        op = await self._begin(waits=False)
-        if self._replays(op, "a status"):
-            return
-        try:
-            self._actor.set_status(state, message, op, metadata)
-        except IllegalTransition as refused:
-            told = content_parts.encode((refused.old, refused.new))
-            self._actor.record(op, record("refused", value=told))
-            raise
-        self._ask_again()
-        await self._room()
+        run = self._run
+        message = say(run.actor, content)
+        operation = run.begin()
+        if not run.replays(operation.place, "a status"):
+            await run.new_ground(operation, waits=False)
+            try:
+                run.actor.set_status(state, message, operation.place, metadata)
+            except IllegalTransition as refused:
+                run.record(operation.place, RecordKind.REFUSED, (refused.old, refused.new))
+                raise
+            self._ask_again()
+            await run.room()
+        operation.over()
 
     def artifact(
         self,
@@ -189,7 +190,7 @@ class TaskContext(Asking, DurableOperations):
                 metadata=metadata,
                 extensions=extensions,
             )
-        return ArtifactWriter(self, first, content)
+        return ArtifactWriter(self._run, first, content)
 
     async def reject(self, why: Content = None) -> None:
         """Refuse the task: it becomes rejected and the handler ends here."""
@@ -200,8 +201,9 @@ class TaskContext(Asking, DurableOperations):
         await self._end(TaskState.FAILED, why)
 
     async def _end(self, state: TaskState, why: Content) -> None:
-        self._check()
-        reason = self._execution.reason
+        self._run.check()
+        await self._run.until_cut()
+        reason = self._run.activity.reason
         if reason is not None and not reason.ends:
             raise TaskCancelled(reason)  # the task goes on without this process
         self._actor.set_status(state, say(self._actor, why))
@@ -222,11 +224,7 @@ class TaskContext(Asking, DurableOperations):
         ``committed`` (the list of parts that were committed) and appends to them.
         Returns the artifact.
         """
-        return await stream(self, name, generator, args, kwargs, on_restart)
-
-    async def pump(self, generator: AsyncGenerator[Any, None]) -> Any:
-        """Stream what a generator handler yields. Not for handlers."""
-        return await pump(self, generator)
+        return await stream(self._run, name, generator, args, kwargs, on_restart)
 
     # --- side by side ---------------------------------------------------------------------------
 
@@ -235,11 +233,11 @@ class TaskContext(Asking, DurableOperations):
 
         The first that fails cancels the others and is raised.
         """
-        return await gather(self, awaitables)
+        return await gather(self._run, awaitables)
 
     async def race(self, *awaitables: Awaitable[T]) -> T:
         """Run awaitables side by side; the first that ends wins, the others are cancelled."""
-        result: T = await race(self, awaitables)
+        result: T = await race(self._run, awaitables)
         return result
 
     def group(self) -> AbstractAsyncContextManager[Group]:
@@ -247,14 +245,14 @@ class TaskContext(Asking, DurableOperations):
 
         Leaving the block waits for them; an error in one cancels the others.
         """
-        return group(self)
+        return group(self._run)
 
     def timeout(self, seconds: float) -> TimeoutScope:
         """Bound a block, through restarts: ``async with ctx.timeout(60): ...``.
 
         Raises ``TimeoutError`` at its end when the time was up. Where it struck is recorded.
         """
-        return TimeoutScope(self, seconds)
+        return TimeoutScope(self._run, seconds)
 
     # --- changes of code, long lives --------------------------------------------------------------
 
@@ -265,14 +263,17 @@ class TaskContext(Asking, DurableOperations):
         written by the code before the change.
         """
         name = mend(name)
-        branch = self._branch()
-        if self._ledger.last(branch.name) > branch.ordinal:
-            following = Op(branch.name, branch.ordinal + 1)
-            if not self._ledger.is_record(following, "patched", name):
-                return False
-            self._place()
-        else:
-            self._actor.record(self._place(), record("patched", name))
+        run = self._run
+        _, branch = run.check_alone()
+        following = Place(branch.name, branch.ordinal + 1)
+        known = run.replay.is_record(following, RecordKind.PATCHED, name)
+        if not known and run.replay.last(branch.name) > branch.ordinal:
+            return False
+        operation = run.begin()
+        if not known:
+            run.record(operation.place, RecordKind.PATCHED, name=name)
+            operation.line.is_new()
+        operation.over()
         return True
 
     async def restart(self, state: Any = None) -> NoReturn:
@@ -280,12 +281,13 @@ class TaskContext(Asking, DurableOperations):
 
         For handlers that live long: the journal of a run is replayed from its start.
         """
+        await self._run.until_cut()
         raise Restart(content_parts.encode(state))
 
     @property
     def restart_state(self) -> Any:
         """What ``restart`` was given, as plain JSON values; ``None`` in a first run."""
-        return self._execution.state
+        return self._run.state
 
     def __repr__(self) -> str:
         return f"<TaskContext {self.task_id} {self.state.name.lower()}>"

@@ -5,71 +5,46 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
 from ...protocol.types import Message
-from ..actor.actor import ROOT, LeaseLost, Op
-from ..actor.cancellation import Reason, TaskCancelled
+from ..actor.actor import LeaseLost
+from ..actor.cancellation import Reason
 from ..call import Sender
-from ..concurrency.signal import Signal
 from ..concurrency.supervisor import Child, in_task
-from ..durable.replay import DURABLE, NOTHING_RECORDED, Ledger, ReplayMismatch, durable
+from ..durable.activity import Activity
+from ..durable.replay import Replay, ReplayMismatch
+from ..durable.run import Run
 from ..exceptions import loggable
 from ..journal.entries import Entry
+from ..journal.places import Place
+from ..journal.run_start import durable
 from ..telemetry import current_actor, handler_span
+from .blocking import BlockingContext
+from .context import TaskContext
+from .generator import pump
 from .outcome import cancelled, cause_of, fail_anyway, finish, unwound
 
 if TYPE_CHECKING:
     from ..actor.actor import Actor
-    from .context import TaskContext
 
 log = logging.getLogger("greenroom.runtime")
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
-class Alarm(Protocol):
-    """A line of the handler that a durable timer wakes."""
-
-    due: float
-    """Wall time in seconds since the epoch."""
-
-    def ring(self) -> None:
-        """It is time. From here on the line counts as at work."""
-
-
 class Execution:
     """A handler at work for one run of one task."""
 
     __slots__ = (
-        "_answers",
-        "_calls",
-        "_child",
-        "_counted",
-        "_ctx",
-        "_durable",
-        "active",
-        "actor",
-        "alarms",
-        "call",
-        "cuts",
-        "detached",
-        "handler",
-        "ledger",
-        "listeners",
-        "message",
-        "reason",
-        "signal",
-        "started",
-        "state",
-        "stopped_at_work",
-        "summoned",
+        "_child", "_ctx", "_entries", "activity", "actor", "call", "handler", "message", "replay",
+        "run_of", "started", "state", "stopped_at_work",
     )  # fmt: skip
 
     def __init__(
@@ -83,40 +58,22 @@ class Execution:
         self.actor = actor
         self.message = message
         self.call = call
-        self.ledger = Ledger(entries) if entries else NOTHING_RECORDED
+        self.replay = Replay(entries)
+        self.activity = Activity(actor, self.replay)
         actor.skill = actor.agent.skill_of(message, call)
         self.handler = actor.agent.handler_of(actor.skill)
-        self.signal = Signal()
-        """Wakes a handler that waits for a message."""
-        self.reason: Reason | None = None
         self.stopped_at_work = False
         """When it was told to stop it did not only wait."""
-        self.detached = False
-        """Left behind: it may not write any more."""
-        self.active = 1
-        """Lines of the handler (its branches) that are at work: at 0 the actor may rest."""
-        self.listeners = 0
-        """Those of them that wait for whatever message comes."""
-        self.cuts = Signal()
-        """Something cut branches off."""
-        self.summoned = False
-        """It sleeps, and what wakes it is here: it counts as at work already."""
-        self._counted = False
-        """Between its start and its end. A plain handler's thread may outlast that."""
         self.state = state
-        self._durable = bool(entries) and durable(entries)
         self.started = False
-        self._calls: set[anyio.CancelScope] = set()
-        self.alarms: dict[str, Alarm] = {}
-        """What sleeps, by the name of its timer."""
-        self._answers: dict[Op, Message] = {}
+        self._entries = entries
         self._child: Child | None = None
         self._ctx: TaskContext | None = None
+        self.run_of: Run | None = None
 
     def start(self) -> None:
         """Run it as a child of the runtime."""
-        self._counted = True
-        self.actor.system.began(self.actor.scope)
+        self.activity.begin()
         self._child = self.actor.system.start(self.run, "handler")
 
     @property
@@ -130,29 +87,35 @@ class Execution:
 
     def wake(self) -> None:
         """A message came."""
-        if self.listeners:
-            self._summon()
-        self.signal.notify()
+        self.activity.wake()
 
-    async def stirred(self) -> None:
-        """Wait until something may have come for the handler, or its end."""
-        await self.signal.wait()
-        if self.detached:
-            await anyio.lowlevel.checkpoint()  # a cancellation that is not held off comes first
+    def answered(self, place: Place, message: Message) -> None:
+        """The answer came that is recorded at ``place``."""
+        self.activity.answered(place, message)
 
-    def answered(self, op: Op, message: Message) -> None:
-        """The answer came that is recorded at ``op``."""
-        self._answers[op] = message
-        self._summon()
-        self.signal.notify()
+    def timer_due(self, name: str) -> bool:
+        """A timer of the handler is due. Return whether the handler still waits for it, or may
+        come to where it does."""
+        activity = self.activity
+        if name in activity.alarms:
+            activity.expire(name)
+            return True
+        return not self.started or self.replay.unread or self.replay.pending > 0
 
-    def _summon(self) -> None:
-        if self._counted and self.asleep and not self.summoned:
-            self.summoned = True
-            self.actor.system.went_on(self.actor.scope)
+    @property
+    def reason(self) -> Reason | None:
+        """Why the handler is being stopped, if it is."""
+        return self.activity.reason
 
-    def take_answer(self, op: Op) -> Message | None:
-        return self._answers.pop(op, None)
+    @property
+    def detached(self) -> bool:
+        """Left behind: the handler may not write any more."""
+        return self.activity.detached
+
+    @property
+    def listeners(self) -> int:
+        """How many lines wait for whatever message comes."""
+        return self.activity.listeners
 
     @property
     def ending(self) -> bool:
@@ -162,49 +125,22 @@ class Execution:
     @property
     def at_work(self) -> bool:
         """Whether it counts as at work."""
-        return self._counted and (self.summoned or not self.asleep)
+        return self.activity.at_work
 
     @property
     def asleep(self) -> bool:
         """Whether it waits for messages and time only."""
-        return self.active == 0
-
-    def pause(self) -> None:
-        """A line of the handler waits for the client, for time or for its branches."""
-        self.active -= 1
-        if not self.active:
-            if self._counted:
-                self.actor.system.paused(self.actor.scope)
-            self.actor.moved()
-            self.actor.quiet()
-            self.actor.system.stir()
-
-    def go(self) -> None:
-        """A line of the handler goes on, or begins."""
-        self.active += 1
-        if self.active == 1:
-            if self.summoned:
-                self.summoned = False
-            elif self._counted:
-                self.actor.system.went_on(self.actor.scope)
-            self.actor.parked = False
-            self.actor.moved()
-
-    def begins_durable(self) -> None:
-        """A step or a stream begins: from now on the run is worth resuming, recorded or not."""
-        if not self._durable:
-            self._durable = True
-            self.actor.record(ROOT, DURABLE)
+        return self.activity.asleep
 
     def cancel(self, reason: Reason) -> None:
         """Cancel the handler; it has ``cancel_grace`` seconds to clean up."""
         if self.reason is not None:
             if reason.ends and not self.reason.ends:
-                self.reason = reason  # it stops already, and now the task does, too
+                self.activity.reason = reason  # it stops already, and now the task does, too
             return
-        self.reason = reason
+        self.activity.reason = reason
         self.stopped_at_work = not self.asleep
-        self.signal.notify()
+        self.activity.signal.notify()
         if not self.started:
             # It never ran, and on asyncio a child cancelled this early never will.
             self.abandon(reason.value)
@@ -216,43 +152,28 @@ class Execution:
         # behind.
         if self._child is not None and not self.handler.threaded:
             self._child.cancel()
-        for call in self._calls:
-            call.cancel()
+        self.activity.cancel_calls()
 
     def abandon(self, why: str) -> None:
         """Stop it without waiting; nothing that it still does is written."""
-        self.detached = True
-        self.signal.notify()
+        self._detach()
         if self.reason is None:
-            self.reason = Reason.LEASE_LOST
-        for call in self._calls:
-            call.cancel()
+            self.activity.reason = Reason.LEASE_LOST
+        self.activity.cancel_calls()
         if self._child is not None:
             self._child.cancel()
         if not self.started:
-            self._leave()
+            self.activity.leave()
 
-    def _leave(self) -> None:
-        """It does not count any more."""
-        if not self._counted:
-            return
-        self._counted = False
-        system, scope = self.actor.system, self.actor.scope
-        if self.asleep and not self.summoned:
-            system.went_on(scope)
-        system.ended(scope)
+    def passivate(self) -> None:
+        """Leave memory: the handler waits, and goes on from its journal when somebody calls."""
+        self.activity.reason = Reason.PASSIVATED
+        self.abandon("passivated")
 
-    async def called(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run a call of a plain handler's thread. Raises ``TaskCancelled`` once it is cancelled."""
-        if self.reason is not None:
-            raise TaskCancelled(self.reason)
-        with anyio.CancelScope() as scope:
-            self._calls.add(scope)
-            try:
-                return await function(*args, **kwargs)
-            finally:
-                self._calls.discard(scope)
-        raise TaskCancelled(self.reason or Reason.SHUTDOWN)
+    def _detach(self) -> None:
+        self.activity.detached = True
+        self.activity.signal.notify()
+        self.activity.cuts.notify()
 
     def overdue(self) -> None:
         """The grace is over: end the task without its handler."""
@@ -266,20 +187,19 @@ class Execution:
             None if self.reason is None else self.reason.value,
             self.actor.system.settings.cancel_grace,
         )
-        self.detached = True
-        self.signal.notify()
+        self._detach()
         if self._child is not None:
             self._child.cancel()
         cancelled(self)
         self.actor.execution = None
-        self._leave()  # nobody waits for its end
+        self.activity.leave()  # nobody waits for its end
 
     def _stumbled(self, cause: BaseException) -> ReplayMismatch | None:
         """A handler that fails before it has come as far as it came before is another one."""
-        if self.reason is not None or self._ctx is None or not isinstance(cause, Exception):
+        if self.reason is not None or self.run_of is None or not isinstance(cause, Exception):
             return None
         try:
-            self._ctx.check_complete(cause)
+            self.run_of.check_complete(cause)
         except ReplayMismatch as mismatch:
             log.warning(
                 "task %s: the handler failed on replay", self.actor.id, exc_info=loggable(cause)
@@ -321,8 +241,8 @@ class Execution:
             else:
                 value = await self._call()
             if not self.detached:
-                if self.ledger and self._ctx is not None:
-                    self._ctx.check_complete()
+                if self.replay and self.run_of is not None:
+                    self.run_of.check_complete()
                 finish(self, value)
         except anyio.get_cancelled_exc_class() as cancelled:
             if not self.detached:
@@ -337,30 +257,32 @@ class Execution:
             if self._unwind(error):
                 raise
         finally:
-            self._leave()
+            self.activity.leave()
             system.graces.discard(self)
-            if self._ctx is not None:
-                self._ctx.leave()
-                self._ctx = None
+            if self.run_of is not None:
+                self.run_of.leave()
+                self.run_of = self._ctx = None
             self._child = None
             if actor.execution is self:
                 actor.execution = None
                 actor.quiet()
 
     async def _call(self) -> Any:
-        from .context import TaskContext
-
-        self._ctx = ctx = TaskContext(self)
         handler = self.handler
+        self.run_of = run = Run(
+            self.actor, self.replay, self.activity, handler, message=self.message,
+            sender=self.call, state=self.state,
+            durable=bool(self._entries) and durable(self._entries),
+        )  # fmt: skip
+        self._entries = ()
+        self._ctx = ctx = TaskContext(run)
         if handler.threaded:
-            from .blocking import BlockingContext
-
             return await anyio.to_thread.run_sync(
-                partial(handler.function, BlockingContext(ctx)),
+                partial(handler.function, BlockingContext(ctx, run)),
                 abandon_on_cancel=True,
                 limiter=self.actor.system.threads,
             )
         made = handler.function(ctx)
         if inspect.isasyncgen(made):
-            return await ctx.pump(cast("AsyncGenerator[Any, None]", made))
+            return await pump(ctx, run, cast("AsyncGenerator[Any, None]", made))
         return await made

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 
 from greenroom import Agent, TaskContext
-from greenroom.runtime.durable.run import Operations
+from greenroom.runtime.durable.run import Run
 from greenroom.runtime.durable.steps import step_info
 from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.stores.sqlite import SQLiteStore
@@ -113,7 +113,7 @@ EFFECTS = {"one", "two", "three", "four", "five"}
 
 if _KILL_AT or _POINTS:
     _append = SQLiteStore.append
-    _begin = Operations._begin
+    _begin = Run.begin
 
     async def append(
         self: SQLiteStore, batch: Sequence[Append], *, now: float
@@ -127,9 +127,9 @@ if _KILL_AT or _POINTS:
             point(task, "after a commit")
         return outcomes
 
-    async def begin(self: Operations, *, waits: bool = True) -> Any:
-        point(self._actor.id, "an operation begins")
-        return await _begin(self, waits=waits)
+    def begin(self: Run) -> Any:
+        point(self.actor.id, "an operation begins")
+        return _begin(self)
 
     SQLiteStore.append = append  # type: ignore[method-assign]
-    Operations._begin = begin  # type: ignore[method-assign]
+    Run.begin = begin  # type: ignore[method-assign]

@@ -21,8 +21,8 @@ import msgspec
 
 from ..protocol.types import Message, Part, StreamResponse, TaskState, TaskStatus
 from ..runtime.actor.actor import CANCEL
-from ..runtime.durable.replay import Record
 from ..runtime.journal.entries import Entry, Header, Kind, TaskQuery, TaskRef, Timer
+from ..runtime.journal.records import decode as _record
 from ..runtime.journal.store import Store, StoreError
 from .terminal import complain, say
 
@@ -36,7 +36,6 @@ _WIDTH = 100
 _message = msgspec.json.Decoder(Message).decode
 _event = msgspec.json.Decoder(StreamResponse).decode
 _status = msgspec.json.Decoder(TaskStatus).decode
-_record = msgspec.json.Decoder(Record).decode
 
 
 def add(commands: Any) -> None:

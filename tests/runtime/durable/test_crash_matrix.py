@@ -18,8 +18,11 @@ from greenroom.runtime.actor.cancellation import StepFailed
 from greenroom.runtime.call import Scope
 from greenroom.runtime.durable.steps import Retry
 from greenroom.runtime.journal.entries import Append, Outcome
+from greenroom.runtime.journal.records import RecordKind, is_kind
+from greenroom.runtime.runtime import Runtime
+from greenroom.testing import LoopClock
 from tests.support.crash import RecordingStore, ShufflingLoop, copy_of
-from tests.support.drive import Caller, KeptStore, running, said, user
+from tests.support.drive import START, Caller, KeptStore, result, running, said, user
 
 from .script import heard
 from .test_crash_prefixes import AWAKE, PASSIVATED, check
@@ -169,6 +172,95 @@ async def group_in_time(ctx: TaskContext) -> str:
     await ctx.ask("q?")
     assert calls <= 1
     return "in time"
+
+
+async def failing_later(ctx: TaskContext, seconds: float) -> None:
+    """Fails by way of a gather, so that its record and the cut are in two commits."""
+    await ctx.gather(ctx.step(work, "beside"), ctx.step(broken_later, seconds))
+
+
+async def broken_later(seconds: float) -> None:
+    await anyio.sleep(seconds)
+    raise LookupError("no")
+
+
+async def block_beside_a_failure(ctx: TaskContext) -> str:
+    """The block of a group goes on while a branch fails; what is behind the group are steps of the
+    same function."""
+    try:
+        async with ctx.group() as group:
+            group.start(failing_later, ctx, 0.08)
+            await ctx.gather(ctx.step(work, "b"), ctx.step(work, "c"))
+            for letter in "def":
+                await ctx.step(work, letter)
+            await ctx.step(slow)
+    except StepFailed:
+        return str([await ctx.step(work, item) for item in ("charge", "ship", "mail", "done")])
+    return "?"
+
+
+async def block_of_time_beside_a_clock(ctx: TaskContext) -> str:
+    """As before, with a time-out."""
+    try:
+        async with ctx.timeout(1):
+            for letter in "def":
+                await ctx.step(work, letter, 0.3)
+            await ctx.step(slow)
+    except TimeoutError:
+        return str([await ctx.step(work, item, 0.3) for item in ("charge", "ship", "mail")])
+    return "?"
+
+
+async def done_before_a_failure(ctx: TaskContext) -> str:
+    """A branch has a result, and has cleaned up, before another branch fails."""
+    told: list[Any] = []
+
+    async def asks() -> Any:
+        try:
+            return await ctx.gather(ctx.ask("q?"), ctx.step(work, "beside"))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await ctx.step(work, "clean-up")
+
+    async def fails() -> None:
+        await ctx.sleep(500)
+        await ctx.step(broken)
+
+    try:
+        async with ctx.group() as group:
+            one = group.start(asks)
+            group.start(fails)
+    except StepFailed as failed:
+        told.append(failed.message)
+    told += [one.result, await ctx.ask("qq?")]
+    return str(told)
+
+
+async def question_cut_off(ctx: TaskContext) -> str:
+    """A branch fails, or the time is up, while the block waits for its client."""
+    told: list[Any] = []
+    try:
+        async with ctx.group() as group:
+            group.start(failing_later, ctx, 70)
+            await ctx.ask("never?")
+    except StepFailed as failed:
+        told.append(failed.message)
+    try:
+        async with ctx.timeout(70):
+            await ctx.ask("never?")
+    except TimeoutError:
+        told.append("late")
+    return str(told)
+
+
+async def losers_that_clean_up(ctx: TaskContext) -> str:
+    """What a loser and the branches of a failed gather do in the end is not lost."""
+    told = [await ctx.race(undoing(ctx, "loser", partial(ctx.step, slow), 2), ctx.sleep(3))]
+    try:
+        await ctx.gather(undoing(ctx, "beside", partial(ctx.step, slow), 2), failing_later(ctx, 1))
+    except StepFailed as failed:
+        told.append(failed.message)
+    return str([*told, await ctx.step(work, "after")])
 
 
 # --- clean-up -----------------------------------------------------------------------------------
@@ -640,6 +732,8 @@ HANDLERS: list[Handler] = [
     begun_late, nested, group_in_time, clean_ups, cut_off_midway, outer_first, both_at_once,
     begun_behind_a_sleep, held_off, failing_loser, shielded, fact_at_the_cut, sleeping_clean_up,
     two_questions, question_refused_inside,
+    block_beside_a_failure, block_of_time_beside_a_clock, done_before_a_failure, question_cut_off,
+    losers_that_clean_up,
     clean_up_of_branches_in_time, failing_clean_up,
     chunks, restarting, retrying, turns, asking,
 ]  # fmt: skip
@@ -694,6 +788,98 @@ async def tell(peer: Caller, task: str) -> None:
 
 async def test_a_rerun_is_told_again_what_the_client_told() -> None:
     await crash_everywhere(collecting, AWAKE, tell, on_interrupt="rerun", with_history=False)
+
+
+# --- back late ------------------------------------------------------------------------------------
+
+
+async def outer_time_out_first(ctx: TaskContext) -> str:
+    try:
+        async with ctx.timeout(0.54):
+            try:
+                async with ctx.timeout(1.18):
+                    await ctx.ask("never?")
+            except TimeoutError:
+                return "inner"
+    except TimeoutError:
+        return "outer"
+    return "in time"
+
+
+async def time_out_before_a_sleep(ctx: TaskContext) -> str:
+    try:
+        async with ctx.timeout(1.79):
+            await ctx.sleep(1.15)
+            await ctx.sleep(1.31)
+    except TimeoutError:
+        return "late"
+    return "in time"
+
+
+async def time_out_before_a_failure(ctx: TaskContext) -> str:
+    async def first() -> None:
+        async with ctx.timeout(0.58):
+            await ctx.sleep(70)
+
+    async def second() -> None:
+        await ctx.sleep(1.06)
+        raise LookupError("second")
+
+    try:
+        await ctx.gather(second(), first())
+    except (TimeoutError, LookupError) as error:
+        return type(error).__name__
+    return "?"
+
+
+async def shortest_sleep_wins(ctx: TaskContext) -> str:
+    async def sleeps(seconds: float) -> float:
+        await ctx.sleep(seconds)
+        return seconds
+
+    return str(await ctx.race(sleeps(3), sleeps(1), sleeps(2)))
+
+
+LATE: list[tuple[Handler, str]] = [
+    (outer_time_out_first, "outer"), (time_out_before_a_sleep, "late"),
+    (time_out_before_a_failure, "TimeoutError"), (shortest_sleep_wins, "1"),
+]  # fmt: skip
+
+
+async def timers_of(store: KeptStore, task: str) -> int:
+    """How many sleeps and time-outs have begun."""
+    entries = await store.journal(SCOPE, task)
+    return sum(is_kind(entry, RecordKind.SLEEP, RecordKind.TIMEOUT) for entry in entries)
+
+
+@pytest.mark.parametrize("away", [0.0, 1.5, 1000.0])
+@pytest.mark.parametrize(("handler", "expected"), LATE)
+async def test_what_was_due_first_happens_first_however_late_the_process_comes_back(
+    handler: Handler, expected: str, away: float
+) -> None:
+    def agent() -> Agent:
+        made = Agent("Matrix", version="1", on_interrupt="resume")
+        made.handler(handler)
+        return made
+
+    recorded = RecordingStore()
+    async with running(agent(), store=recorded) as peer:
+        task = (await peer.send("go", now=True)).id
+        await peer.until(task, lambda task: task.status.state.terminal)
+        assert result(await peer.get(task)) == expected
+    # As long as every timer that was set is still to come, the clock decides as it did.
+    timers = await timers_of(recorded, task)
+    timed = [copy for copy in recorded.copies if await timers_of(copy, task) == timers]
+    assert len(timed) > 1
+    for copy in timed:
+        left = copy_of(copy)
+        left._nodes.clear()
+        runtime = Runtime([agent()], store=left, clock=LoopClock(START + away))
+        async with runtime:
+            caller = Caller(runtime)
+            with anyio.move_on_after(100_000):
+                await caller.until(task, lambda task: task.status.state.terminal)
+            assert result(await caller.get(task)) == expected
 
 
 # --- the end that somebody else wants -------------------------------------------------------------
