@@ -171,7 +171,7 @@ class UnavailableError(RefusedError):
 
 def details(error: A2AError) -> list[dict[str, Any]]:
     """Return the ``google.rpc`` details of an error in ProtoJSON ``Any`` form."""
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     if error.reason:
         info: dict[str, Any] = {
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -180,10 +180,10 @@ def details(error: A2AError) -> list[dict[str, Any]]:
         }
         if error.metadata:
             info["metadata"] = error.metadata
-        found.append(info)
+        entries.append(info)
     violations = getattr(error, "violations", None)
     if violations:
-        found.append(
+        entries.append(
             {
                 "@type": "type.googleapis.com/google.rpc.BadRequest",
                 "fieldViolations": [
@@ -191,7 +191,7 @@ def details(error: A2AError) -> list[dict[str, Any]]:
                 ],
             }
         )
-    return found
+    return entries
 
 
 ERRORS: tuple[type[A2AError], ...] = (

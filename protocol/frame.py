@@ -62,10 +62,10 @@ class Frame:
         """Return this frame in the wire form called ``form``, encoding it the first time only."""
         if self._wires is None:
             self._wires = {}
-        found = self._wires.get(form)
-        if found is None:
-            found = self._wires[form] = encode(self)
-        return found
+        encoded = self._wires.get(form)
+        if encoded is None:
+            encoded = self._wires[form] = encode(self)
+        return encoded
 
     def __repr__(self) -> str:
         return f"<Frame generation={self.generation}>"

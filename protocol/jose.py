@@ -60,13 +60,13 @@ class Token(Struct, frozen=True):
 
     @property
     def algorithm(self) -> str:
-        found = self.header.get("alg")
-        return found if isinstance(found, str) else ""
+        alg = self.header.get("alg")
+        return alg if isinstance(alg, str) else ""
 
     @property
     def kid(self) -> str | None:
-        found = self.header.get("kid")
-        return found if isinstance(found, str) else None
+        name = self.header.get("kid")
+        return name if isinstance(name, str) else None
 
 
 def required() -> None:
@@ -164,12 +164,12 @@ def _key(jwk: dict[str, Any]) -> Key | None:
         return None
     public = {name: value for name, value in jwk.items() if name not in ("d", "p", "q", "dp", "dq", "qi")}  # fmt: skip # noqa: E501
     try:
-        found = PyJWK(public, algorithm=min(kinds)).key
+        public_key = PyJWK(public, algorithm=min(kinds)).key
     except (PyJWTError, ValueError, TypeError):
         return None
-    if getattr(found, "key_size", _RSA_BITS) < _RSA_BITS and jwk.get("kty") == "RSA":
+    if getattr(public_key, "key_size", _RSA_BITS) < _RSA_BITS and jwk.get("kty") == "RSA":
         return None
-    return Key(str(jwk.get("kid") or ""), frozenset(kinds), found)
+    return Key(str(jwk.get("kid") or ""), frozenset(kinds), public_key)
 
 
 def _fitting(kty: str, crv: str) -> set[str]:
@@ -193,8 +193,8 @@ def material(key: Key) -> bytes:
     """What makes it that key, whatever its name: the public key itself (DER)."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    found: bytes = key.public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return found
+    der: bytes = key.public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return der
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
@@ -272,10 +272,10 @@ def _jwk(public: Any) -> dict[str, Any]:
 
     for kind in (algorithms.ECAlgorithm, algorithms.RSAAlgorithm, algorithms.OKPAlgorithm):
         try:
-            found = kind.to_jwk(public)
+            exported = kind.to_jwk(public)
         except (PyJWTError, AttributeError, TypeError):
             continue
-        jwk: dict[str, Any] = json.loads(found) if isinstance(found, str) else found
+        jwk: dict[str, Any] = json.loads(exported) if isinstance(exported, str) else exported
         jwk.pop("key_ops", None)
         return jwk
     raise JoseError("use an EC, RSA or Ed25519 key")

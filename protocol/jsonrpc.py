@@ -95,9 +95,9 @@ def operation(request: Request, version: str) -> Operation:
     if request.fault is not None:
         raise request.fault
     legacy = version == V03
-    found = (_METHODS_03 if legacy else _METHODS_1).get(request.method)
-    if found is not None:
-        return found
+    known = (_METHODS_03 if legacy else _METHODS_1).get(request.method)
+    if known is not None:
+        return known
     if request.method in (_METHODS_1 if legacy else _METHODS_03):
         other = V10 if legacy else V03
         raise VersionNotSupportedError(

@@ -46,8 +46,8 @@ def decode(body: Body, type_: type[T], longest: int | None = None) -> T:
     ``longest``: items that a list may have where it is read the lenient way, fifty times as slow.
     Raises ParseError where it is no JSON, InvalidParamsError where it is no ``type_``.
     """
-    found = strict(body, type_)
-    return lenient(body, type_, longest) if found is None else found
+    decoded = strict(body, type_)
+    return lenient(body, type_, longest) if decoded is None else decoded
 
 
 def strict(body: Body, type_: type[T]) -> T | None:
@@ -61,8 +61,8 @@ def strict(body: Body, type_: type[T]) -> T | None:
     if b'""' in text or (_snake(text) and any(name in text for name in shape.snake_names)):
         return None
     try:
-        found: T = shape.decode(text)
-        return found
+        decoded: T = shape.decode(text)
+        return decoded
     except msgspec.ValidationError:
         return None
     except (ValueError, RecursionError) as error:
@@ -104,19 +104,19 @@ def read_forgiving(value: Any, type_: type[T]) -> T:
     where ``value`` is no object.
     """
     reader = _Forgiving()
-    found = reader.read(_shape(type_).schema, value, "")
-    if not isinstance(found, type_):
+    document = reader.read(_shape(type_).schema, value, "")
+    if not isinstance(document, type_):
         raise InvalidParamsError.of(reader.faults)
-    return found
+    return document
 
 
 def read(value: Any, type_: type[T], longest: int | None = None) -> T:
     """Return the ``type_`` that a plain JSON value describes, or raise InvalidParamsError."""
     reader = _Reader(longest)
-    found: T = reader.read(_shape(type_).schema, value, "")
+    value_read: T = reader.read(_shape(type_).schema, value, "")
     if reader.faults:
         raise InvalidParamsError.of(reader.faults)
-    return found
+    return value_read
 
 
 def unmarked(body: bytes) -> bytes:
@@ -151,7 +151,7 @@ def tolerated(body: bytes) -> bytes:
         body = body.decode(errors="replace").encode()
     if b"\\u" not in body:
         return body
-    return _ESCAPE.sub(lambda found: rb"\ufffd" if found["half"] else found[0], body)
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape["half"] else escape[0], body)
 
 
 def guard(body: bytes) -> None:
@@ -217,10 +217,10 @@ _shapes: dict[Any, _Shape] = {}
 
 
 def _shape(type_: Any) -> _Shape:
-    found = _shapes.get(type_)
-    if found is None:
-        found = _shapes[type_] = _Shape(type_)
-    return found
+    shape = _shapes.get(type_)
+    if shape is None:
+        shape = _shapes[type_] = _Shape(type_)
+    return shape
 
 
 def _names(node: inspect.Type, seen: set[type]) -> Iterator[str]:
@@ -265,7 +265,7 @@ class _Reader:
     def struct_(self, node: inspect.StructType, value: Any, path: str) -> Any:
         if not isinstance(value, dict):
             return self.fault(path, f"must be an object, not {_kind(value)}")
-        found: dict[str, Any] = {}
+        members: dict[str, Any] = {}
         for field in node.fields:
             raw = value.get(field.encode_name, _DROP)
             if raw is _DROP:
@@ -280,12 +280,12 @@ class _Reader:
             got = _ODD if absent else self.read(field.type, raw, here)
             if got is _ODD:
                 if field.required:
-                    found[field.name] = self.missing(field.type, here)
+                    members[field.name] = self.missing(field.type, here)
             elif field.required or not _unspecified(got):
-                found[field.name] = got
-        if node.cls is Part and found.get("data", _DROP) is None and _has_content(found):
-            del found["data"]  # null beside another member is how some say "absent"
-        return node.cls(**found)
+                members[field.name] = got
+        if node.cls is Part and members.get("data", _DROP) is None and _has_content(members):
+            del members["data"]  # null beside another member is how some say "absent"
+        return node.cls(**members)
 
     def missing(self, node: inspect.Type, path: str) -> Any:
         """Return the proto default of a required field, as an absent one reads in ProtoJSON."""
@@ -347,8 +347,8 @@ class _Reader:
         # The members stand in the order of their proto numbers, from 0.
         members = list(node.cls)
         if isinstance(value, str):
-            if (found := next((m for m in members if m.value == value), None)) is not None:
-                return found
+            if (named := next((m for m in members if m.value == value), None)) is not None:
+                return named
         elif not isinstance(value, bool) and value in range(len(members)):
             return members[int(value)]
         names = ", ".join(member.value for member in members[1:])
@@ -364,12 +364,12 @@ class _Forgiving(_Reader):
         return _ODD
 
     def list_(self, node: inspect.ListType, value: Any, path: str) -> Any:
-        found = super().list_(node, value, path)
-        return found if found is _ODD else [item for item in found if item is not _ODD]
+        items = super().list_(node, value, path)
+        return items if items is _ODD else [item for item in items if item is not _ODD]
 
     def dict_(self, node: inspect.DictType, value: Any, path: str) -> Any:
-        found = super().dict_(node, value, path)
-        return found if found is _ODD else {k: v for k, v in found.items() if v is not _ODD}
+        items = super().dict_(node, value, path)
+        return items if items is _ODD else {k: v for k, v in items.items() if v is not _ODD}
 
     def str_(self, node: inspect.StrType, value: Any, path: str) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):

@@ -50,9 +50,9 @@ def match(method: str, path: str) -> Match | None:
 
     ``None`` is a 405 where ``allowed(path)`` names methods, else a 404.
     """
-    found = _STATIC.get((method, path))
-    if found is not None:
-        return found
+    static = _STATIC.get((method, path))
+    if static is not None:
+        return static
     where = _find(path)
     if where is None:
         return None
@@ -72,40 +72,40 @@ def reserved(tenant: str) -> bool:
     return tenant in RESERVED or tenant.startswith((".", "message:"))
 
 
-def version(found: Match, asked: str | None) -> str:
+def version(matched: Match, asked: str | None) -> str:
     """Return the version to serve: what was asked for, if the path exists there.
 
     Raises VersionNotSupportedError, telling what to send, where it does not.
     """
     negotiated = negotiate(asked)
-    if (negotiated == V03) == (found.family == V03):
+    if (negotiated == V03) == (matched.family == V03):
         return negotiated
     advice = (
-        f"send the header {HEADER}: {V10}" if found.family == V10 else "leave out /v1 in the path"
+        f"send the header {HEADER}: {V10}" if matched.family == V10 else "leave out /v1 in the path"
     )
     raise VersionNotSupportedError(
-        f"This path is of A2A {found.family}, and the request is one of {negotiated}: {advice}"
+        f"This path is of A2A {matched.family}, and the request is one of {negotiated}: {advice}"
     )
 
 
-def request(codec: Codec, found: Match, query: str = "", body: protojson.Body = b"") -> Any:
+def request(codec: Codec, matched: Match, query: str = "", body: protojson.Body = b"") -> Any:
     """Return the validated request of a match; ``query`` without its question mark.
 
     Raises ParseError and InvalidParamsError.
     """
-    operation = found.operation
+    operation = matched.operation
     if operation.body:
-        return codec.decode(operation, body if len(body) else b"{}", found.params)
+        return codec.decode(operation, body if len(body) else b"{}", matched.params)
     if query:
-        plain = _plain(operation.request, query, legacy=found.family == V03)
-        if found.family == V03 and plain.get("historyLength") == "0":
+        plain = _plain(operation.request, query, legacy=matched.family == V03)
+        if matched.family == V03 and plain.get("historyLength") == "0":
             del plain["historyLength"]  # in 0.3 zero is the default of proto3: all of it
-        decoded = protojson.read({**plain, **found.params}, operation.request)
-        if found.family == V03 and getattr(decoded, "history_length", None) == 0:
+        decoded = protojson.read({**plain, **matched.params}, operation.request)
+        if matched.family == V03 and getattr(decoded, "history_length", None) == 0:
             # In a body of 0.3, too, 0 is no limit: its proto cannot say "unset".
             decoded = structs.replace(decoded, history_length=None)
     else:
-        decoded = operation.request(**found.params)
+        decoded = operation.request(**matched.params)
     check(decoded)
     return decoded
 
@@ -130,7 +130,7 @@ class _Route(NamedTuple):
     methods: dict[str, Operation]
 
     def params(self, segments: list[str]) -> dict[str, str] | None:
-        found: dict[str, str] = {}
+        values: dict[str, str] = {}
         for word, segment in zip(self.segments, segments, strict=True):
             if word[0] != "{":
                 if word != segment:
@@ -144,8 +144,8 @@ class _Route(NamedTuple):
                     value = unquote(value, errors="strict")
                 except UnicodeDecodeError:
                     return None
-            found[word[1:-1]] = value
-        return found
+            values[word[1:-1]] = value
+        return values
 
 
 def _routes(legacy: bool) -> dict[int, list[_Route]]:
@@ -159,10 +159,10 @@ def _routes(legacy: bool) -> dict[int, list[_Route]]:
             verb = f":{verb}" if brace else ""
             route = by_path.setdefault(path, _Route(tuple(segments), verb, {}))
             route.methods[method] = operation
-    found: dict[int, list[_Route]] = {}
+    by_length: dict[int, list[_Route]] = {}
     for route in sorted(by_path.values(), key=lambda route: not route.verb):
-        found.setdefault(len(route.segments), []).append(route)
-    return found
+        by_length.setdefault(len(route.segments), []).append(route)
+    return by_length
 
 
 _ROUTES = {V10: _routes(False), V03: _routes(True)}
@@ -186,17 +186,17 @@ def _find(path: str) -> tuple[_Route, str, dict[str, str]] | None:
         return None
     if segments[0] == "v1":
         return _among(V03, segments[1:])
-    found = _among(V10, segments)
-    if found is None and len(segments) > 1:
+    route = _among(V10, segments)
+    if route is None and len(segments) > 1:
         try:
             tenant = unquote(segments[0], errors="strict")
         except UnicodeDecodeError:
             return None
         if tenant and not reserved(tenant):
-            found = _among(V10, segments[1:])
-            if found is not None:
-                found[2]["tenant"] = tenant
-    return found
+            route = _among(V10, segments[1:])
+            if route is not None:
+                route[2]["tenant"] = tenant
+    return route
 
 
 def _among(family: str, segments: list[str]) -> tuple[_Route, str, dict[str, str]] | None:
@@ -213,23 +213,23 @@ def _among(family: str, segments: list[str]) -> tuple[_Route, str, dict[str, str
 def _plain(type_: type[Wire], query: str, *, legacy: bool) -> dict[str, Any]:
     """Return the plain JSON that a query stands for; names nobody knows are left out."""
     fields = _fields(type_)
-    found: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
     for name, value in parameters(query):
         field = fields.get(name)
         if field is None:
             continue
         key, kind = field
         if kind is inspect.ListType:
-            found.setdefault(key, []).extend(item for item in value.split(",") if item)
+            plain.setdefault(key, []).extend(item for item in value.split(",") if item)
         elif kind is inspect.BoolType:
-            found[key] = {"true": True, "false": False}.get(value.lower(), value)
+            plain[key] = {"true": True, "false": False}.get(value.lower(), value)
         elif kind is inspect.EnumType and legacy and value.islower():
             # 0.3 writes `input-required` where the proto says TASK_STATE_INPUT_REQUIRED
             state = f"TASK_STATE_{value.upper().replace('-', '_')}"
-            found[key] = state if state in TaskState.__members__.values() else value
+            plain[key] = state if state in TaskState.__members__.values() else value
         else:
-            found[key] = value
-    return found
+            plain[key] = value
+    return plain
 
 
 @cache
@@ -237,14 +237,14 @@ def _fields(type_: type[Wire]) -> dict[str, tuple[str, type]]:
     """Return name in a query (camelCase and proto name) -> (field, kind of its type)."""
     schema = inspect.type_info(type_)
     assert isinstance(schema, inspect.StructType)
-    found: dict[str, tuple[str, type]] = {}
+    fields: dict[str, tuple[str, type]] = {}
     for field in schema.fields:
         node = field.type
         if isinstance(node, inspect.UnionType):
             node = next(t for t in node.types if not isinstance(t, inspect.NoneType))
         if not isinstance(node, inspect.StructType | inspect.DictType):
-            found[field.name] = found[field.encode_name] = (field.name, type(node))
-    return found
+            fields[field.name] = fields[field.encode_name] = (field.name, type(node))
+    return fields
 
 
 def _unquote_plus(text: str) -> str:

@@ -75,8 +75,8 @@ class Decoder:
         while (line := self._line()) is not None:
             if line:
                 self._field(line)
-            elif (found := self._dispatch()) is not None:
-                return found
+            elif (event := self._dispatch()) is not None:
+                return event
         if self._size + len(self._buffer) - self._start > self._max:
             raise InvalidAgentResponseError(f"An event is larger than {self._max} bytes")
         return None

@@ -54,21 +54,21 @@ class V1:
         return frame.wire(V11, _with_generation)
 
     def error(self, error: A2AError) -> dict[str, Any]:
-        found: dict[str, Any] = {"code": error.code, "message": error.message}
+        fault: dict[str, Any] = {"code": error.code, "message": error.message}
         if data := details(error):
-            found["data"] = data
-        return found
+            fault["data"] = data
+        return fault
 
     def status(self, error: A2AError) -> bytes:
         # AIP-193 (section 11.6)
-        found: dict[str, Any] = {
+        fault: dict[str, Any] = {
             "code": error.http,
             "status": error.grpc,
             "message": error.message,
         }
         if data := details(error):
-            found["details"] = data
-        return protojson.encode({"error": found})
+            fault["details"] = data
+        return protojson.encode({"error": fault})
 
 
 def _with_generation(frame: Frame) -> bytes:

@@ -30,8 +30,8 @@ Violation = tuple[str, str]
 
 def check(request: t.Wire) -> None:
     """Raise InvalidParamsError, with the JSON path of each fault, where a rule is broken."""
-    if found := violations(request):
-        raise InvalidParamsError.of(found)
+    if faults := violations(request):
+        raise InvalidParamsError.of(faults)
 
 
 def violations(request: t.Wire) -> list[Violation]:

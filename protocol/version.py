@@ -25,13 +25,13 @@ def negotiate(value: str | None) -> str:
     Raises VersionNotSupportedError for anything else.
     """
     asked = (value or "").strip()
-    found = _NEGOTIATED.get(asked)
-    if found is None and (shape := _SHAPE.fullmatch(asked)):
-        found = _NEGOTIATED.get(f"{shape[1]}.{shape[2]}")
-    if found is None:
+    served = _NEGOTIATED.get(asked)
+    if served is None and (shape := _SHAPE.fullmatch(asked)):
+        served = _NEGOTIATED.get(f"{shape[1]}.{shape[2]}")
+    if served is None:
         raise VersionNotSupportedError(
             f"Protocol version {asked[:32]!r} is not supported; send {HEADER}: "
             f"{', '.join(SUPPORTED)}",
             supportedVersions=",".join(SUPPORTED),
         )
-    return found
+    return served

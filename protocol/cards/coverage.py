@@ -57,7 +57,7 @@ def uncovered(body: bytes, card: t.AgentCard) -> list[str]:
     if not current:  # of 0.3 alone
         covered, other = other, covered
     covered["signatures"] = raw.get("signatures")
-    found = []
+    beyond = []
     for path, value in _beyond(raw, covered, ()):
         name, first = ".".join(map(str, path)), str(path[0])
         if value and (usual := _KNOWN.get(_alike(first), first)) != first:
@@ -70,18 +70,18 @@ def uncovered(body: bytes, card: t.AgentCard) -> list[str]:
         if known and value != expected:
             raise SignatureError(f"{name}, which is not signed, contradicts the signed card")
         if value:
-            found.append(name)
+            beyond.append(name)
     _check_addresses(raw, card)
-    return found
+    return beyond
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice!r} is given twice")
-    return found
+    return members
 
 
 def _beyond(

@@ -41,7 +41,7 @@ def to_legacy(
     """Return the card of ``shape``; ``interfaces`` (not empty) are those of its version."""
     plain: Plain = msgspec.to_builtins(card)
     first = interfaces[0]
-    found: Plain = {
+    legacy: Plain = {
         "protocolVersion": "0.2.6" if shape == "0.2" else _patch(first.protocol_version),
         "url": first.url,
         "preferredTransport": first.protocol_binding,
@@ -49,24 +49,24 @@ def to_legacy(
             {"url": one.url, "transport": one.protocol_binding} for one in interfaces
         ],
     }
-    found.update((name, plain[name]) for name in _SAME if name in plain)
-    capabilities = found["capabilities"]
+    legacy.update((name, plain[name]) for name in _SAME if name in plain)
+    capabilities = legacy["capabilities"]
     extended = capabilities.pop("extendedAgentCard", None)
     if extended is not None:
-        found["supportsAuthenticatedExtendedCard"] = extended
+        legacy["supportsAuthenticatedExtendedCard"] = extended
     capabilities["stateTransitionHistory"] = False
-    for skill in found["skills"]:
+    for skill in legacy["skills"]:
         requirements = skill.pop("securityRequirements", None)
         if requirements is not None and shape != "0.2":
             skill["security"] = _security(requirements)
     if (schemes := plain.get("securitySchemes")) is not None:
-        found["securitySchemes"] = {name: _scheme(scheme) for name, scheme in schemes.items()}
+        legacy["securitySchemes"] = {name: _scheme(scheme) for name, scheme in schemes.items()}
     if (requirements := plain.get("securityRequirements")) is not None:
-        found["security"] = _security(requirements)
+        legacy["security"] = _security(requirements)
     if shape == "0.2":
-        found.pop("signatures", None)
-        _leave_out(found)
-    return found
+        legacy.pop("signatures", None)
+        _leave_out(legacy)
+    return legacy
 
 
 def _patch(version: str) -> str:
@@ -83,24 +83,24 @@ def _security(requirements: list[Plain]) -> list[Plain]:
 def _scheme(scheme: Plain) -> Plain:
     for member, type_, renamed in _SCHEMES:
         if (inner := scheme.get(member)) is not None:
-            found: Plain = {"type": type_}
-            found.update((renamed.get(name, name), value) for name, value in inner.items())
+            written: Plain = {"type": type_}
+            written.update((renamed.get(name, name), value) for name, value in inner.items())
             if type_ == "oauth2":
-                found["flows"] = _flows(inner["flows"])
-            return found
+                written["flows"] = _flows(inner["flows"])
+            return written
     raise ValueError("A security scheme has exactly one member (A2A 1.0 section 4.5.1)")
 
 
 def _flows(flows: Plain) -> Plain:
     """All members but ``refreshUrl`` are required in 0.3."""
-    found: Plain = {}
+    written: Plain = {}
     for name, urls in _OAUTH_URLS.items():
         if (flow := flows.get(name)) is not None:
-            found[name] = {url: flow.get(url, "") for url in urls}
-            found[name]["scopes"] = flow.get("scopes", {})
+            written[name] = {url: flow.get(url, "") for url in urls}
+            written[name]["scopes"] = flow.get("scopes", {})
             if "refreshUrl" in flow:
-                found[name]["refreshUrl"] = flow["refreshUrl"]
-    return found
+                written[name]["refreshUrl"] = flow["refreshUrl"]
+    return written
 
 
 def _leave_out(card: Plain) -> None:
@@ -133,47 +133,49 @@ def from_legacy(plain: Plain) -> Plain:
         address = (_text(one.get("url")), _text(one.get("transport")))
         if all(address) and address not in addresses:
             addresses.append(address)
-    found: Plain = {
+    current: Plain = {
         "supportedInterfaces": [
             {"url": url, "protocolBinding": binding, "protocolVersion": version}
             for url, binding in addresses
         ]
     }
-    found.update((name, plain[name]) for name in _SAME if plain.get(name) is not None)
+    current.update((name, plain[name]) for name in _SAME if plain.get(name) is not None)
     if plain.get("supportsAuthenticatedExtendedCard") is not None:
-        found["capabilities"] = {
-            **_object(found, "capabilities"),
+        current["capabilities"] = {
+            **_object(current, "capabilities"),
             "extendedAgentCard": plain["supportsAuthenticatedExtendedCard"],
         }
-    if "skills" in found:
-        found["skills"] = [
+    if "skills" in current:
+        current["skills"] = [
             {**skill, "securityRequirements": _requirements(skill)}
             if "security" in skill
             else skill
             for skill in _objects(plain, "skills")
         ]
     if plain.get("securitySchemes") is not None:
-        found["securitySchemes"] = schemes(plain)
+        current["securitySchemes"] = schemes(plain)
     if plain.get("security") is not None:
-        found["securityRequirements"] = _requirements(plain)
-    return found
+        current["securityRequirements"] = _requirements(plain)
+    return current
 
 
 def schemes(plain: Plain) -> Plain:
     """Return the security schemes of any card in 1.0 form, without those of unknown kinds."""
     given = _object(plain, "securitySchemes")
-    found = {name: _from_scheme(scheme) for name, scheme in given.items()}
-    return {name: scheme for name, scheme in found.items() if scheme is not None}
+    read = {name: _from_scheme(scheme) for name, scheme in given.items()}
+    return {name: scheme for name, scheme in read.items() if scheme is not None}
 
 
 def _requirements(holder: Plain) -> list[Plain]:
-    found = []
+    alternatives = []
     for one in _alternatives(holder.get("security")):
         if isinstance(one.get("schemes"), dict):  # the proto's form is that of 1.0
-            found.append(one)
+            alternatives.append(one)
         else:
-            found.append({"schemes": {name: {"list": scopes} for name, scopes in one.items()}})
-    return found
+            alternatives.append(
+                {"schemes": {name: {"list": scopes} for name, scopes in one.items()}}
+            )
+    return alternatives
 
 
 def _alternatives(security: Any) -> list[Plain]:
@@ -200,10 +202,10 @@ def _text(value: Any) -> str:
 
 
 def _objects(holder: Plain, name: str) -> list[Plain]:
-    found = holder.get(name)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    items = holder.get(name)
+    return [one for one in items if isinstance(one, dict)] if isinstance(items, list) else []
 
 
 def _object(holder: Plain, name: str) -> Plain:
-    found = holder.get(name)
-    return found if isinstance(found, dict) else {}
+    member = holder.get(name)
+    return member if isinstance(member, dict) else {}

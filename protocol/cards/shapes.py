@@ -47,13 +47,13 @@ def card_json(card: AgentCard, shape: str) -> bytes:
         raise VersionNotSupportedError(f"{card.name} has no interface of A2A {shape[:3]}")
     if shape == "0.2":
         return protojson.encode(to_legacy(card, legacy, "0.2"))
-    found = to_legacy(card, legacy, "0.3")
-    if shape == "0.3+proto" and "securitySchemes" in found:
+    written = to_legacy(card, legacy, "0.3")
+    if shape == "0.3+proto" and "securitySchemes" in written:
         # Python reads the schema's form here, JavaScript the proto's: each ignores the other.
-        found["securitySchemes"] = _merge(
-            found["securitySchemes"], _current(card)["securitySchemes"]
+        written["securitySchemes"] = _merge(
+            written["securitySchemes"], _current(card)["securitySchemes"]
         )
-    return protojson.encode(found)
+    return protojson.encode(written)
 
 
 def parse_card(body: protojson.Body, *, strict: bool = False) -> AgentCard:
@@ -116,17 +116,17 @@ def is_legacy(interface: AgentInterface) -> bool:
 
 def _current(card: AgentCard) -> dict[str, Any]:
     """Return the pure 1.0 card: bare gRPC addresses, one flow in each OAuth 2 scheme."""
-    found: dict[str, Any] = msgspec.to_builtins(card)
-    for interface in found["supportedInterfaces"]:
+    plain: dict[str, Any] = msgspec.to_builtins(card)
+    for interface in plain["supportedInterfaces"]:
         legacy = interface["protocolVersion"].startswith("0.")
         if interface["protocolBinding"] == "GRPC" and not legacy:
             # 1.0 clients hand it to gRPC as it is, which wants host:port
             interface["url"] = interface["url"].partition("://")[2].rstrip("/") or interface["url"]
-    for scheme in found.get("securitySchemes", {}).values():
+    for scheme in plain.get("securitySchemes", {}).values():
         flows = scheme.get("oauth2SecurityScheme", {}).get("flows", {})
         for extra in [name for name in _FLOWS if name in flows][1:]:
             del flows[extra]
-    return found
+    return plain
 
 
 def _merge(one: Any, other: Any) -> Any:

@@ -114,10 +114,10 @@ class V03Codec:
     def error(self, error: A2AError) -> dict[str, Any]:
         """See ``Codec.error``."""
         code = _CODES.get(type(error), error.code)
-        found: dict[str, Any] = {"code": code, "message": error.message}
+        fault: dict[str, Any] = {"code": code, "message": error.message}
         if data := details(error):
-            found["data"] = data
-        return found
+            fault["data"] = data
+        return fault
 
     def status(self, error: A2AError) -> bytes:
         """See ``Codec.status``: REST clients of 0.3 look for ``code`` and ``message``."""

@@ -43,24 +43,24 @@ def puts_text_in_bytes(user_agent: str) -> bool:
     return user_agent.startswith(_PUT_TEXT_IN_BYTES)
 
 
-def read(found: w.Part, where: str, index: int) -> t.Part:
+def read(part: w.Part, where: str, index: int) -> t.Part:
     """Return the 1.0 part; ``where`` and ``index`` name it in errors."""
-    if found.raw is not None or found.url is not None:
-        return _read_current(found, f"{where}[{index}]")
-    text, file, data, kind = found.text, found.file, found.data, found.kind
+    if part.raw is not None or part.url is not None:
+        return _read_current(part, f"{where}[{index}]")
+    text, file, data, kind = part.text, part.file, part.data, part.kind
     if (text is not None) + (file is not None) + (data is not None) != 1 or kind not in _KINDS:
         raise InvalidParamsError(
             "A part has a kind (text, file or data) and the one member of that name",
             field=f"{where}[{index}]",
         )
-    if kind is not None and getattr(found, kind) is None:
+    if kind is not None and getattr(part, kind) is None:
         raise InvalidParamsError(
             f"A part of kind {kind!r} needs the member {kind!r}", field=f"{where}[{index}].{kind}"
         )
-    metadata = found.metadata
+    metadata = part.metadata
     if file is not None:
         return _read_file(file, metadata, f"{where}[{index}].file")
-    filename, media_type = found.filename or None, found.media_type or None
+    filename, media_type = part.filename or None, part.media_type or None
     value: Any = UNSET
     if data is not None:
         # Proto: DataPart is a message with one member of the same name.
@@ -82,17 +82,17 @@ def read(found: w.Part, where: str, index: int) -> t.Part:
     )
 
 
-def _read_current(found: w.Part, where: str) -> t.Part:
+def _read_current(part: w.Part, where: str) -> t.Part:
     """Read a file as 1.0 writes it, without ``kind`` or with the kind of a file."""
-    members = (found.text, found.file, found.data, found.raw, found.url)
-    if sum(member is not None for member in members) != 1 or found.kind not in (None, "file"):
+    members = (part.text, part.file, part.data, part.raw, part.url)
+    if sum(member is not None for member in members) != 1 or part.kind not in (None, "file"):
         raise InvalidParamsError("A file has either bytes or a uri, and nothing else", field=where)
     return t.Part(
-        raw=found.raw,
-        url=found.url,
-        metadata=found.metadata,
-        filename=found.filename or None,
-        media_type=found.media_type or None,
+        raw=part.raw,
+        url=part.url,
+        metadata=part.metadata,
+        filename=part.filename or None,
+        media_type=part.media_type or None,
     )
 
 

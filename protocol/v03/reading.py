@@ -44,52 +44,52 @@ _STATES: dict[t.JSON, t.TaskState] = {
 
 
 def message(
-    found: w.Message | w.Result, where: str = "message", role: t.Role | None = None
+    wire: w.Message | w.Result, where: str = "message", role: t.Role | None = None
 ) -> t.Message:
     """Return the 1.0 message; ``role`` stands in where an answer leaves it out (section 9.2)."""
-    if found.kind not in (None, "message"):
-        raise InvalidParamsError(f"{found.kind!r} is not a message", field=f"{where}.kind")
-    if found.role is not None:
-        role = _ROLES.get(found.role) if isinstance(found.role, str | int) else None
+    if wire.kind not in (None, "message"):
+        raise InvalidParamsError(f"{wire.kind!r} is not a message", field=f"{where}.kind")
+    if wire.role is not None:
+        role = _ROLES.get(wire.role) if isinstance(wire.role, str | int) else None
     if role is None:
         raise InvalidParamsError("The role is 'user' or 'agent'", field=f"{where}.role")
-    if found.parts is not None:
-        content, inside = found.parts, f"{where}.parts"
+    if wire.parts is not None:
+        content, inside = wire.parts, f"{where}.parts"
     else:
-        content, inside = found.content or [], f"{where}.content"
+        content, inside = wire.content or [], f"{where}.content"
     return t.Message(
-        message_id=found.message_id or "",
+        message_id=wire.message_id or "",
         role=role,
         parts=[parts.read(part, inside, index) for index, part in enumerate(content)],
-        context_id=found.context_id or None,
-        task_id=found.task_id or None,
-        metadata=found.metadata,
-        extensions=found.extensions,
-        reference_task_ids=found.reference_task_ids,
+        context_id=wire.context_id or None,
+        task_id=wire.task_id or None,
+        metadata=wire.metadata,
+        extensions=wire.extensions,
+        reference_task_ids=wire.reference_task_ids,
     )
 
 
-def artifact(found: w.Artifact, where: str) -> t.Artifact:
+def artifact(wire: w.Artifact, where: str) -> t.Artifact:
     inside = f"{where}.parts"
     return t.Artifact(
-        artifact_id=found.artifact_id,
-        parts=[parts.read(part, inside, index) for index, part in enumerate(found.parts)],
-        name=found.name or None,
-        description=found.description or None,
-        metadata=found.metadata,
-        extensions=found.extensions,
+        artifact_id=wire.artifact_id,
+        parts=[parts.read(part, inside, index) for index, part in enumerate(wire.parts)],
+        name=wire.name or None,
+        description=wire.description or None,
+        metadata=wire.metadata,
+        extensions=wire.extensions,
     )
 
 
-def status(found: w.TaskStatus) -> t.TaskStatus:
-    state = _STATES.get(found.state) if isinstance(found.state, str | int) else None
+def status(wire: w.TaskStatus) -> t.TaskStatus:
+    state = _STATES.get(wire.state) if isinstance(wire.state, str | int) else None
     if state is None:
         raise InvalidParamsError("Not a task state", field="status.state")
-    update = found.message if found.message is not None else found.update
+    update = wire.message if wire.message is not None else wire.update
     return t.TaskStatus(
         state=state,
         message=None if update is None else message(update, "status.message", t.Role.AGENT),
-        timestamp=_utc(found.timestamp) if found.timestamp else None,
+        timestamp=_utc(wire.timestamp) if wire.timestamp else None,
     )
 
 
@@ -100,92 +100,92 @@ def _utc(timestamp: str) -> str:
     return clock if zoned else clock + "Z"
 
 
-def task(found: w.Result) -> t.Task:
-    if not found.id or found.status is None:
-        missing = "status" if found.id else "id"
+def task(wire: w.Result) -> t.Task:
+    if not wire.id or wire.status is None:
+        missing = "status" if wire.id else "id"
         raise InvalidParamsError(f"A task has an {missing}", field=missing)
     return t.Task(
-        id=found.id,
-        status=status(found.status),
-        context_id=found.context_id or None,
+        id=wire.id,
+        status=status(wire.status),
+        context_id=wire.context_id or None,
         artifacts=None
-        if found.artifacts is None
-        else [artifact(one, f"artifacts[{i}]") for i, one in enumerate(found.artifacts)],
+        if wire.artifacts is None
+        else [artifact(one, f"artifacts[{i}]") for i, one in enumerate(wire.artifacts)],
         history=None
-        if found.history is None
-        else [message(one, f"history[{i}]", t.Role.AGENT) for i, one in enumerate(found.history)],
-        metadata=found.metadata,
+        if wire.history is None
+        else [message(one, f"history[{i}]", t.Role.AGENT) for i, one in enumerate(wire.history)],
+        metadata=wire.metadata,
     )
 
 
-def event(found: w.Result) -> t.StreamResponse:
+def event(wire: w.Result) -> t.StreamResponse:
     """Return what was answered or streamed, in either form, tagged or not."""
-    if found.task is not None:
-        return t.StreamResponse(task=task(found.task))
-    wrapped = found.message if found.message is not None else found.msg
+    if wire.task is not None:
+        return t.StreamResponse(task=task(wire.task))
+    wrapped = wire.message if wire.message is not None else wire.msg
     if wrapped is not None:
         return t.StreamResponse(message=message(wrapped, role=t.Role.AGENT))
-    kind = found.kind
-    if found.status_update is not None:
-        found, kind = found.status_update, "status-update"
-    elif found.artifact_update is not None:
-        found, kind = found.artifact_update, "artifact-update"
-    if kind == "status-update" and found.status is not None:
+    kind = wire.kind
+    if wire.status_update is not None:
+        wire, kind = wire.status_update, "status-update"
+    elif wire.artifact_update is not None:
+        wire, kind = wire.artifact_update, "artifact-update"
+    if kind == "status-update" and wire.status is not None:
         return t.StreamResponse(
             status_update=t.TaskStatusUpdateEvent(
-                task_id=found.task_id or "",
-                context_id=found.context_id or "",
-                status=status(found.status),
-                metadata=found.metadata,
+                task_id=wire.task_id or "",
+                context_id=wire.context_id or "",
+                status=status(wire.status),
+                metadata=wire.metadata,
             )
         )
-    if kind == "artifact-update" and found.artifact is not None:
+    if kind == "artifact-update" and wire.artifact is not None:
         return t.StreamResponse(
             artifact_update=t.TaskArtifactUpdateEvent(
-                task_id=found.task_id or "",
-                context_id=found.context_id or "",
-                artifact=artifact(found.artifact, "artifact"),
-                append=found.append,
-                last_chunk=found.last_chunk,
-                metadata=found.metadata,
+                task_id=wire.task_id or "",
+                context_id=wire.context_id or "",
+                artifact=artifact(wire.artifact, "artifact"),
+                append=wire.append,
+                last_chunk=wire.last_chunk,
+                metadata=wire.metadata,
             )
         )
-    if kind == "task" or (kind is None and found.status is not None):
-        return t.StreamResponse(task=task(found))
-    if kind == "message" or (kind is None and (found.parts or found.content)):
-        return t.StreamResponse(message=message(found, role=t.Role.AGENT))
+    if kind == "task" or (kind is None and wire.status is not None):
+        return t.StreamResponse(task=task(wire))
+    if kind == "message" or (kind is None and (wire.parts or wire.content)):
+        return t.StreamResponse(message=message(wire, role=t.Role.AGENT))
     raise InvalidParamsError(
         "Expected a task, a message, a status update or an artifact update", field="kind"
     )
 
 
-def push_config(found: w.PushConfig, task_id: str | None) -> t.TaskPushNotificationConfig:
+def push_config(wire: w.PushConfig, task_id: str | None) -> t.TaskPushNotificationConfig:
     authentication = None
-    if (auth := found.authentication) is not None and (auth.schemes or auth.credentials):
+    if (auth := wire.authentication) is not None and (auth.schemes or auth.credentials):
         # 1.0 has one scheme; credentials without one have always been sent as bearer tokens.
         scheme = auth.schemes[0] if auth.schemes else "Bearer"
         authentication = t.AuthenticationInfo(scheme=scheme, credentials=auth.credentials or None)
     return t.TaskPushNotificationConfig(
-        url=found.url,
-        id=found.id or None,
+        url=wire.url,
+        id=wire.id or None,
         task_id=task_id,
-        token=found.token or None,
+        token=wire.token or None,
         authentication=authentication,
     )
 
 
-def task_push_config(found: w.TaskPushConfig) -> t.TaskPushNotificationConfig:
-    inner = found.config if found.config is not None else found
-    task_id = inner.task_id or found.task_id or _named(inner.name)[0] or _named(found.parent)[0]
+def task_push_config(wire: w.TaskPushConfig) -> t.TaskPushNotificationConfig:
+    inner = wire.config if wire.config is not None else wire
+    task_id = inner.task_id or wire.task_id or _named(inner.name)[0] or _named(wire.parent)[0]
     if inner.push_notification_config is None:
         raise InvalidParamsError(
             "pushNotificationConfig is required", field="pushNotificationConfig"
         )
     config = push_config(inner.push_notification_config, task_id)
-    if config.id is None and found.config_id:
+    if config.id is None and wire.config_id:
         return t.TaskPushNotificationConfig(
             url=config.url,
-            id=found.config_id,
+            id=wire.config_id,
             task_id=task_id,
             token=config.token,
             authentication=config.authentication,
@@ -206,10 +206,10 @@ def _named(name: str | None) -> tuple[str | None, str | None]:
 
 
 def send(params: w.SendParams) -> dict[str, Any]:
-    found = params.message if params.message is not None else params.request
-    if found is None:
+    given = params.message if params.message is not None else params.request
+    if given is None:
         raise InvalidParamsError("message is required", field="message")
-    read = message(found)
+    read = message(given)
     if not read.message_id:
         # Documented requests of other products have none. An id of our own makes the send one that
         # is never taken for a repeat.
@@ -223,24 +223,24 @@ def send(params: w.SendParams) -> dict[str, Any]:
 
 def is_proto(params: w.SendParams) -> bool:
     """Return whether a send has the proto form, whose messages have ``content``."""
-    found = params.message if params.message is not None else params.request
-    return found is not None and found.content is not None
+    given = params.message if params.message is not None else params.request
+    return given is not None and given.content is not None
 
 
 def _members(value: t.Wire) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__struct_fields__}
 
 
-def _configuration(found: w.SendConfiguration, proto: bool) -> t.SendMessageConfiguration:
-    push = found.push_notification_config or found.push_notification
+def _configuration(wire: w.SendConfiguration, proto: bool) -> t.SendMessageConfiguration:
+    push = wire.push_notification_config or wire.push_notification
     # Servers of 0.3 wait unless told not to. The proto form cannot tell false from absent: its
     # clients leave out false, and send true when they want to wait.
-    blocking = found.blocking if found.blocking is not None else not proto
+    blocking = wire.blocking if wire.blocking is not None else not proto
     return t.SendMessageConfiguration(
-        accepted_output_modes=found.accepted_output_modes,
+        accepted_output_modes=wire.accepted_output_modes,
         task_push_notification_config=None if push is None else push_config(push, None),
         # 0 means all messages in 0.3: so says its proto, and so do its SDKs.
-        history_length=found.history_length or None,
+        history_length=wire.history_length or None,
         return_immediately=not blocking,
     )
 

@@ -146,15 +146,17 @@ class Writer:
             return w.TaskPushConfig(name=name, push_notification_config=inner)
         return w.TaskPushConfig(task_id=task_id, push_notification_config=inner)
 
-    def push_configs(self, found: t.ListTaskPushNotificationConfigsResponse) -> Any:
-        configs = [self.task_push_config(config) for config in found.configs or ()]
+    def push_configs(self, response: t.ListTaskPushNotificationConfigsResponse) -> Any:
+        configs = [self.task_push_config(config) for config in response.configs or ()]
         if self.proto:
-            return w.TaskPushConfigs(configs=configs, next_page_token=found.next_page_token or None)
+            return w.TaskPushConfigs(
+                configs=configs, next_page_token=response.next_page_token or None
+            )
         return configs
 
-    def tasks(self, found: t.ListTasksResponse) -> list[w.Task]:
+    def tasks(self, response: t.ListTasksResponse) -> list[w.Task]:
         """Section 7.3: ``[Task]``, in REST only."""
-        return [self.task(task) for task in found.tasks]
+        return [self.task(task) for task in response.tasks]
 
     # --- requests -------------------------------------------------------------------------------
 
