@@ -29,7 +29,6 @@ from ...protocol.errors import (
 from ...protocol.frame import Frame
 from ...protocol.types import Message, TaskState, TaskStatus
 from ..call import Sender
-from ..journal.clock import wire_time
 from ..journal.entries import Kind, Loaded, SendRecord, Timer
 from ..journal.fold import BLOCKED
 from ..journal.records import RecordKind, record_of
@@ -85,7 +84,7 @@ class Actor(Viewing):
         self.system.births.discard(self)
         message, send = self._first
         self.created_at = self.updated_at = self.system.now()
-        self._born_at = wire_time(self.created_at)  # what the event tells is what is kept
+        self._born_at = self.system.wire_time(self.created_at)  # the event tells what is kept
         self.status = TaskStatus(state=TaskState.SUBMITTED, timestamp=self._born_at)
         self._status_json = _encode(self.status)
         self.run = self.run_start = 1

@@ -82,7 +82,8 @@ class System:
         self.random = random.Random()
         self._threads: anyio.CapacityLimiter | None = None
         self._random_digits: list[str] = []
-        self._wire_clock = WireClock()
+        self.wire_time = WireClock().write
+        """Writes a moment as the wire does."""
 
     def now(self) -> float:
         """Wall time in seconds since the epoch."""
@@ -90,7 +91,7 @@ class System:
 
     def timestamp(self) -> str:
         """The present as the wire writes it: RFC 3339, UTC, milliseconds (section 5.6.1)."""
-        return self._wire_clock.write(self.clock.now())
+        return self.wire_time(self.clock.now())
 
     @property
     def threads(self) -> anyio.CapacityLimiter:

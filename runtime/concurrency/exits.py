@@ -53,6 +53,11 @@ class HandlerTasks:
         tasks._users += 1
         return tasks
 
+    @property
+    def alone(self) -> bool:
+        """Whether the event loop had no factory of its own."""
+        return self._before is None
+
     def remove(self) -> None:
         """Give the event loop its factory back once nobody uses this one any more."""
         self._users -= 1

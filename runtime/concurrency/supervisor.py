@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -61,9 +62,10 @@ class AsyncioSupervisor:
         self._handler = handler
         self._loop = asyncio.get_running_loop()
         self._children: set[asyncio.Task[None]] = set()
+        self._make: Callable[..., asyncio.Task[None]] = self._loop.create_task
 
     def start(self, body: Body, name: str) -> Child:
-        child = self._loop.create_task(body(), name=name)
+        child = self._make(body(), name=name)
         self._children.add(child)
         child.add_done_callback(self._done)
         return child
@@ -75,9 +77,13 @@ class AsyncioSupervisor:
 
     async def run(self) -> None:
         tasks = None if self._handler is None else HandlerTasks.install(self._handler)
+        if tasks is not None and tasks.alone:
+            # A handler's own task lets no exit out, and needs no factory.
+            self._make = partial(asyncio.Task, loop=self._loop)
         try:
             await anyio.sleep_forever()
         finally:
+            self._make = self._loop.create_task
             await self._end()
             if tasks is not None:
                 tasks.remove()
