@@ -1,14 +1,22 @@
 """One task: the single writer of its journal.
 
-An actor is an object, not a child of the event loop. What changes a task is a plain method here;
-it appends entries and says so to the journal. There are two points of view:
+An actor is an object, not a child of the event loop. What changes a task is a plain method that
+awaits nothing: it reads the state, appends entries and tells the committer, and no other code runs
+in between. So an actor handles one message at a time without a lock. All waiting is done by others:
+by the committer, by the handler (a supervised child), by the senders (``answer``, ``accepted``).
+
+There are two points of view:
 
 - what was *accepted* (``state``, ``sequence``, ``generation`` …): the handler's view;
-- what was *committed* (``committed``, ``feed``): the world's view. Nothing else leaves it.
+- what was *committed* (``committed``, ``feed``): the world's view. Nothing else leaves the actor.
 
-The sequence of an actor's life: ``begin`` (or ``wake``) → entries … → ``rest`` or an end. A task
-whose first message is answered at once is written once, with everything that happened to it:
-until ``birth`` nothing of it exists outside.
+The sequence of a life: ``begin`` (or ``wake``) → entries … → ``rest`` or an end. A task whose first
+message is answered at once is written once, with everything that happened to it. Nothing of it
+exists outside until the first entry, a short delay, or a sender who wants to return at once.
+
+An actor is lost (``lose``) when its append is refused (another node owns the task) or when nobody
+knows what became of it. It forgets everything, stops its handler, and writes nothing any more; the
+store decides who goes on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,25 @@
 """Group commit: while one batch is being committed the next one gathers. No timer.
 
-Actors say that they have something to write; when a batch starts, each is asked once for all that
-it has. So a busy task's entries leave together, and many tasks share one transaction (and one
-fsync). Nothing leaves an actor before its append was answered.
+A commit that reaches the disk costs a hundred microseconds to ten milliseconds, so one commit for
+each event would make the disk the limit, and a timer that collects events would delay each of them.
+The committer needs neither. There is one for each runtime, and it goes through three steps:
+
+1. *Gather.* A writer (an actor, or a direct reply) that has something to write calls ``submit``
+   once. Its entries stay with it, and more may come.
+2. *Take.* When no commit runs, the committer takes the list of writers, and asks each for all that
+   it has (``take``). So the entries of a busy task leave together, and many tasks share one
+   transaction and one fsync. From here on new writers gather for the next batch.
+3. *Answer.* The store answers each append by itself (``done``): one that is refused hurts no
+   other. Only now may an actor show what it wrote. A writer that has more by then submits again.
+
+At most one append of a writer is under way, since it submits again only after the answer: entries
+of a task commit in order, without a lock.
+
+If the store raises ``StoreError``, nobody knows what became of the batch. Then each writer of the
+batch forgets what it believes (``unknown``), and a sweep reads its task again. The committer never
+repeats the commit: after a failed fsync the kernel may have dropped the pages. If the store raises
+anything else, something in the batch cannot be written and nothing was; then each append is tried
+alone, so that only the one that cannot be written pays for it.
 """
 
 from __future__ import annotations
