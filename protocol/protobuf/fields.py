@@ -1,6 +1,6 @@
 """One reader and one writer for each kind of field: closures over its name and its tag.
 
-A reader takes the buffer, the position behind the tag and the values found so far, and returns the
+A reader takes the buffer, the position behind the tag and the values parsed so far, and returns the
 position behind the field. A writer appends to the pieces of the message.
 """
 
@@ -65,12 +65,12 @@ def text(name: str, number: int, keep: bool, others: tuple[str, ...]) -> tuple[W
         append(mark + length(len(body)))
         append(body)
 
-    def read(buffer: bytes, position: int, found: Values) -> int:
+    def read(buffer: bytes, position: int, parsed: Values) -> int:
         position, stop = _span(buffer, position)
         text = str(buffer[position:stop], "utf-8")
-        found[name] = text if text or keep else None
+        parsed[name] = text if text or keep else None
         for other in others:
-            found.pop(other, None)
+            parsed.pop(other, None)
         return stop
 
     return write, read
@@ -91,18 +91,18 @@ def delimited(
         append(mark + length(len(body)))
         append(body)
 
-    def read(buffer: bytes, position: int, found: Values) -> int:
+    def read(buffer: bytes, position: int, parsed: Values) -> int:
         position, stop = _span(buffer, position)
-        if merge and name in found:
-            found[MERGES] = found.get(MERGES, 0) + 1
-            if found[MERGES] > MAX_MERGES:
+        if merge and name in parsed:
+            parsed[MERGES] = parsed.get(MERGES, 0) + 1
+            if parsed[MERGES] > MAX_MERGES:
                 raise WireError(f"{name} comes more than {MAX_MERGES} times again")
-            both = write_body(found[name]) + buffer[position:stop]
-            found[name] = read_body(both, 0, len(both))
+            both = write_body(parsed[name]) + buffer[position:stop]
+            parsed[name] = read_body(both, 0, len(both))
         else:
-            found[name] = read_body(buffer, position, stop)
+            parsed[name] = read_body(buffer, position, stop)
         for other in others:
-            found.pop(other, None)
+            parsed.pop(other, None)
         return stop
 
     return write, read
@@ -119,12 +119,12 @@ def repeated(
             append(mark + length(len(body)))
             append(body)
 
-    def read(buffer: bytes, position: int, found: Values) -> int:
+    def read(buffer: bytes, position: int, parsed: Values) -> int:
         position, stop = _span(buffer, position)
         value = read_body(buffer, position, stop)
-        items = found.get(name)
+        items = parsed.get(name)
         if items is None:
-            found[name] = [value]
+            parsed[name] = [value]
         elif len(items) < MAX_ITEMS:
             items.append(value)
         else:
@@ -140,9 +140,9 @@ def integer(name: str, number: int, boolean: bool, wide: bool) -> tuple[Write, R
     def write(value: int, append: Callable[[bytes], Any]) -> None:
         append(mark + varint(value))
 
-    def read(buffer: bytes, position: int, found: Values) -> int:
+    def read(buffer: bytes, position: int, parsed: Values) -> int:
         value, position = read_varint(buffer, position)
-        found[name] = value != 0 if boolean else signed(value) if wide else signed32(value)
+        parsed[name] = value != 0 if boolean else signed(value) if wide else signed32(value)
         return position
 
     return write, read
@@ -160,14 +160,14 @@ def enum(
         if value != zero:
             append(encoded[value])
 
-    def read(buffer: bytes, position: int, found: Values) -> int:
+    def read(buffer: bytes, position: int, parsed: Values) -> int:
         value, position = read_varint(buffer, position)
         member = members.get(value) if value else absent
         if member is None and value:
             if not lenient:
                 raise InvalidParamsError.of([(name, f"has no member {signed(value)}")])
             member = signed(value)
-        found[name] = member
+        parsed[name] = member
         return position
 
     return write, read
@@ -185,7 +185,7 @@ def mapping(
             append(mark + length(len(entry)))
             append(entry)
 
-    def read(buffer: bytes, position: int, found: Values) -> int:
+    def read(buffer: bytes, position: int, parsed: Values) -> int:
         position, stop = _span(buffer, position)
         key, value = "", None
         while position < stop:
@@ -202,7 +202,7 @@ def mapping(
                 position = skip(buffer, position, mark)
         if position != stop:
             raise WireError("cut off")
-        items = found.setdefault(name, {})
+        items = parsed.setdefault(name, {})
         items[key] = read_body(b"", 0, 0) if value is None else value
         return stop
 

@@ -57,8 +57,8 @@ class V03ProtobufCodec:
         if operation is ops.EXTENDED_CARD:
             return t.GetExtendedAgentCardRequest()
         if operation is ops.CREATE_PUSH:
-            found = reading.task_push_config(read(CREATE_PUSH, w.TaskPushConfig, body))
-            fields = structs.asdict(found)
+            config = reading.task_push_config(read(CREATE_PUSH, w.TaskPushConfig, body))
+            fields = structs.asdict(config)
         else:
             schema, type_, take = _READ[operation.name]
             fields = take(read(schema, type_, body))

@@ -41,12 +41,12 @@ TIMESTAMP = (values.write_timestamp, values.read_timestamp)
 
 
 class Table(Struct, frozen=True):
-    """How one type of Struct stands on the wire. ``oneof`` are the members of which one is set."""
+    """The wire form of one type of Struct. ``oneof`` are the members of which one is set."""
 
     fields: Mapping[str, int | Field]
     oneof: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    """Texts that may be empty and there: ``optional`` in the proto file."""
+    """Texts whose empty value differs from their absence: ``optional`` in the proto file."""
 
 
 class Schema:
@@ -60,11 +60,11 @@ class Schema:
 
     def message(self, type_: type) -> Message:
         """Return the codec of a Struct type."""
-        found = self._messages.get(type_)
-        if found is None:
-            found = self._messages[type_] = Message(type_)
-            found.compile(self, self._tables[type_], self._without)
-        return found
+        message = self._messages.get(type_)
+        if message is None:
+            message = self._messages[type_] = Message(type_)
+            message.compile(self, self._tables[type_], self._without)
+        return message
 
     def write(self, message: Any) -> bytes:
         """Return the wire form of a Struct; raises WireError where it has none."""
@@ -125,7 +125,7 @@ class Message:
 
     def read(self, buffer: bytes, position: int, end: int) -> Any:
         """Return the Struct between two positions."""
-        found = self._blank.copy()
+        parsed = self._blank.copy()
         readers = self._readers
         while position < end:
             mark = buffer[position]
@@ -134,21 +134,21 @@ class Message:
                 mark, position = read_tag(buffer, position - 1)
             reader = readers.get(mark)
             if reader is not None:
-                position = reader(buffer, position, found)
+                position = reader(buffer, position, parsed)
             else:
                 if mark < 8:
                     raise WireError("a field has an impossible number")
                 position = skip(buffer, position, mark)
         if position != end:
             raise WireError("cut off")
-        found.pop(MERGES, None)
+        parsed.pop(MERGES, None)
         for name, make in self._fresh:
-            if name not in found:
-                found[name] = make()
+            if name not in parsed:
+                parsed[name] = make()
         for name, label in self._needed:
-            if name not in found:
+            if name not in parsed:
                 raise InvalidParamsError.of([(label, "is required")])
-        return self.type(**found)
+        return self.type(**parsed)
 
     def write(self, message: Any) -> bytes:
         """Return the wire form of a Struct."""

@@ -20,7 +20,7 @@ def _write_data(value: dict[str, Any]) -> bytes:
 
 
 def _read_data(buffer: bytes, position: int, end: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    data: dict[str, Any] = {}
     while position < end:
         mark, position = read_tag(buffer, position)
         if mark != 0x0A:
@@ -29,11 +29,11 @@ def _read_data(buffer: bytes, position: int, end: int) -> dict[str, Any]:
         size, position = read_varint(buffer, position)
         if position + size > end:
             break
-        found |= read_struct(buffer, position, position + size)
+        data |= read_struct(buffer, position, position + size)
         position += size
     if position != end:
         raise WireError("cut off")
-    return {"data": found}
+    return {"data": data}
 
 
 TABLES: dict[type, Table] = {

@@ -73,21 +73,21 @@ def read_value(buffer: bytes, position: int, end: int, depth: int = MAX_DEPTH) -
         raise WireError(f"a value is nested more than {MAX_DEPTH} deep")
     value: Any = None
     while position < end:
-        found, position = read_tag(buffer, position)
-        if found == _NUMBER:
+        mark, position = read_tag(buffer, position)
+        if mark == _NUMBER:
             if position + 8 > end:
                 raise WireError("a value is cut off")
             (number,) = _unpack(buffer, position)
             position += 8
             value = _number(number)
-        elif found in (_STRING, _STRUCT, _LIST):
+        elif mark in (_STRING, _STRUCT, _LIST):
             size, position = read_varint(buffer, position)
             stop = position + size
             if stop > end:
                 raise WireError("a value is cut off")
-            if found == _STRING:
+            if mark == _STRING:
                 value = str(buffer[position:stop], "utf-8")
-            elif found == _LIST:
+            elif mark == _LIST:
                 more = _read_list(buffer, position, stop, depth - 1)
                 if isinstance(value, list):
                     value += more
@@ -100,14 +100,14 @@ def read_value(buffer: bytes, position: int, end: int, depth: int = MAX_DEPTH) -
                 else:
                     value = fields
             position = stop
-        elif found == 0x20:
+        elif mark == 0x20:
             flag, position = read_varint(buffer, position)
             value = flag != 0
-        elif found == 0x08:
+        elif mark == 0x08:
             _, position = read_varint(buffer, position)
             value = None
         else:
-            position = skip(buffer, position, found)
+            position = skip(buffer, position, mark)
     if position != end:
         raise WireError("a value is cut off")
     return value
@@ -122,7 +122,7 @@ def _number(number: float) -> int | float:
 
 
 def _read_list(buffer: bytes, position: int, end: int, depth: int) -> list[Any]:
-    found: list[Any] = []
+    items: list[Any] = []
     while position < end:
         mark, position = read_tag(buffer, position)
         if mark != 0x0A:
@@ -132,18 +132,18 @@ def _read_list(buffer: bytes, position: int, end: int, depth: int) -> list[Any]:
         stop = position + size
         if stop > end:
             raise WireError("a list is cut off")
-        found.append(read_value(buffer, position, stop, depth))
+        items.append(read_value(buffer, position, stop, depth))
         position = stop
     if position != end:
         raise WireError("a list is cut off")
-    return found
+    return items
 
 
 def read_struct(buffer: bytes, position: int, end: int, depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Return the object between ``position`` and ``end``; of equal names the last counts."""
     if not depth:
         raise WireError(f"a value is nested more than {MAX_DEPTH} deep")
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     while position < end:
         mark, position = read_tag(buffer, position)
         if mark != 0x0A:
@@ -170,10 +170,10 @@ def read_struct(buffer: bytes, position: int, end: int, depth: int = MAX_DEPTH) 
             position = inner
         if position != stop:
             raise WireError("an object is cut off")
-        found[key] = value
+        members[key] = value
     if position != end:
         raise WireError("an object is cut off")
-    return found
+    return members
 
 
 def write_timestamp(text: str) -> bytes:
@@ -197,15 +197,15 @@ def read_timestamp(buffer: bytes, position: int, end: int) -> str:
     """Return RFC 3339 text in UTC with as many digits (0, 3, 6 or 9) as the fraction needs."""
     seconds = nanos = 0
     while position < end:
-        found, position = read_tag(buffer, position)
-        if found == 0x08:
+        mark, position = read_tag(buffer, position)
+        if mark == 0x08:
             value, position = read_varint(buffer, position)
             seconds = signed(value)
-        elif found == 0x10:
+        elif mark == 0x10:
             value, position = read_varint(buffer, position)
             nanos = signed(value)
         else:
-            position = skip(buffer, position, found)
+            position = skip(buffer, position, mark)
     if position != end:
         raise WireError("a timestamp is cut off")
     if not (_EARLIEST <= seconds <= _LATEST and 0 <= nanos < 1_000_000_000):

@@ -1,7 +1,7 @@
-"""The encoding itself: tags, varints, lengths, and how to pass what nobody knows.
+"""The encoding itself: tags, varints, lengths, and how a reader passes over unknown fields.
 
 Readers index past the end freely: ``IndexError`` is a truncated message, as is a position that
-ends beyond the message it belongs to. Whoever calls from outside turns both into an error.
+ends beyond the message it belongs to. ``Schema.read`` turns both into an error.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ def signed32(value: int) -> int:
 
 def read_tag(buffer: bytes, position: int) -> tuple[int, int]:
     """Return the tag of the next field and the position behind it."""
-    found, position = read_varint(buffer, position)
-    if found >> 3 == 0 or found >> 32:
+    mark, position = read_varint(buffer, position)
+    if mark >> 3 == 0 or mark >> 32:
         raise WireError("a field has an impossible number")
-    return found, position
+    return mark, position
 
 
-def skip(buffer: bytes, position: int, found: int, groups: int = _MAX_GROUPS) -> int:
+def skip(buffer: bytes, position: int, mark: int, groups: int = _MAX_GROUPS) -> int:
     """Return the position behind the value of a field that nobody knows."""
-    kind = found & 7
+    kind = mark & 7
     if kind == VARINT:
         return read_varint(buffer, position)[1]
     if kind == FIXED64:
@@ -89,7 +89,7 @@ def skip(buffer: bytes, position: int, found: int, groups: int = _MAX_GROUPS) ->
     while True:
         inner, position = read_tag(buffer, position)
         if inner & 7 == END:
-            if inner >> 3 != found >> 3:
+            if inner >> 3 != mark >> 3:
                 raise WireError("a group ends that did not begin")
             return position
         position = skip(buffer, position, inner, groups - 1)

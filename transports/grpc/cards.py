@@ -1,4 +1,4 @@
-"""Where gRPC is served, as cards tell it; and the card itself as a message of 0.3."""
+"""The gRPC entries of agent cards, and the card itself as a message of 0.3."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BINDING = "GRPC"
 
 
 class Cards:
-    """``address`` is ``host:port`` as configured; without it the host is the one that was reached.
+    """``address`` is ``host:port`` as configured; without it cards have the host of the request.
 
     ``ports`` are those of single agents, by slug.
     """
@@ -45,12 +45,12 @@ class Cards:
         elif agent and agent != self._runtime.default.slug:
             tenant = agent
         url = f"{host}:{port}"
-        found = [
+        entries = [
             AgentInterface(url=url, protocol_binding=BINDING, protocol_version=V10, tenant=tenant)
         ]
         if tenant is None:
-            found.append(AgentInterface(url=url, protocol_binding=BINDING, protocol_version=V03))
-        return found
+            entries.append(AgentInterface(url=url, protocol_binding=BINDING, protocol_version=V03))
+        return entries
 
     def public(self, agent: str, host: str) -> AgentCard:
         """Return the card of an agent for whoever knows only its gRPC address."""

@@ -1,4 +1,4 @@
-"""Request metadata: what a call says beside its message (section 10.2)."""
+"""The metadata of a request: its header fields, beside its message (section 10.2)."""
 
 from __future__ import annotations
 
@@ -87,21 +87,21 @@ class Metadata:
         raw = self.fields.get(b"a2a-version", self.fields.get(b"x-a2a-version"))
         if not raw:
             return served
-        found = negotiate(raw.decode("latin-1"))
-        if (found == V03) != (served == V03):
+        version = negotiate(raw.decode("latin-1"))
+        if (version == V03) != (served == V03):
             raise VersionNotSupportedError(
-                f"A2A {found} is not what this service speaks: use "
-                + ("a2a.v1.A2AService" if found == V03 else "lf.a2a.v1.A2AService")
+                f"This service does not speak A2A {version}: use "
+                + ("a2a.v1.A2AService" if version == V03 else "lf.a2a.v1.A2AService")
             )
-        return found
+        return version
 
     @property
     def extensions(self) -> tuple[str, ...]:
         """URIs of the extensions asked for, each once, under the 1.0 and the 0.3 name."""
         fields = self.fields
         both = fields.get(b"a2a-extensions", b"") + b"," + fields.get(b"x-a2a-extensions", b"")
-        found = (uri.strip() for uri in both.decode("latin-1").split(","))
-        return tuple(dict.fromkeys(uri for uri in found if uri))
+        uris = (uri.strip() for uri in both.decode("latin-1").split(","))
+        return tuple(dict.fromkeys(uri for uri in uris if uri))
 
     def call(
         self,
@@ -112,7 +112,7 @@ class Metadata:
         certificate: bytes | None,
         forwarded_certificate: str | None,
     ) -> Call:
-        """Return what the runtime is told about the caller."""
+        """Return the call as the runtime sees it."""
         fields = self.fields
         call = Call(
             binding="GRPC",
@@ -133,8 +133,8 @@ class Metadata:
 
 def answer(version: str, call: Call) -> Headers:
     """Return the initial metadata of an answer, beside what every answer has."""
-    found: Headers = [(b"a2a-version", version.encode())]
+    fields: Headers = [(b"a2a-version", version.encode())]
     if call.activated:
         name = b"x-a2a-extensions" if version == V03 else b"a2a-extensions"
-        found.append((name, ", ".join(call.activated).encode("latin-1", "replace")))
-    return found
+        fields.append((name, ", ".join(call.activated).encode("latin-1", "replace")))
+    return fields

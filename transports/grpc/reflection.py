@@ -120,13 +120,13 @@ def _question(body: bytes) -> tuple[bytes, int, bytes]:
     """Return the host of a request, the number of its question and its value; the last counts."""
     host, question, value = b"", 0, b""
     try:
-        for number, found in _fields(body):
+        for number, field in _fields(body):
             if number == _HOST:
-                host = found
+                host = field
             elif number in (_FILE, _SYMBOL, _EXTENSION, _NUMBERS, _LIST):
-                question, value = number, found
+                question, value = number, field
             if number != _EXTENSION:
-                found.decode()
+                field.decode()
     except (IndexError, ValueError):
         pass
     else:

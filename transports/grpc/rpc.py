@@ -330,7 +330,7 @@ class Rpc:
     # --- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of everything; a client that still sends is told to stop."""
+        """Let go of everything, and tell a client that still sends to stop."""
         if self.done:
             return
         self.done = True

@@ -131,7 +131,7 @@ class Session:
         self._discovery = 0
 
     def caller(self, metadata: Metadata, version: str) -> Call:
-        """Return what the runtime is told about who calls."""
+        """Return the call as the runtime sees it."""
         proxies, fields = self.shared.proxies, metadata.fields
         return metadata.call(
             version,
@@ -269,7 +269,7 @@ class Session:
         self.shared.release_discovery(self.peer)
 
     def forget(self, call: OpenCall) -> None:
-        """A call is over. A client that still sends for it is told to stop."""
+        """A call is over. The server tells a client that still sends for it to stop."""
         self.calls.pop(call.id, None)
         if self.is_open(call.id):
             self.h2.reset_stream(call.id, ErrorCodes.NO_ERROR)

@@ -55,7 +55,7 @@ _TYPE = "type.googleapis.com/google.rpc."
 
 
 def trailers(error: A2AError, *, legacy: bool = False) -> Headers:
-    """Return the trailing metadata that tell ``error``.
+    """Return the trailing metadata that describe ``error``.
 
     ``legacy`` puts the name of the error before its text, which is where clients of 0.3 look.
     """
@@ -63,15 +63,15 @@ def trailers(error: A2AError, *, legacy: bool = False) -> Headers:
         return [*_status(error.status, error.message), *error.headers]
     status = Status[error.grpc]
     text = f"{type(error).__name__}: {error.message}" if legacy else error.message
-    found = _status(status, text)
+    fields = _status(status, text)
     if details := _details(status, error):
-        found.append((b"grpc-status-details-bin", b64encode(details).rstrip(b"=")))
+        fields.append((b"grpc-status-details-bin", b64encode(details).rstrip(b"=")))
     if isinstance(error, RefusedError):
-        found += [
+        fields += [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in error.headers.items()
         ]
-    return found
+    return fields
 
 
 def _status(status: Status, message: str) -> Headers:
@@ -84,9 +84,9 @@ def _details(status: Status, error: A2AError) -> bytes:
     details = []
     room = _MAX_DETAILS
     if error.reason:
-        found = _fitting(3, error.metadata.items(), room)
-        room -= len(found)
-        info = _field(1, error.reason) + _field(2, ERROR_DOMAIN) + found
+        entries = _fitting(3, error.metadata.items(), room)
+        room -= len(entries)
+        info = _field(1, error.reason) + _field(2, ERROR_DOMAIN) + entries
         details.append(_field(1, _TYPE + "ErrorInfo") + _field(2, info))
     if violations := getattr(error, "violations", None):
         broken = _fitting(1, violations, room)
@@ -99,13 +99,13 @@ def _details(status: Status, error: A2AError) -> bytes:
 
 def _fitting(number: int, pairs: Iterable[tuple[str, str]], room: int) -> bytes:
     """Return as many of ``pairs``, each the field ``number``, as ``room`` bytes hold."""
-    found = b""
+    fitting = b""
     for one, other in pairs:
         pair = _field(number, _field(1, one) + _field(2, other))
-        if len(found) + len(pair) > room:
+        if len(fitting) + len(pair) > room:
             break
-        found += pair
-    return found
+        fitting += pair
+    return fitting
 
 
 def _cut(text: str) -> str:

@@ -40,13 +40,13 @@ def context(settings: GrpcSettings) -> ssl.SSLContext | None:
 
 def stamp(settings: GrpcSettings) -> tuple[object, ...]:
     """Return what changes when one of the files does, links to them included."""
-    found: list[object] = []
+    stamps: list[object] = []
     for path in (settings.certfile, settings.keyfile, settings.client_ca):
         if path is not None:
             try:
                 status = os.stat(path)
             except OSError:
-                found.append(None)  # being replaced at this moment
+                stamps.append(None)  # being replaced at this moment
             else:
-                found += (status.st_mtime_ns, status.st_ino, status.st_size)
-    return tuple(found)
+                stamps += (status.st_mtime_ns, status.st_ino, status.st_size)
+    return tuple(stamps)
