@@ -27,6 +27,7 @@ class Codec(Protocol):
     @property
     def version(self) -> str:
         """0.3, 1.0 or 1.1."""
+        ...
 
     def decode(
         self, operation: Operation, body: protojson.Body, path: Mapping[str, str] = NOTHING
@@ -37,18 +38,23 @@ class Codec(Protocol):
         ids in a URL, the tenant); a body that says otherwise is refused.
         Raises ParseError and InvalidParamsError, nothing else.
         """
+        ...
 
     def encode(self, operation: Operation, response: Any) -> bytes:
         """Return the JSON of a response: ``operation.response``, or ``None`` where it is empty."""
+        ...
 
     def frame(self, frame: Frame) -> bytes:
         """Return the JSON of one stream event; encoded once per version however many listen."""
+        ...
 
     def error(self, error: A2AError) -> dict[str, Any]:
         """Return the JSON-RPC error object, with the code this version has for the error."""
+        ...
 
     def status(self, error: A2AError) -> bytes:
         """Return the HTTP+JSON error body; its status is ``error.http``."""
+        ...
 
 
 def with_path(request: T, path: Mapping[str, str]) -> T:

@@ -207,7 +207,7 @@ class StringList(Wire):
 class SecurityRequirement(Wire):
     """Schemes that must all hold, with the scopes of each (section 4.5)."""
 
-    schemes: dict[str, StringList] = field(default_factory=dict)
+    schemes: dict[str, StringList] = {}
 
 
 class APIKeySecurityScheme(Wire):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from ..protocol.types import AgentInterface, SecurityRequirement
 
@@ -32,10 +32,10 @@ class Principal(Struct, frozen=True):
     issuer: str = ""
     subject: str = ""
     scopes: frozenset[str] = frozenset()
-    claims: Mapping[str, Any] = field(default_factory=dict)
+    claims: Mapping[str, Any] = {}
     expires: float | None = None
     """When the credential ends (epoch); ``None``: nobody said."""
-    proven: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    proven: Mapping[str, frozenset[str]] = {}
     """Every scheme that held, by name, with the scopes of its own credential; without an entry it
     is ``scheme`` alone."""
     anonymous: bool = False
@@ -85,9 +85,9 @@ class Call(Struct, kw_only=True):
     """URIs of the extensions the caller asked for."""
     activated: tuple[str, ...] = ()
     """Set by the runtime: what the answer says was activated."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     """Header fields or gRPC metadata, names in lower case, for authentication."""
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = {}
     """Query parameters, for API keys that travel there."""
     repeated: frozenset[str] = frozenset()
     """Names of query parameters that are there more than once; ``query`` has the last of each."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from ..protocol.errors import A2AError, ExtensionSupportRequiredError
 from ..protocol.frame import Frame
@@ -25,7 +25,7 @@ class ExtensionContext(Struct):
     call: Call
     operation: Operation
     agent: str
-    state: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = {}
     """Yours to use from ``on_request`` to ``on_response``; put keys under your URI."""
 
 

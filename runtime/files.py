@@ -19,7 +19,7 @@ import errno
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from stat import S_IMODE, S_ISLNK, S_ISREG
@@ -171,7 +171,7 @@ def _refused(path: Path, why: str) -> OSError:
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[int | None]:
+def _folder(path: Path) -> Generator[int | None, None, None]:
     """Hold the folder of ``path`` open, so that nobody can exchange it meanwhile. ``None``: this
     system cannot open a folder."""
     if os.open not in os.supports_dir_fd:

@@ -7,7 +7,7 @@ context of the operation that started it, so what it calls carries the trace on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ class TaskFields(logging.Filter):
 
 
 @contextmanager
-def operation_span(call: Call, name: str, agent: str) -> Iterator[None]:
+def operation_span(call: Call, name: str, agent: str) -> Generator[None, None, None]:
     """The server's span of one operation, a child of the caller's trace."""
     carrier: dict[str, str] = {}
     if call.traceparent:
@@ -79,7 +79,7 @@ def operation_span(call: Call, name: str, agent: str) -> Iterator[None]:
 
 
 @contextmanager
-def handler_span(actor: Actor) -> Iterator[None]:
+def handler_span(actor: Actor) -> Generator[None, None, None]:
     """The span of one run of a handler."""
     attributes: dict[str, Any] = {
         "a2a.task.id": actor.id,

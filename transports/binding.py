@@ -35,13 +35,16 @@ class EventStream(Protocol):
     @property
     def reset(self) -> bool:
         """The events that the client asked for are no longer kept: a snapshot takes their place."""
+        ...
 
     @property
     def retry(self) -> bool:
         """The server ended the stream, not the task: the client may subscribe again."""
+        ...
 
     async def next(self) -> Sequence[Frame] | None:
         """Return the events that are ready (empty: a heartbeat), or ``None`` at the end."""
+        ...
 
     def close(self) -> None: ...
 
@@ -52,12 +55,15 @@ class AnswerCodec(Protocol):
     @property
     def version(self) -> str:
         """The version of the protocol that the codec writes."""
+        ...
 
     def encode(self, operation: Operation, response: Any) -> bytes:
         """Return the bytes of a response."""
+        ...
 
     def frame(self, frame: Frame) -> bytes:
         """Return the bytes of one stream event."""
+        ...
 
 
 class Decoded(NamedTuple):
@@ -82,21 +88,26 @@ class Request(Protocol):
     @property
     def version(self) -> str | None:
         """The negotiated version, as soon as ``decode`` knows it."""
+        ...
 
     def call(self) -> Call:
         """Return who calls, and what the header says. The message is not needed for it."""
+        ...
 
     async def message(self) -> bytes:
         """Return the message once it is whole.
 
         Raises RefusedError for a message that is too large or too late, and ClientGone.
         """
+        ...
 
     def decode(self, message: bytes) -> Decoded:
         """Return what the message says. Raises A2AError."""
+        ...
 
     def interfaces(self, agent: str) -> tuple[AgentInterface, ...]:
         """Return where the agent is served, as this caller reaches it, for the extended card."""
+        ...
 
 
 class Answer(NamedTuple):

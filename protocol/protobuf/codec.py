@@ -25,18 +25,22 @@ class ProtobufCodec(Protocol):
     @property
     def version(self) -> str:
         """0.3, 1.0 or 1.1."""
+        ...
 
     def decode(self, operation: Operation, body: bytes) -> Any:
         """Return the validated request; raises ParseError and InvalidParamsError, nothing else."""
+        ...
 
     def encode(self, operation: Operation, response: Any) -> bytes:
         """Return the message of a response; ``None`` is ``google.protobuf.Empty``.
 
         Raises InvalidAgentResponseError for what protobuf cannot hold.
         """
+        ...
 
     def frame(self, frame: Frame) -> bytes:
         """Return the message of one stream event; encoded once however many listen."""
+        ...
 
 
 class V1Codec:

@@ -173,7 +173,7 @@ class TaskPushConfig(Wire):
 class TaskPushConfigs(Wire):
     """Proto: the list of push configurations; the schema has a bare array."""
 
-    configs: list[TaskPushConfig] = field(default_factory=list)
+    configs: list[TaskPushConfig] = field(default_factory=list[TaskPushConfig])
     next_page_token: str | None = None
 
 

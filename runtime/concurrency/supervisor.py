@@ -34,6 +34,7 @@ class Child(Protocol):
 
     def cancel(self) -> object:
         """Cancel it; it may take its time. Calling it again insists."""
+        ...
 
 
 class Supervisor(Protocol):
@@ -41,6 +42,7 @@ class Supervisor(Protocol):
 
     def start(self, body: Body, name: str) -> Child:
         """Run ``body``. What it raises is logged and harms nobody else."""
+        ...
 
     async def run(self) -> None:
         """Hold the children until cancelled, then cancel them and wait for their end."""

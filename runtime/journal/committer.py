@@ -42,6 +42,7 @@ class Writer(Protocol):
 
     def take(self) -> Append | None:
         """Hand over what waits; ``None`` if nothing does (any more)."""
+        ...
 
     def done(self, outcome: Outcome) -> None:
         """What was taken was answered."""

@@ -67,15 +67,18 @@ class Journal(Protocol):
         anything else, something in the batch cannot be written, and nothing of it was. Safe against
         cancellation: a transaction that has begun is finished.
         """
+        ...
 
     async def load(self, scope: Scope, task_id: str) -> Loaded | None:
         """Read what an actor needs to wake. Of a task that is over no ``entries`` and ``borders``:
         nothing of it is ever run again, or shortened by its actor."""
+        ...
 
     async def events(
         self, scope: Scope, task_id: str, *, after: int, limit: int
     ) -> EventPage | None:
         """Read up to ``limit`` events with ``generation > after``, in order."""
+        ...
 
     async def messages(
         self,
@@ -88,9 +91,11 @@ class Journal(Protocol):
     ) -> Sequence[tuple[int, bytes]]:
         """Read up to ``limit`` messages of the history: (sequence, JSON) with ``sequence <
         before``, newest first; given ``after``, those with ``sequence > after``, oldest first."""
+        ...
 
     async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
         """Every entry of a task that is kept, in order. For tools."""
+        ...
 
 
 class Leases(Protocol):
@@ -99,6 +104,7 @@ class Leases(Protocol):
     async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
         """Say that ``node`` lives until ``now + lease``, that moment excluded. ``False`` if
         it had died: dead nodes never come back. A node id not seen before is registered."""
+        ...
 
     async def retire(self, node: str, *, now: float) -> None:
         """Say that ``node`` is gone: its tasks are orphans at once."""
@@ -106,12 +112,14 @@ class Leases(Protocol):
     async def owned(self, node: str, *, agents: Sequence[str] | None = None) -> Sequence[TaskRef]:
         """Tasks that are not terminal and whose node is ``node``; of ``agents`` only, where given.
         All of them: they are as many as the node has awake."""
+        ...
 
     async def orphans(
         self, *, now: float, limit: int, agents: Sequence[str] | None = None
     ) -> Sequence[TaskRef]:
         """Tasks that are not terminal and whose node is set but not alive at ``now``; of
         ``agents`` (slugs) only, where given."""
+        ...
 
 
 class Timers(Protocol):
@@ -122,10 +130,12 @@ class Timers(Protocol):
     ) -> Sequence[DueTimer]:
         """Timers with ``due_at <= now``, earliest first; of ``agents`` only and called ``name``,
         where given. They stay until an append clears them."""
+        ...
 
     async def remind(self, ref: TaskRef, timer: Timer) -> bool:
         """Set a timer from outside, whoever owns the task: how tools give commands to the process
         that serves. ``False``: there is no such task, or it is over."""
+        ...
 
 
 class Sends(Protocol):
@@ -133,9 +143,11 @@ class Sends(Protocol):
 
     async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
         """Return the record of a send with this key, if it was committed."""
+        ...
 
     async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
         """Return the sends whose keys begin so, in the order in which they were committed."""
+        ...
 
 
 class Tasks(Protocol):
@@ -143,37 +155,45 @@ class Tasks(Protocol):
 
     async def header(self, scope: Scope, task_id: str) -> Header | None:
         """Return the header row, ``None`` if there is no such task or it is not the scope's."""
+        ...
 
     async def snapshot(
         self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
     ) -> Snapshot | None:
         """Read a task for showing; ``history`` is how many messages (``None``: all)."""
+        ...
 
     async def snapshots(
         self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
     ) -> Sequence[Snapshot]:
         """Read several tasks for showing, all in one transaction: those that the scope has, in the
         order asked."""
+        ...
 
     async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
         """Read a task as it was at a generation: the segments that end at it or before, and the
         events from there to it; no messages, and the header as it is now. All in one transaction.
         ``None``: there is no such task, or what is kept of it does not tell."""
+        ...
 
     async def tasks(self, query: TaskQuery) -> TaskPage:
         """Read one page of headers. Stable under insertion: no row is seen twice or skipped
         because others were added meanwhile."""
+        ...
 
     async def find(self, beginning: str, *, limit: int) -> Sequence[Header]:
         """Read up to ``limit`` tasks of all scopes whose ids begin so, ordered by id and then by
         scope: one with just this id is the first. For tools."""
+        ...
 
     async def scopes(self) -> Sequence[Scope]:
         """All that own anything. For tools."""
+        ...
 
     async def delete_task(self, scope: Scope, task_id: str) -> Header | None:
         """Delete a task with all that is its own, if it is over; else leave it as it is. Return its
         header, ``None`` if there is no such task. Its sends stay, as with ``prune``."""
+        ...
 
 
 class Contexts(Protocol):
@@ -184,9 +204,11 @@ class Contexts(Protocol):
     ) -> Sequence[Context]:
         """Read contexts, those active last first, ties by ``id`` descending; ``after`` is the
         (active_at, id) of the last one of the page before."""
+        ...
 
     async def context(self, scope: Scope, context_id: str) -> Context | None:
         """Read one; ``None``: the scope has no task in it."""
+        ...
 
     async def mark_context(
         self,
@@ -198,15 +220,18 @@ class Contexts(Protocol):
     ) -> bool:
         """Count it as active at ``touched_at``, unless it was later; pin it or let it go. What is
         ``None`` stays as it is. ``False``: there is no such context. It lasts as the context."""
+        ...
 
     async def delete_context(self, scope: Scope, context_id: str) -> Context | None:
         """Delete it with all its tasks, pinned or not, if none of them is ``live``; else leave all
         as it is. Return it as it was, ``None`` if there is no such context."""
+        ...
 
     async def quiet_contexts(
         self, *, after: float, until: float
     ) -> Sequence[tuple[Scope, Context]]:
         """Contexts of all scopes with ``after < active_at <= until``, in any order."""
+        ...
 
 
 class Retention(Protocol):
@@ -231,6 +256,7 @@ class Retention(Protocol):
 
         And of up to ``limit`` terminal tasks whose status last changed before ``events_before`` the
         events that are in segments: ``floor`` becomes ``folded``."""
+        ...
 
 
 class Store(Journal, Leases, Timers, Sends, Tasks, Contexts, Retention, Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from heapq import heappop, heappush
 from typing import Any
@@ -26,7 +26,7 @@ _AT_ONCE = 16
 
 
 @asynccontextmanager
-async def held(gate: Gate, call: Call) -> AsyncIterator[None]:
+async def held(gate: Gate, call: Call) -> AsyncGenerator[None, None]:
     """Hold a request open that sets nothing to work: it counts as a stream of its principal, and
     whether that may still have the answer is looked at before it gets it.
 

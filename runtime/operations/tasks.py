@@ -114,7 +114,7 @@ class TaskOperations:
             snapshots = await self._tasks.snapshots(
                 scope, [header.id for header in page.headers], history=history, artifacts=artifacts
             )
-        tasks = []
+        tasks: list[Task] = []
         for snapshot in snapshots:
             task = task_of(snapshot, artifacts=artifacts)
             if artifacts and task.artifacts is None:

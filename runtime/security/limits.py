@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, field
+from msgspec import UNSET, Meta, Struct
 
 from ...protocol.errors import InvalidParamsError, PayloadTooLargeError
 from ...protocol.types import SendMessageRequest
@@ -78,7 +78,7 @@ class Limits(Struct, frozen=True, kw_only=True):
             "sends "
             "too, unless ``SendStreamingMessage`` is there)."
         ),
-    ] = field(default_factory=dict)
+    ] = {}
     buckets: Annotated[
         Count,
         Meta(description="Rates remembered; those unused longest are forgotten first."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from ...protocol.jose import SigningKey
 from ...protocol.operations import OPERATIONS
@@ -17,9 +17,9 @@ from .schemes.ports import Authenticator, Scheme
 class Policy(Struct, frozen=True, kw_only=True):
     """Scopes that a caller needs, beside those of the skill that it asks for."""
 
-    agents: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    agents: Mapping[str, Sequence[str]] = {}
     """By the agent's slug, for everything asked of it."""
-    operations: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    operations: Mapping[str, Sequence[str]] = {}
     """By the operation's name (``CancelTask``), of every agent. What holds of ``SendMessage`` holds
     of ``SendStreamingMessage``, where that is not named."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Hashable
 from contextlib import asynccontextmanager, contextmanager
 from ipaddress import IPv4Address, ip_address
 
@@ -69,7 +69,7 @@ class WaitingRoom:
         self.waiting = 0
 
     @contextmanager
-    def place(self, key: Hashable, seconds: float) -> Iterator[None]:
+    def place(self, key: Hashable, seconds: float) -> Generator[None, None, None]:
         """Wait inside. ``seconds`` is what a caller without a place is told to wait.
 
         Raises ResourceExhaustedError where there is no place, or no longer.

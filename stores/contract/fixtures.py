@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,7 +39,7 @@ STRANGERS = (
 
 
 @asynccontextmanager
-async def opened(make: MakeStore) -> AsyncIterator[Store]:
+async def opened(make: MakeStore) -> AsyncGenerator[Store, None]:
     store = make()
     await store.open(now=NOW)
     try:
@@ -95,7 +95,7 @@ class GivenTask:
         old = self.header
         sequence, generation = old.sequence, old.generation
         run = fields.get("run", old.run)
-        entries = []
+        entries: list[Entry] = []
         for kind, body, (branch, ordinal) in lines:
             sequence += 1
             generation += kind is Kind.EVENT

@@ -118,12 +118,13 @@ class Owned:
             first = bisect_left(order, (nextafter(query.updated_after, inf), ""))
         last = len(order) if query.after is None else bisect_left(order, query.after)
         wanted = query.limit + 1
+        found: list[Header] = []
         if query.context_id is None and query.state is None:
             keys = order[max(first, last - wanted) : max(first, last)]
             found = [tasks[task_id].header for _, task_id in reversed(keys)]
             total = len(order) - first
         else:
-            found, total = [], 0
+            total = 0
             for index in range(len(order) - 1, first - 1, -1):
                 header = tasks[order[index][1]].header
                 if query.context_id is not None and header.context_id != query.context_id:

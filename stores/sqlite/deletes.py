@@ -109,7 +109,7 @@ class Deletes:
         self, db: sqlite3.Connection, contexts: Sequence[tuple[int, str]], before: float
     ) -> Sequence[Gone]:
         """Delete those that are still as old as they were when they were found."""
-        gone = []
+        gone: list[Gone] = []
         with transaction(db):
             for place in contexts:
                 row = db.execute(f"{ONE_CONTEXT} HAVING {OUTDATED}", (*place, before)).fetchone()

@@ -40,7 +40,7 @@ class AcrossReads:
     def quiet_contexts(
         self, db: sqlite3.Connection, after: float, until: float
     ) -> Sequence[tuple[Scope, Context]]:
-        found = []
+        found: list[tuple[Scope, Context]] = []
         with reading(db):
             # Scope by scope: no index knows the tasks of all scopes by time.
             places = db.execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from ...runtime.call import Scope
@@ -61,7 +61,7 @@ def scope_of(db: sqlite3.Connection, number: int) -> Scope:
 
 
 @contextmanager
-def reading(db: sqlite3.Connection) -> Iterator[None]:
+def reading(db: sqlite3.Connection) -> Generator[None, None, None]:
     db.execute("BEGIN")
     try:
         yield

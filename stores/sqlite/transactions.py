@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from ...runtime.journal.store import OutcomeUnknownError
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection) -> Generator[None, None, None]:
     """All of it or nothing. A commit that fails leaves open which."""
     db.execute("BEGIN IMMEDIATE")
     try:

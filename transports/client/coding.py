@@ -22,6 +22,7 @@ class Decoder(Protocol):
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         """Yield what ``data`` adds, in pieces. Raises UnusableAnswerError."""
+        ...
 
     def end(self) -> None:
         """Raise UnusableAnswerError if the content was cut off."""

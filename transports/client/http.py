@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
 
@@ -360,7 +360,7 @@ def _through(coding: Sequence[Decoder], data: bytes) -> Iterator[bytes]:
 
 
 @contextmanager
-def _deadline(deadline: float | None) -> Iterator[None]:
+def _deadline(deadline: float | None) -> Generator[None, None, None]:
     left = None if deadline is None else max(0.0, deadline - anyio.current_time())
     try:
         with anyio.fail_after(left):
@@ -370,7 +370,7 @@ def _deadline(deadline: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def _told(limits: Limits, url: Url | None = None, where: str = "") -> Iterator[None]:
+def _told(limits: Limits, url: Url | None = None, where: str = "") -> Generator[None, None, None]:
     """Raise what httpcore2 raises as an HttpError.
 
     ``url`` is given where the head of its answer is awaited, with ``where`` to connect to.

@@ -56,7 +56,7 @@ class Health:
 
     async def _list(self, rpc: Rpc) -> None:
         state = self._state()
-        entries = []
+        entries: list[bytes] = []
         for name in sorted(self._services):
             entry = b"\x0a" + length(len(name)) + name.encode() + b"\x12" + length(len(state))
             entries.append(b"\x0a" + length(len(entry) + len(state)) + entry + state)

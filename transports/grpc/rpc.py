@@ -11,7 +11,7 @@ the answer, and no cycle of references keeps one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -249,7 +249,7 @@ class Rpc:
             )
 
     @contextmanager
-    def counted(self, size: int) -> Iterator[None]:
+    def counted(self, size: int) -> Generator[None, None, None]:
         """Count bytes of an answer before it is made; raises RpcError for bytes beyond a budget."""
         payer = self._payer()
         try:

@@ -65,14 +65,17 @@ class OpenCall(Protocol):
     @property
     def id(self) -> int:
         """The number of its stream."""
+        ...
 
     @property
     def blocked(self) -> float | None:
         """Since when the client has taken nothing of what waits for it; in the loop's time."""
+        ...
 
     @property
     def awaiting(self) -> float | None:
         """Since when the call has waited for more of its request; in the loop's time."""
+        ...
 
     def add(self, data: bytes) -> None:
         """Take a piece of the request."""

@@ -33,6 +33,7 @@ class OpenConnection(Protocol):
     @property
     def goaway_sent(self) -> bool:
         """The client knows that no more calls are taken here."""
+        ...
 
     def look(self, now: float) -> None:
         """Enforce the limits of time; ``now`` is the loop's."""

@@ -81,7 +81,7 @@ def _status(status: Status, message: str) -> Headers:
 
 def _details(status: Status, error: A2AError) -> bytes:
     """Return ``google.rpc.Status`` with ErrorInfo and BadRequest, or nothing without details."""
-    details = []
+    details: list[bytes] = []
     room = _MAX_DETAILS
     if error.reason:
         entries = _fitting(3, error.metadata.items(), room)

@@ -8,7 +8,7 @@ A single piece is never refused while nothing else waits, however long it is.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 
 from ...protocol.errors import ResourceExhaustedError
@@ -25,7 +25,9 @@ class Unread:
         self._held: dict[Hashable, int] = {}
 
     @contextmanager
-    def held(self, connection: Hashable, caller: Hashable, size: int) -> Iterator[None]:
+    def held(
+        self, connection: Hashable, caller: Hashable, size: int
+    ) -> Generator[None, None, None]:
         """Count ``size`` bytes while the block lasts. Raises ResourceExhaustedError."""
         keys = (connection, caller)
         held = self._held

@@ -47,6 +47,7 @@ class Wire(Protocol):
 
     async def receive(self) -> bytes:
         """Return the next bytes; empty when the peer has said all."""
+        ...
 
     async def send(self, data: bytes) -> None:
         """Write, and wait while the peer takes nothing."""

@@ -29,6 +29,7 @@ class Known(Protocol):
 
     def stalled(self, now: float) -> bool:
         """Whether its peer has taken nothing of what waits for it, for too long."""
+        ...
 
 
 class Connections:

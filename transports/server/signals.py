@@ -15,7 +15,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
@@ -41,7 +41,7 @@ class Stopping:
         self._asked, self._ask = os.pipe()
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Generator[None, None, None]:
         """Take signals for as long as the block lasts (in the main thread; elsewhere none)."""
         watchdog = threading.Thread(target=self._watch, name="greenroom-deadline", daemon=True)
         watchdog.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -101,7 +101,7 @@ class TrioBackend:
 
 
 @contextmanager
-def _as_os_error() -> Iterator[None]:
+def _as_os_error() -> Generator[None, None, None]:
     try:
         yield
     except (

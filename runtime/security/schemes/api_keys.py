@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -101,7 +101,7 @@ class KeyFile:
         return None
 
     @contextmanager
-    def _changing(self) -> Iterator[list[ApiKey]]:
+    def _changing(self) -> Generator[list[ApiKey], None, None]:
         lock = files.open_lock(f"{self.path}.lock")
         try:
             files.lock(lock, wait=True)

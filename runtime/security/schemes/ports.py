@@ -41,23 +41,28 @@ class Authenticator(Protocol):
     @property
     def schemes(self) -> Mapping[str, SecurityScheme]:
         """What the card says under ``securitySchemes``."""
+        ...
 
     @property
     def requirements(self) -> Sequence[SecurityRequirement]:
         """What the card says under ``securityRequirements``: any one of them suffices."""
+        ...
 
     def known(self, call: Call, now: float) -> Principal | None:
         """Return the principal if these credentials were verified before. Never waits."""
+        ...
 
     def held(self, call: Call, now: float) -> bool:
         """Whether these very credentials, all of them, held not long ago: who shows them guesses
         nothing, and does not wait for those who do. ``False`` where that is not remembered."""
+        ...
 
     async def authenticate(self, call: Call, now: float) -> Principal:
         """Return the principal. Raises UnauthenticatedError with its challenge,
         PermissionDeniedError for scopes that are missing, UnavailableError if it cannot tell.
 
         ``call.refused`` is set to what was refused nonetheless, for that may be a guess."""
+        ...
 
 
 class Scheme(Protocol):
@@ -71,18 +76,22 @@ class Scheme(Protocol):
 
     def known(self, call: Call, now: float) -> Principal | None:
         """Return the principal of a credential verified before. Never waits."""
+        ...
 
     def credential(self, call: Call) -> bytes | None:
         """Return a digest of the credential of this scheme that the call has, if it has one."""
+        ...
 
     async def verify(self, call: Call, now: float) -> Principal | None:
         """Return the principal, or ``None`` where the call has no credential of this scheme.
 
         Raises InvalidCredential, and UnavailableError if it cannot tell.
         """
+        ...
 
     def challenge(self, error: str | None) -> str:
         """Return the ``WWW-Authenticate`` challenge; ``error``: why a credential was refused."""
+        ...
 
 
 class TokenVerifier(Protocol):
@@ -93,6 +102,7 @@ class TokenVerifier(Protocol):
 
         Raises InvalidCredential for a token that is no good, UnavailableError if it cannot tell.
         """
+        ...
 
 
 @runtime_checkable
@@ -101,6 +111,7 @@ class PeerVerifier(TokenVerifier, Protocol):
 
     async def verify_of(self, peer: str, token: str, now: float) -> Mapping[str, Any]:
         """``verify`` a token that came from the address ``peer``."""
+        ...
 
 
 class KeySource(Protocol):
@@ -111,6 +122,7 @@ class KeySource(Protocol):
 
         Raises UnavailableError if the keys cannot be had.
         """
+        ...
 
 
 @runtime_checkable
@@ -119,6 +131,7 @@ class RenewableKeys(KeySource, Protocol):
 
     async def renew(self, now: float) -> bool:
         """Ask for them again, unless that was done a moment ago; return whether it was done."""
+        ...
 
     def watch(self, now: float) -> None:
         """Have them renewed in the background if they are due. Never waits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 
 from ..runtime.settings.bounds import NotNegative
 from ..runtime.settings.described import described
@@ -44,17 +44,17 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     tokens: Annotated[
         Mapping[str, str],
         Meta(description="Several, by the name of their holder."),
-    ] = field(default_factory=dict)
+    ] = {}
     token_tenants: Annotated[
         Mapping[str, str],
         Meta(
             description="The tenants of their holders; that of ``auth.token`` is called ``token``."
         ),
-    ] = field(default_factory=dict)
+    ] = {}
     token_scopes: Annotated[
         Mapping[str, tuple[str, ...]],
         Meta(description="The scopes of their holders."),
-    ] = field(default_factory=dict)
+    ] = {}
     keys_file: Annotated[
         str | None,
         Meta(description="API keys, made by ``greenroom keys create OWNER``."),
@@ -73,15 +73,15 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             description="HTTP Basic: what ``greenroom keys hash`` prints for a password, by user "
             "name."
         ),
-    ] = field(default_factory=dict)
+    ] = {}
     user_tenants: Annotated[
         Mapping[str, str],
         Meta(description="Their tenants."),
-    ] = field(default_factory=dict)
+    ] = {}
     user_scopes: Annotated[
         Mapping[str, tuple[str, ...]],
         Meta(description="Their scopes."),
-    ] = field(default_factory=dict)
+    ] = {}
     oidc_issuer: Annotated[
         str | None,
         Meta(description="OpenID Connect: the issuer's address, as its tokens have it in ``iss``."),
@@ -105,7 +105,7 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     oauth_scopes: Annotated[
         Mapping[str, str],
         Meta(description="Scopes and their descriptions, for the card."),
-    ] = field(default_factory=dict)
+    ] = {}
     oauth_issuer: Annotated[
         str | None,
         Meta(description="The issuer of tokens, as they have it in ``iss``."),
@@ -198,11 +198,11 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     mtls_tenants: Annotated[
         Mapping[str, str],
         Meta(description="Tenants by such patterns; the first that fits counts."),
-    ] = field(default_factory=dict)
+    ] = {}
     mtls_scopes: Annotated[
         Mapping[str, tuple[str, ...]],
         Meta(description="Scopes by such patterns, of all that fit."),
-    ] = field(default_factory=dict)
+    ] = {}
     algorithms: Annotated[
         tuple[str, ...],
         Meta(description="Signatures of tokens that are taken; asymmetric ones only."),
@@ -234,11 +234,11 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     agents: Annotated[
         Mapping[str, tuple[str, ...]],
         Meta(description="Scopes needed, by agent."),
-    ] = field(default_factory=dict)
+    ] = {}
     operations: Annotated[
         Mapping[str, tuple[str, ...]],
         Meta(description="Scopes needed, by operation (``CancelTask``)."),
-    ] = field(default_factory=dict)
+    ] = {}
     audit_file: Annotated[
         str | None,
         Meta(description="Who did what, one JSON object a line."),

@@ -4,7 +4,7 @@ let in, or kept out, by mistake."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ..runtime.security.schemes.basic import PREFIX
@@ -97,7 +97,7 @@ def static_tokens_of(settings: AuthSettings) -> Iterator[tuple[str, str, str, tu
 
 
 @contextmanager
-def named(setting: str) -> Iterator[None]:
+def named(setting: str) -> Generator[None, None, None]:
     """Say of a ValueError which setting it is about."""
     try:
         yield
