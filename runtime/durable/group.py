@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, cast
 
@@ -165,7 +165,7 @@ class Group:
 
 
 @asynccontextmanager
-async def group(run: Run) -> AsyncIterator[Group]:
+async def group(run: Run) -> AsyncGenerator[Group, None]:
     """``TaskContext.group``."""
     branching = Branching(run, run.begin())
     await branching.enter()

@@ -6,7 +6,7 @@ import inspect
 import logging
 import random as stdlib_random
 import uuid as stdlib_uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -96,7 +96,7 @@ def step_info() -> StepInfo:
 
 
 @contextmanager
-def running_step(run: Run, operation: Operation, attempt: int = 1) -> Iterator[None]:
+def running_step(run: Run, operation: Operation, attempt: int = 1) -> Generator[None, None, None]:
     """Let what is called within be the step or stream ``operation``."""
     actor, place = run.actor, operation.place
     key = f"{actor.id}:{actor.run}:{place.branch}:{place.ordinal}"
