@@ -309,7 +309,7 @@ class Runtime:
         """The public card of an agent served at ``interfaces``, with what the gate enforces and,
         where keys for it are configured, signed. ``extended`` shows every skill, unsigned."""
         agent = self.agents[slug] if slug else self.default
-        card = self.gate.secured(agent, agent.card(interfaces, extended=extended))
+        card = self.gate.card.secured(agent, agent.card(interfaces, extended=extended))
         keys = self.gate.security.signing
         return sign(card, keys) if keys and interfaces and not extended else card
 

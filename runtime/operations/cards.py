@@ -42,10 +42,10 @@ class ExtendedCards:
             raise ExtendedAgentCardNotConfiguredError
         card = self._make(agent.slug, call.interfaces, extended=True)
         permitted = [
-            skill for skill in card.skills if self._gate.permits(agent, skill.id, principal)
+            skill for skill in card.skills if self._gate.card.permits(agent, skill.id, principal)
         ]
         known = [skill for skill in card.skills if skill in permitted or not agent.hides(skill.id)]
-        card = self._gate.with_flows(structs.replace(card, skills=known))
+        card = self._gate.card.with_flows(structs.replace(card, skills=known))
         changed = change(structs.replace(card, skills=permitted), principal)
         if inspect.isawaitable(changed):
             changed = await changed

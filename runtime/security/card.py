@@ -1,4 +1,4 @@
-"""What a card says of security, held against what is enforced."""
+"""What cards say of security: written from what the gate enforces, and compared with it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,84 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from ...protocol.types import AgentCard, OAuthFlows, SecurityRequirement, SecurityScheme
+from ...protocol.types import (
+    AgentCard,
+    OAuthFlows,
+    SecurityRequirement,
+    SecurityScheme,
+    StringList,
+)
+from ..agent import Agent
+from ..call import Principal
+from .schemes.ports import Authenticator
+
+
+class CardSecurity:
+    """The security that the gate enforces, as the agents' cards say it."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator | None,
+        agents: Mapping[str, frozenset[str]],
+        operations: Mapping[str, frozenset[str]],
+    ) -> None:
+        """``agents`` and ``operations`` are the scopes that each of them needs, by name."""
+        self._authenticator = authenticator
+        self._agents = agents
+        self._operations = operations
+
+    @property
+    def schemes(self) -> dict[str, SecurityScheme] | None:
+        """``securitySchemes`` of every agent's card; ``None`` in anonymous mode."""
+        found = self._authenticator
+        return dict(found.schemes) if found is not None else None
+
+    def requirements(self, agent: Agent, skill: str | None = None) -> list[SecurityRequirement]:
+        """``securityRequirements`` of an agent's card, or of one of its skills."""
+        if self._authenticator is None:
+            return []
+        extra = set(self._agents.get(agent.slug, ()))
+        if skill is not None:
+            extra |= agent.skill_scopes.get(skill, frozenset())
+        return [_with_scopes(one, extra) for one in self._authenticator.requirements]
+
+    def secured(self, agent: Agent, card: AgentCard) -> AgentCard:
+        """Write onto a card what the gate enforces."""
+        if self._authenticator is None:
+            return card
+        skills = [
+            structs.replace(skill, security_requirements=self.requirements(agent, skill.id))
+            if agent.skill_scopes.get(skill.id)
+            else skill
+            for skill in card.skills
+        ]
+        return self.with_flows(
+            structs.replace(
+                card,
+                security_schemes=self.schemes,
+                security_requirements=self.requirements(agent),
+                skills=skills,
+            )
+        )
+
+    def with_flows(self, card: AgentCard) -> AgentCard:
+        """Let the OAuth flows of a card list the scopes of its skills and of the operations."""
+        return with_flows(structs.replace(card, security_schemes=self.schemes), self._operations)
+
+    def permits(self, agent: Agent, skill: str, principal: Principal) -> bool:
+        """Whether a principal may use a skill."""
+        if not agent.skill_scopes.get(skill, frozenset()) <= principal.scopes:
+            return False
+        declared = agent.skill_requirements(skill)
+        return not declared or any(principal.meets(one) for one in declared)
+
+
+def _with_scopes(requirement: SecurityRequirement, extra: Set[str]) -> SecurityRequirement:
+    """Add scopes to the scheme that says who the caller is: the first."""
+    schemes = dict(requirement.schemes)
+    first = next(iter(schemes))
+    schemes[first] = StringList(list=list(dict.fromkeys([*schemes[first].list, *sorted(extra)])))
+    return SecurityRequirement(schemes=schemes)
 
 
 def with_flows(card: AgentCard, operations: Mapping[str, Set[str]]) -> AgentCard:

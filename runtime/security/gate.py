@@ -8,12 +8,11 @@ caller's does not exist (section 13.1).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
 
 import anyio
-from msgspec import structs
 
 from ...protocol.errors import (
     A2AError,
@@ -24,29 +23,19 @@ from ...protocol.errors import (
 )
 from ...protocol.operations import SEND, STREAM, Operation
 from ...protocol.types import (
-    AgentCard,
-    SecurityRequirement,
-    SecurityScheme,
     SendMessageRequest,
-    StringList,
 )
 from ..agent import Agent
 from ..call import ANONYMOUS, Call, Principal
 from ..journal.store import Clock
 from ..settings.bounds import checked
-from .audit import (
-    AUTHENTICATE,
-    LONGEST,
-    REQUEST,
-    AggregatingSink,
-    AuditEntry,
-    outcome_of,
-)
-from .card import with_flows
+from .audit import AggregatingSink
+from .audit_failures import EntriesOfFailures
+from .card import CardSecurity
 from .checks import check
 from .limits import Limits, measure
 from .policy import Security
-from .rate_limits import Buckets, GuessLimiter, WaitingRoom
+from .rate_limits import Buckets, GuessLimiter, StreamQuota, WaitingRoom
 from .schemes.combination import insufficient
 from .schemes.ports import InvalidCredential, unexpected
 
@@ -54,8 +43,6 @@ log = logging.getLogger("greenroom.security")
 
 PAUSE = 0.25
 """Seconds that a refusal for a rate takes at least."""
-Key = tuple[str, str]
-"""Tenant and owner."""
 
 
 class Gate:
@@ -68,7 +55,8 @@ class Gate:
         self.limits = limits = checked(limits)
         check(security, limits, agents)
         self.audit = None if security.audit is None else AggregatingSink(security.audit)
-        """Where what callers do is written down."""
+        """Where the gate and the runtime write down what callers do."""
+        self._entries = EntriesOfFailures(security, clock.now)
         self.exposed = True
         """Whether others than this machine may reach the server, for the log of anonymous mode."""
         self.open = security.authenticator is None
@@ -78,13 +66,15 @@ class Gate:
         self._buckets = Buckets(limits.buckets)
         self._guesses = GuessLimiter(limits, self._now)
         self._throttled = WaitingRoom(limits.max_waiting)
-        self._streams: dict[Key, int] = {}
+        self._streams = StreamQuota(limits.streams)
         self._policy = {
             name: frozenset(scopes) for name, scopes in security.policy.operations.items()
         }
         self._agent_scopes = {
             slug: frozenset(scopes) for slug, scopes in security.policy.agents.items()
         }
+        self.card = CardSecurity(security.authenticator, self._agent_scopes, self._policy)
+        """What the agents' cards say of security."""
         self.unauthenticated = 0
         self.denied = 0
         self.throttled = 0
@@ -175,11 +165,8 @@ class Gate:
         self, call: Call, error: A2AError, principal: Principal | None = None
     ) -> None:
         """Audit a request that was refused before its operation was known."""
-        if self.audit is None:
-            return
-        guess = isinstance(error, UnauthenticatedError) and self._shows_credential(call)
-        entry = self._entry(call, AUTHENTICATE, error.reason, principal or call.principal)
-        self.audit.record(structs.replace(entry, detail=error.message[:LONGEST], guess=guess))
+        if self.audit is not None:
+            self.audit.record(self._entries.refusal(call, error, principal))
 
     def audit_request(
         self, call: Call, error: Exception, operation: Operation | None = None, outcome: str = ""
@@ -187,33 +174,10 @@ class Gate:
         """Audit a request that failed before the runtime had its operation and parameters.
 
         ``operation`` is the one that the request names, as far as that is known. ``outcome`` takes
-        the place of the reason of ``error``. The message of ``error`` is not written: it may quote
-        the request.
+        the place of the reason of ``error``.
         """
-        if self.audit is None:
-            return
-        action = REQUEST if operation is None else operation.name
-        principal = call.principal or (ANONYMOUS if self.open else None)
-        self.audit.record(self._entry(call, action, outcome or outcome_of(error), principal))
-
-    def _entry(
-        self, call: Call, action: str, outcome: str, principal: Principal | None
-    ) -> AuditEntry:
-        return AuditEntry(
-            time=self._now(), action=action, outcome=outcome,
-            owner=principal.owner if principal else "",
-            tenant=principal.tenant if principal else "",
-            scheme=principal.scheme if principal else "",
-            agent=call.agent[:LONGEST], address=call.peer[:LONGEST],
-            binding=call.binding, version=call.version[:LONGEST],
-        )  # fmt: skip
-
-    def _shows_credential(self, call: Call) -> bool:
-        """Whether a call has a credential of a scheme, be it good or not."""
-        schemes = self.security.schemes
-        if not schemes:  # an authenticator of the operator's own
-            return bool(call.headers.get("authorization") or call.certificate)
-        return any(scheme.credential(call) is not None for scheme in schemes)
+        if self.audit is not None:
+            self.audit.record(self._entries.request(call, error, operation, outcome))
 
     async def _throttle(self, wait: float, what: str, principal: Principal) -> None:
         """Refuse, but not at once: a caller who asks again immediately shall not keep the server
@@ -330,76 +294,14 @@ class Gate:
             return _nothing
         principal = call.principal
         assert principal is not None
-        key = (principal.tenant, principal.owner)
-        streams = self._streams
-        held = streams.get(key, 0)
-        if held >= self.limits.streams:
-            raise ResourceExhaustedError(
-                f"You have {held} open streams; close one of them", headers={"Retry-After": "1"}
-            )
-        streams[key] = held + 1
+        return self._streams.acquire((principal.tenant, principal.owner))
 
-        def give_back() -> None:
-            left = streams[key] - 1
-            if left:
-                streams[key] = left
-            else:
-                del streams[key]
-
-        return give_back
-
-    # --- the card -------------------------------------------------------------------------------
-
-    @property
-    def schemes(self) -> dict[str, SecurityScheme] | None:
-        """``securitySchemes`` of every agent's card."""
-        found = self._authenticator
-        return dict(found.schemes) if found is not None else None
-
-    def requirements(self, agent: Agent, skill: str | None = None) -> list[SecurityRequirement]:
-        """``securityRequirements`` of an agent's card, or of one of its skills."""
-        if self._authenticator is None:
-            return []
-        extra = set(self._agent_scopes.get(agent.slug, ()))
-        if skill is not None:
-            extra |= agent.skill_scopes.get(skill, frozenset())
-        return [_with(one, extra) for one in self._authenticator.requirements]
-
-    def secured(self, agent: Agent, card: AgentCard) -> AgentCard:
-        """Write onto a card what is enforced."""
-        if self._authenticator is None:  # nobody can be told apart, so nobody gets an extended card
-            capabilities = structs.replace(card.capabilities, extended_agent_card=False)
-            return structs.replace(card, capabilities=capabilities)
-        skills = [
-            structs.replace(skill, security_requirements=self.requirements(agent, skill.id))
-            if agent.skill_scopes.get(skill.id)
-            else skill
-            for skill in card.skills
-        ]
-        return self.with_flows(
-            structs.replace(
-                card,
-                security_schemes=self.schemes,
-                security_requirements=self.requirements(agent),
-                skills=skills,
-            )
-        )
-
-    def with_flows(self, card: AgentCard) -> AgentCard:
-        """Let a card's OAuth flows list what the skills on it ask for, and the operations."""
-        return with_flows(structs.replace(card, security_schemes=self.schemes), self._policy)
-
-    def permits(self, agent: Agent, skill: str, principal: Principal) -> bool:
-        """Whether a principal may use a skill."""
-        if not agent.skill_scopes.get(skill, frozenset()) <= principal.scopes:
-            return False
-        declared = agent.skill_requirements(skill)
-        return not declared or any(principal.meets(one) for one in declared)
+    # --- what others see -------------------------------------------------------------------------
 
     def announce(self) -> None:
         """Say in the log who may call."""
         if not self.open:
-            log.info("security schemes: %s", ", ".join(self.schemes or ()))
+            log.info("security schemes: %s", ", ".join(self.card.schemes or ()))
             return
         log.log(
             logging.WARNING if self.exposed else logging.INFO,
@@ -430,11 +332,3 @@ def _same(one: Principal, other: Principal) -> bool:
 def _ruled(operation: Operation, rules: Mapping[str, object]) -> str:
     """Return whose rule holds: that of a send is for one that streams too, which has none."""
     return SEND.name if operation is STREAM and STREAM.name not in rules else operation.name
-
-
-def _with(requirement: SecurityRequirement, extra: Iterable[str]) -> SecurityRequirement:
-    """Add scopes to the scheme that says who the caller is: the first."""
-    schemes = dict(requirement.schemes)
-    first = next(iter(schemes))
-    schemes[first] = StringList(list=list(dict.fromkeys([*schemes[first].list, *sorted(extra)])))
-    return SecurityRequirement(schemes=schemes)

@@ -40,6 +40,32 @@ class Buckets:
         return 0.0
 
 
+class StreamQuota:
+    """At most ``most`` open streams of each key."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: dict[Hashable, int] = {}
+
+    def acquire(self, key: Hashable) -> Callable[[], None]:
+        """Count another stream; return what counts it no more. Raises ResourceExhaustedError."""
+        held = self._open.get(key, 0)
+        if held >= self._most:
+            raise ResourceExhaustedError(
+                f"You have {held} open streams; close one of them", headers={"Retry-After": "1"}
+            )
+        self._open[key] = held + 1
+
+        def release() -> None:
+            left = self._open[key] - 1
+            if left:
+                self._open[key] = left
+            else:
+                del self._open[key]
+
+        return release
+
+
 def network_of(address: str) -> str:
     """Return who an address speaks for: itself, but for IPv6 its /64, of which one host has as many
     addresses as it likes. What is no address (a proxy's word) is cut to a bounded length.

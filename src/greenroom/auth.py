@@ -20,10 +20,10 @@ from .runtime.security.policy import Policy, Security
 from .runtime.security.schemes.api_keys import ApiKey, ApiKeys, new_key
 from .runtime.security.schemes.basic import Basic, hash_password
 from .runtime.security.schemes.bearer import Bearer
+from .runtime.security.schemes.claims import Claims
 from .runtime.security.schemes.mutual_tls import MutualTls
 from .runtime.security.schemes.ports import (
     Authenticator,
-    Claims,
     InvalidCredential,
     Scheme,
     TokenVerifier,

@@ -12,14 +12,9 @@ from urllib.parse import quote_plus
 import anyio
 
 from ...protocol.errors import UnavailableError
+from ...runtime.security.schemes.claims import check_purpose, check_times, same_issuer
 from ...runtime.security.schemes.fair_queue import FairQueue
-from ...runtime.security.schemes.ports import (
-    InvalidCredential,
-    UnknownCredential,
-    check_purpose,
-    check_times,
-    same_issuer,
-)
+from ...runtime.security.schemes.ports import InvalidCredential, UnknownCredential
 from ..client.addresses import check_secret_url
 from .fetching import FetchError, post_form
 

@@ -10,7 +10,7 @@ import anyio
 
 from ...protocol.errors import UnavailableError
 from ...protocol.jose import JoseError, Key, keys_of, material
-from ...runtime.security.schemes.ports import same_issuer
+from ...runtime.security.schemes.claims import same_issuer
 from ..client.addresses import check_secret_url
 from .fetching import FetchError, get_json
 

@@ -29,7 +29,7 @@ class ProtectedResource:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        schemes = runtime.gate.schemes or {}
+        schemes = runtime.gate.card.schemes or {}
         self._scopes = {name: set(_scopes(one)) for name, one in schemes.items() if _oauth(one)}
         bearers = (one for one in runtime.gate.security.schemes if isinstance(one, Bearer))
         servers = dict.fromkeys(one.authorization_server for one in bearers)
@@ -42,7 +42,7 @@ class ProtectedResource:
         """Return the document of an agent one of whose interfaces has the address ``url``."""
         agent = self._runtime.agents[slug]
         scopes = {scope for some in self._scopes.values() for scope in some}
-        for requirement in self._runtime.gate.requirements(agent):
+        for requirement in self._runtime.gate.card.requirements(agent):
             for name in self._scopes.keys() & requirement.schemes.keys():
                 scopes.update(requirement.schemes[name].list)
         found = Metadata(url, agent.name, self._servers, sorted(scopes), ["header"])

@@ -14,8 +14,9 @@ from ...protocol.types import (
     SecurityScheme,
 )
 from ...runtime.security.schemes.bearer import Bearer
+from ...runtime.security.schemes.claims import Claims
 from ...runtime.security.schemes.jwt import DEFAULT_ALGORITHMS, DEFAULT_TYPES, JwtVerifier
-from ...runtime.security.schemes.ports import Claims, TokenVerifier
+from ...runtime.security.schemes.ports import TokenVerifier
 from .introspection import Introspection
 from .key_sets import RemoteKeys
 

@@ -152,10 +152,10 @@ class GrpcServer:
         gate = self.runtime.gate
         in_query = {
             name
-            for name, scheme in (gate.schemes or {}).items()
+            for name, scheme in (gate.card.schemes or {}).items()
             if (key := scheme.api_key_security_scheme) is not None and key.location == "query"
         }
-        required = gate.requirements(self.runtime.default)
+        required = gate.card.requirements(self.runtime.default)
         if required and all(in_query & one.schemes.keys() for one in required):
             named = ", ".join(sorted(in_query))
             raise ServerError(

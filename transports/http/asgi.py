@@ -66,7 +66,7 @@ class Application:
         self.unread = Unread(self.settings)
         self.routes = Routes(runtime.agents)
         self._proxies = Proxies(self.settings.trusted_proxies, self.settings.forwarded_headers)
-        self._cors = Cors(self.settings, (runtime.gate.schemes or {}).values())
+        self._cors = Cors(self.settings, (runtime.gate.card.schemes or {}).values())
         self._vary = b"" if self.settings.public_url else self._proxies.vary
         self._cards = Cards(
             runtime.card,

@@ -11,17 +11,10 @@ import msgspec
 from ....protocol import jose
 from ....protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from ...call import Call, Principal
+from .claims import Claims, same_issuer
 from .credential_cache import CredentialCache, digest
 from .jwt import JwtVerifier
-from .ports import (
-    Claims,
-    InvalidCredential,
-    PeerVerifier,
-    RenewableKeys,
-    TokenVerifier,
-    challenge,
-    same_issuer,
-)
+from .ports import InvalidCredential, PeerVerifier, RenewableKeys, TokenVerifier, challenge
 
 MAX_TOKEN = 16 * 1024
 REALM = "greenroom"

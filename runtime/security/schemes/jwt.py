@@ -8,16 +8,8 @@ from typing import Any
 import msgspec
 
 from ....protocol import jose
-from .ports import (
-    NO_ACCESS,
-    InvalidCredential,
-    KeySource,
-    RenewableKeys,
-    UnknownCredential,
-    check_purpose,
-    check_times,
-    same_issuer,
-)
+from .claims import NO_ACCESS, check_purpose, check_times, same_issuer
+from .ports import InvalidCredential, KeySource, RenewableKeys, UnknownCredential
 
 DEFAULT_ALGORITHMS = ("RS256", "ES256", "PS256", "EdDSA")
 REQUIRED = ("exp", "iss", "sub")

@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from ....protocol.types import HTTPAuthSecurityScheme, SecurityScheme
 from .bearer import Bearer
-from .ports import Claims, UnknownCredential
+from .claims import Claims
+from .ports import UnknownCredential
 
 PREFIX = "sha256:"
 MIN_TOKEN = 16
