@@ -128,13 +128,13 @@ class AddressPolicy(Struct, frozen=True, kw_only=True):
         """Raise AddressRefusedError unless ``address``, which ``host`` leads to, is allowed."""
         if self.private or host.removesuffix(".") in self.hosts:
             return
-        found = ip_address(address) if isinstance(address, str) else address
-        if any(found in network for network in self.networks):
+        target = ip_address(address) if isinstance(address, str) else address
+        if any(target in network for network in self.networks):
             return
-        inner = unwrapped(found)
+        inner = unwrapped(target)
         if any(inner in network for network in self.networks) or is_public(inner):
             return
-        raise AddressRefusedError(f"{host} leads to {found}, which is not a public address")
+        raise AddressRefusedError(f"{host} leads to {target}, which is not a public address")
 
 
 ANY = AddressPolicy(private=True)

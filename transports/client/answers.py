@@ -69,8 +69,8 @@ def rpc_result(body: bytes, status: int) -> bytes:
 
 def rest_error(body: bytes, status: int) -> Exception:
     """Return the error that an answer of HTTP+JSON with ``status`` tells."""
-    found = plain(body)
-    error = found.get("error", found) if isinstance(found, dict) else None  # 0.3 has it bare
+    value = plain(body)
+    error = value.get("error", value) if isinstance(value, dict) else None  # 0.3 has it bare
     if isinstance(error, dict):
         code = error.get("code")
         if (isinstance(code, int) and code < 0) or _reason(error) is not None:

@@ -10,20 +10,19 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Self
 
 import anyio
-import h11
 import httpcore2
-from msgspec import Struct
 
 from .addresses import ANY, AddressPolicy
-from .coding import Decoder, decoders
 from .errors import AddressRefusedError, HttpError, NoAnswerError, UnusableAnswerError
+from .failures import Limits, http_errors, time_limit
 from .network import CheckedNetwork
 from .proxies import proxy, proxy_for
+from .response import Response
 from .urls import Origin, Url, parse, redacted
 
 USER_AGENT = "greenroom"
@@ -37,104 +36,6 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _OURS = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "te", "expect"})
 """Headers that say how a request is framed and its connection used."""
-_SINGLE = frozenset({"content-length", "content-type", "location"})
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """Seconds, bytes and numbers."""
-
-    connect: float = 10.0
-    """Seconds for name, connection and TLS handshake together."""
-    silence: float = 300.0
-    """Seconds that the server may say nothing: agents think for minutes."""
-    total: float = 900.0
-    """Seconds from the request until the head of the answer, and until the end of a body that is
-    read whole. A stream may last longer."""
-    stream: float | None = None
-    """Seconds that a stream may last, ``None`` for no limit."""
-    body: int = 64 * 1024 * 1024
-    """Bytes of a body that is read whole, after decoding. Streams have no limit of length."""
-    headers: int = 200
-    """Header fields of an answer. Together they may have 100 KiB."""
-    redirects: int = 3
-
-
-class Response:
-    """Status and header fields (names in lower case), and a body to read once."""
-
-    def __init__(self, response: httpcore2.Response, limits: Limits, started: float) -> None:
-        self.status = response.status
-        self.headers = _fields(response.headers)
-        self._response = response
-        self._source: AsyncIterator[bytes] = response.aiter_stream()
-        self._limits = limits
-        self._started = started
-
-    async def read(self) -> bytes:
-        """Return the whole body, decoded. Raises HttpError if it is too long or breaks off."""
-        limit = self._limits.body
-        declared = self.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > limit:
-            raise UnusableAnswerError(f"the answer is longer than {limit} bytes")
-        body = bytearray()
-        async for chunk in self._decoded(self._limits.total):
-            body += chunk
-            if len(body) > limit:
-                raise UnusableAnswerError(f"the answer is longer than {limit} bytes")
-        return bytes(body)
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Iterate over the decoded body as it comes.
-
-        Raises HttpError when the body breaks off, is silent or lasts too long.
-        """
-        return self._decoded(self._limits.stream)
-
-    def _decoded(self, seconds: float | None) -> _Chunks:
-        coding = decoders(self.headers.get("content-encoding", ""))
-        deadline = None if seconds is None else self._started + seconds
-        return _Chunks(self._source, coding, self._limits, deadline)
-
-    async def aclose(self) -> None:
-        """End the body. A connection whose answer was not read to its end is closed."""
-        with anyio.CancelScope(shield=True):
-            if isinstance(self._source, AsyncGenerator):
-                await self._source.aclose()
-            await self._response.aclose()
-
-
-class _Chunks:
-    """An iterator and no generator: who stops in the middle leaves nothing to be closed."""
-
-    def __init__(
-        self,
-        source: AsyncIterator[bytes],
-        coding: Sequence[Decoder],
-        limits: Limits,
-        deadline: float | None,
-    ) -> None:
-        self._source = source
-        self._coding = coding
-        self._limits = limits
-        self._deadline = deadline
-        self._pieces: Iterator[bytes] = iter(())
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        while (piece := next(self._pieces, None)) is None:
-            data = await self._receive()
-            if data is None:
-                for decoder in self._coding:
-                    decoder.end()
-                raise StopAsyncIteration
-            self._pieces = _through(self._coding, data)
-        return piece
-
-    async def _receive(self) -> bytes | None:
-        with _deadline(self._deadline), _told(self._limits):
-            return await anext(self._source, None)
 
 
 class HttpClient:
@@ -217,7 +118,10 @@ class HttpClient:
         if through is not None:
             where += f" through the proxy {redacted(through)}"
         try:
-            with _deadline(started + self.limits.total), _told(self.limits, url, where):
+            with (
+                time_limit(started + self.limits.total),
+                http_errors(self.limits, url, where),
+            ):
                 answer = await pool.handle_async_request(request)
         finally:
             if not self._kept and not pool.connections:
@@ -301,7 +205,7 @@ async def request(
         yield response
 
 
-# --- redirects and fields -------------------------------------------------------------------------
+# --- redirects and header fields ------------------------------------------------------------------
 
 
 def _follows(method: str, status: int) -> bool:
@@ -333,101 +237,6 @@ def _field(name: str, value: str) -> tuple[bytes, bytes]:
     if _NOT_IN_VALUE.search(content):
         raise HttpError(f"the header {name} has a value that HTTP does not allow")
     return name.encode(), content
-
-
-def _fields(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the fields with names in lower case; of those that may be repeated, all values."""
-    found: dict[str, str] = {}
-    for key, content in raw:
-        name, value = key.decode("latin1").lower(), content.decode("latin1")
-        if name not in found:
-            found[name] = value
-        elif name not in _SINGLE:
-            found[name] += f", {value}"
-    return found
-
-
-def _through(coding: Sequence[Decoder], data: bytes) -> Iterator[bytes]:
-    """Yield ``data`` decoded by every decoder in turn."""
-    if not coding:
-        yield data
-        return
-    for piece in coding[0].decode(data):
-        yield from _through(coding[1:], piece)
-
-
-# --- errors ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _deadline(deadline: float | None) -> Generator[None, None, None]:
-    left = None if deadline is None else max(0.0, deadline - anyio.current_time())
-    try:
-        with anyio.fail_after(left):
-            yield
-    except TimeoutError:
-        raise HttpError("the answer took too long; the task may still go on") from None
-
-
-@contextmanager
-def _told(limits: Limits, url: Url | None = None, where: str = "") -> Generator[None, None, None]:
-    """Raise what httpcore2 raises as an HttpError.
-
-    ``url`` is given where the head of its answer is awaited, with ``where`` to connect to.
-    """
-    broken = HttpError if url is None else NoAnswerError
-    try:
-        yield
-    except (HttpError, TimeoutError):
-        raise
-    except httpcore2.ConnectTimeout:
-        raise HttpError(f"no connection to {where} in {limits.connect:g} s") from None
-    except httpcore2.ConnectError as error:
-        raise _not_connected(error, where, url) from _cause(error)
-    except httpcore2.ReadTimeout:
-        raise HttpError(
-            f"nothing came for {limits.silence:g} s; the task may still go on"
-        ) from None
-    except (httpcore2.WriteTimeout, httpcore2.WriteError) as error:
-        raise HttpError(f"the request could not be sent: {_why(error)}") from error
-    except httpcore2.RemoteProtocolError as error:
-        if isinstance(_cause(error), h11.RemoteProtocolError) or url is None:
-            raise HttpError(f"the answer broke off or is not HTTP: {_why(error)}") from error
-        raise NoAnswerError("the server closed the connection without an answer") from error
-    except (httpcore2.LocalProtocolError, h11.LocalProtocolError) as error:
-        raise HttpError(f"the request to {url} cannot be sent: {_why(error)}") from error
-    except httpcore2.ProxyError as error:
-        raise HttpError(f"no connection to {where}: {_why(error)}") from error
-    except (httpcore2.ReadError, OSError) as error:
-        raise broken(f"the connection broke: {_why(error)}") from error
-
-
-def _not_connected(error: httpcore2.ConnectError, where: str, url: Url | None) -> HttpError:
-    cause = _cause(error)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        host = "the server" if url is None else url.origin.host
-        return HttpError(f"the certificate of {host} is not trusted: {cause.verify_message}")
-    if isinstance(cause, anyio.EndOfStream | anyio.BrokenResourceError | ssl.SSLError):
-        return NoAnswerError(f"{where} ended the TLS handshake: {_why(error)}")
-    return HttpError(f"cannot connect to {where}: {_why(error)}")
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return what an error of httpcore2 was made of: its argument, not its ``__cause__``, which
-    the pool takes away."""
-    inner = error.args[0] if error.args else None
-    return inner if isinstance(inner, BaseException) else error
-
-
-def _why(error: BaseException) -> str:
-    error = _cause(error)
-    text = getattr(error, "strerror", None)
-    while text is None and error.__cause__ is not None:
-        error = error.__cause__
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        text = getattr(error, "strerror", None)
-    return text or str(error) or type(error).__name__
 
 
 __all__ = [

@@ -58,11 +58,11 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
         except ValueError:
             pass
         try:
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            entries = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
             raise HttpError(f"cannot connect to {host}:{port}: no address ({why})") from error
-        names = [entry[4][0].partition("%")[0] for entry in found]
+        names = [entry[4][0].partition("%")[0] for entry in entries]
         six = list(dict.fromkeys(name for name in names if ":" in name))
         four = list(dict.fromkeys(name for name in names if ":" not in name))
         both = [one for pair in zip(six, four, strict=False) for one in pair]

@@ -142,9 +142,9 @@ class Peer:
                 data = event_of(event, self._binding)
                 if data is None:
                     continue
-                found = stream_result_of(operation, data, self._legacy_codec)
-                if found is not None:
-                    yield found
+                update = stream_result_of(operation, data, self._legacy_codec)
+                if update is not None:
+                    yield update
 
     async def _body(self, response: Response) -> bytes:
         """Return the result in an answer that came whole; raises the error in it."""

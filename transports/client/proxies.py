@@ -21,15 +21,15 @@ def proxy_for(origin: Origin, environ: Mapping[str, str]) -> str | None:
     names = [f"{origin.scheme}_proxy", f"{origin.scheme}_proxy".upper()]
     if "REQUEST_METHOD" in environ and "HTTP_PROXY" in names:
         names.remove("HTTP_PROXY")
-    found = next(
+    through = next(
         (url for name in (*names, "all_proxy", "ALL_PROXY") if (url := environ.get(name))), None
     )
-    if found is None:
+    if through is None:
         return None
     excepted = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     if any(_covers(entry.strip().lower(), origin) for entry in excepted.split(",")):
         return None
-    return found if "://" in found else f"http://{found}"
+    return through if "://" in through else f"http://{through}"
 
 
 def proxy(url: str) -> httpcore2.Proxy:

@@ -68,15 +68,15 @@ def result_of(operation: Operation, body: bytes, legacy: V03Codec | None) -> Any
     if kind is None:
         return None
     try:
-        found = protojson.decode(body, kind)
+        response = protojson.decode(body, kind)
     except A2AError as error:
         if kind in (SendMessageResponse, StreamResponse, Task):
             with suppress(A2AError):
                 return V03.response(operation, body)  # states in lower case, for one
         raise InvalidAgentResponseError(f"The agent's answer is not A2A 1.0: {error}") from error
-    if kind in (SendMessageResponse, StreamResponse) and _is_empty(found):
+    if kind in (SendMessageResponse, StreamResponse) and _is_empty(response):
         return _unwrapped(operation, body, kind)
-    return found
+    return response
 
 
 def stream_result_of(operation: Operation, body: bytes, legacy: V03Codec | None) -> Any:
@@ -90,8 +90,10 @@ def stream_result_of(operation: Operation, body: bytes, legacy: V03Codec | None)
     return result_of(operation, body, legacy)
 
 
-def _is_empty(found: Any) -> bool:
-    return all(getattr(found, info.name) is None for info in msgspec.structs.fields(type(found)))
+def _is_empty(response: Any) -> bool:
+    return all(
+        getattr(response, info.name) is None for info in msgspec.structs.fields(type(response))
+    )
 
 
 def _unwrapped(operation: Operation, body: bytes, kind: Any) -> Any:

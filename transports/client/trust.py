@@ -49,10 +49,10 @@ class Trust(Struct, frozen=True, kw_only=True):
         Raises SignatureError where it is not to be believed, HttpError where keys cannot be had.
         """
         card = parse_card(body)
-        found = signing.verify(
+        verified = signing.verify(
             card, await self._trusted(card, tls), accept_sdk_form=self.accept_sdk_form
         )
-        return card, found, uncovered(body, card)
+        return card, verified, uncovered(body, card)
 
     async def _trusted(self, card: AgentCard, tls: ssl.SSLContext | None) -> list[jose.Key]:
         keys = list(_named(self.keys, card))

@@ -107,12 +107,12 @@ def _ascii(host: str, shown: str) -> str:
         except ValueError:
             raise HttpError(f"{shown!r} has no valid IPv6 address") from None
     try:
-        found = host if host.isascii() else idna.encode(host, uts46=True).decode()
+        name = host if host.isascii() else idna.encode(host, uts46=True).decode()
     except (idna.IDNAError, UnicodeError) as error:
         raise HttpError(f"{shown!r} has no valid host name: {error}") from None
-    if not _HOST.fullmatch(found):
+    if not _HOST.fullmatch(name):
         raise HttpError(f"{shown!r} has no valid host name")
-    return found
+    return name
 
 
 def _basic(user: str | None, password: str | None) -> str | None:

@@ -67,9 +67,9 @@ async def _run(parsed: argparse.Namespace) -> int:
     )
     if trust is None:
         raise ValueError("nobody is trusted: name --key, --jwks or --trust-host")
-    card, found, beside = await _in_time(trust.verify, body, tls)
-    form = "" if found.form == "spec" else " (the official SDK's canonical form)"
-    say(f"{card.name}: signed with {found.algorithm} by key {found.kid}{form}")
+    card, verified, beside = await _in_time(trust.verify, body, tls)
+    form = "" if verified.form == "spec" else " (the official SDK's canonical form)"
+    say(f"{card.name}: signed with {verified.algorithm} by key {verified.kid}{form}")
     if beside:
         note(f"not signed: {', '.join(beside)}")
     return 0
@@ -82,16 +82,18 @@ def read_trust(
     (``FILE`` or ``FILE=KID``), files or addresses of key sets, and hosts."""
     if not keys and not jwks and not hosts:
         return None
-    found = []
+    trusted = []
     for entry in keys:
         path, _, kid = entry.partition("=")
         # Without a name the key may be any that the card names: it is this one key all the same.
-        found.append(msgspec.structs.replace(jose.key_of_pem(_file(path), kid), kid=kid))
+        trusted.append(msgspec.structs.replace(jose.key_of_pem(_file(path), kid), kid=kid))
     away = tuple(place for place in jwks if place.startswith("http"))
     for place in jwks:
         if place not in away:
-            found += key_set(_file(place))
-    return Trust(keys=tuple(found), jwks=away, hosts=tuple(hosts), accept_sdk_form=accept_sdk_form)
+            trusted += key_set(_file(place))
+    return Trust(
+        keys=tuple(trusted), jwks=away, hosts=tuple(hosts), accept_sdk_form=accept_sdk_form
+    )
 
 
 def _headers(card: AgentCard) -> Iterator[Mapping[str, Any]]:

@@ -185,14 +185,14 @@ def _refused(screen: Screen, told: str) -> int:
 
 def _repeated(options: argparse.Namespace) -> list[str]:
     """Return the options that an answer to the agent needs again; no credentials are printed."""
-    found = []
+    words = []
     tls = {"--ca": options.ca, "--cert": options.cert, "--key": options.cert_key}
     for flag, file in tls.items():
-        found += [flag, file] if file else []
+        words += [flag, file] if file else []
     for option in ("trust_key", "trust_jwks", "trust_host"):
         for given in getattr(options, option):
-            found += ["--" + option.replace("_", "-"), given]
-    return found
+            words += ["--" + option.replace("_", "-"), given]
+    return words
 
 
 def _request(options: argparse.Namespace) -> Request:
