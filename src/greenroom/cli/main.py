@@ -16,7 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..settings.settings import GROUPS, PREFIX, Settings, SettingsError, load, names, options
+from ..settings.names import PREFIX
+from ..settings.settings import GROUPS, Settings, SettingsError, load, names, options
 from . import card, contexts, keys, tasks
 from . import settings as explain
 from . import tls as connecting

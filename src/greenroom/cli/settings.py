@@ -11,7 +11,8 @@ from typing import Any, get_args, get_type_hints
 from msgspec import Struct
 
 from ..runtime.settings.described import meanings
-from ..settings.settings import GROUPS, PREFIX, Settings, names
+from ..settings.names import PREFIX
+from ..settings.settings import GROUPS, Settings, names
 from .parser import meant
 from .terminal import complain, show
 

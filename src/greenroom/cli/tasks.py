@@ -11,7 +11,7 @@ import argparse
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,18 @@ from typing import Any
 import anyio
 import msgspec
 
-from ..protocol.types import Message, Part, StreamResponse, TaskState, TaskStatus
+from ..protocol.types import TaskState, TaskStatus
 from ..runtime.actor.actor import CANCEL
-from ..runtime.journal.entries import Entry, Header, Kind, TaskQuery, TaskRef, Timer
-from ..runtime.journal.records import decode as _record
+from ..runtime.journal.entries import Header, Kind, TaskQuery, TaskRef, Timer
 from ..runtime.journal.store import Store, StoreError
 from .terminal import complain, say
+from .timeline import short, texts, timeline, word
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PAGE = 100
 _MOST = 1_000_000
 """Lines that one command shows."""
-_WIDTH = 100
-"""Characters of a text, a chunk or a value that are shown."""
 
-_message = msgspec.json.Decoder(Message).decode
-_event = msgspec.json.Decoder(StreamResponse).decode
 _status = msgspec.json.Decoder(TaskStatus).decode
 
 
@@ -90,10 +86,6 @@ def age(text: str) -> float:
 
 
 _STATES = [state for state in TaskState if state is not TaskState.UNSPECIFIED]
-
-
-def _word(state: TaskState) -> str:
-    return state.name.lower().replace("_", "-")
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -181,7 +173,7 @@ async def _list(store: Store, parsed: argparse.Namespace) -> int:
 
 
 def _standing(header: Header) -> str:
-    return "blocked" if header.blocked else _word(header.state)
+    return "blocked" if header.blocked else word(header.state)
 
 
 def task_line(header: Header) -> str:
@@ -210,7 +202,7 @@ async def _show(store: Store, parsed: argparse.Namespace) -> int:
         say(f"events up to generation {header.floor} were pruned")
     status = _status(header.status)
     if status.message is not None:
-        say(f"says: {_short(_texts(status.message.parts))}")
+        say(f"says: {short(texts(status.message.parts))}")
     say()
     run = 0
     entries = await store.journal(header.scope, header.id)
@@ -218,63 +210,12 @@ async def _show(store: Store, parsed: argparse.Namespace) -> int:
         if entry.run != run:
             run = entry.run
             say(f"run {run}")
-        say(_timeline(entry))
+        say(timeline(entry))
     say()
     kinds = Counter(entry.kind for entry in entries)
     told = (some(kinds[kind], kind.name.lower()) for kind in Kind)
     say(f"{some(header.run, 'run')}, {', '.join(told)}: {_standing(header)}")
     return 0
-
-
-def _timeline(entry: Entry) -> str:
-    """``sequence  generation  place  what``."""
-    generation = f"g{entry.generation}" if entry.generation else ""
-    place = f"{entry.branch or '/'}:{entry.ordinal}" if entry.ordinal else ""
-    return f"{entry.sequence:>6}  {generation:<6}  {place:<12}  {_what(entry)}".rstrip()
-
-
-def _what(entry: Entry) -> str:
-    if entry.kind is Kind.MESSAGE:
-        message = _message(entry.body)
-        who = "client" if message.role.name == "USER" else "agent"
-        return f"{who} says: {_short(_texts(message.parts))}"
-    if entry.kind is Kind.RECORD:
-        record = _record(entry.body)
-        name = f"{record.kind} {record.name}".rstrip()
-        if record.error is not None:
-            return f"{name} failed: {_short(': '.join(record.error))}"
-        value = bytes(record.value).decode()
-        return name if value in ("", "null") else f"{name} = {_short(value)}"
-    event = _event(entry.body)
-    if event.artifact_update is not None:
-        update = event.artifact_update
-        how = "more of" if update.append else "artifact"
-        last = ", the last" if update.last_chunk else ""
-        text = _short(_texts(update.artifact.parts))
-        return f"{how} {update.artifact.artifact_id}{last}: {text}".rstrip(": ")
-    assert event.status_update is not None
-    status = event.status_update.status
-    said = f": {_short(_texts(status.message.parts))}" if status.message is not None else ""
-    return f"{status.timestamp}  {_word(status.state)}{said}"
-
-
-def _texts(parts: list[Part]) -> str:
-    return " ".join(_words(parts))
-
-
-def _words(parts: list[Part]) -> Iterator[str]:
-    for part in parts:
-        if part.text is not None:
-            yield part.text
-        elif part.data is not msgspec.UNSET:
-            yield msgspec.json.encode(part.data).decode()
-        else:
-            yield f"[{part.filename or part.media_type or 'file'}]"
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"
 
 
 def some(count: int, noun: str) -> str:
@@ -291,7 +232,7 @@ def moment(seconds: float) -> str:
 async def _cancel(store: Store, parsed: argparse.Namespace) -> int:
     header = await _find(store, parsed.id)
     if not await store.remind(TaskRef(header.scope, header.id), Timer(CANCEL, time.time())):
-        raise ValueError(f"task {header.id} is {_word(header.state)} already")
+        raise ValueError(f"task {header.id} is {word(header.state)} already")
     say(f"task {header.id} will be canceled by the server, within a second or when it starts")
     return 0
 

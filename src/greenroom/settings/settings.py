@@ -6,7 +6,6 @@ nobody knows is an error with a suggestion, wherever it was written.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -22,12 +21,10 @@ from ..runtime.settings.bounds import Port
 from ..runtime.settings.settings import RuntimeSettings
 from ..transports.grpc.settings import GrpcSettings
 from ..transports.http.settings import HttpSettings
-from .auth import SECRET, AuthSettings
+from .auth import AuthSettings
 from .auth_checks import refuse_empty
+from .names import PREFIX, shown, unknown
 
-PREFIX = "GREENROOM_"
-_CLOSE = 0.7
-"""How like a setting a name must be to be taken for a slip of the pen."""
 _EXAMPLES = {
     "auth.tokens": "holder=token",
     "auth.users": "name=scrypt:...",
@@ -288,7 +285,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
             continue
         if variable not in known:
             raise SettingsError(
-                f"environment variable {_shown(variable)}: {_unknown(variable, known)}"
+                f"environment variable {shown(variable)}: {unknown(variable, known, GROUPS)}"
             )
         found[known[variable]] = value
     return found
@@ -298,7 +295,9 @@ def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> 
     known = {name: name for name in names().values()}
     for name, value in layer.items():
         if name not in known:
-            raise SettingsError(f"setting {_shown(name)} in {source}: {_unknown(name, known)}")
+            raise SettingsError(
+                f"setting {shown(name)} in {source}: {unknown(name, known, GROUPS)}"
+            )
         values[name] = _split(name, value)
 
 
@@ -319,41 +318,3 @@ def _split(name: str, value: object) -> object:
         listed = get_args(kind)[1] is not str and get_args(kind)[1] is not float
         return {name.strip(): text.split() if listed else text for name, _, text in pairs}
     return value
-
-
-def _shown(name: str) -> str:
-    """Return an unknown name without what may be a secret that was written into it: all behind the
-    name of a setting that holds one, and behind the first sign that no name has."""
-    plain = re.match(r"[\w.-]{0,64}", name)
-    text = plain[0] if plain is not None else ""
-    for known in sorted(SECRET, key=len, reverse=True):
-        for start in (f"auth.{known}", f"{PREFIX}AUTH_{known.upper()}"):
-            if text.startswith(start):
-                text = start
-    return repr(text) if text == name else f"{text!r}, followed by more,"
-
-
-def _unknown(name: str, known: Mapping[str, str]) -> str:
-    """``known`` are names as they could have been written, and the settings they are."""
-    if name.startswith(PREFIX):
-        wanted = name.removeprefix(PREFIX).lower()
-        group = next((group for group in GROUPS if wanted.startswith(f"{group}_")), "")
-        leaf = wanted.removeprefix(f"{group}_")
-    else:
-        wanted = name
-        group, _, leaf = name.rpartition(".")
-
-    def likeness(setting: str) -> float:
-        # By what is behind the group, which would make all of one group look alike.
-        its_group, _, its_leaf = setting.rpartition(".")
-        if leaf == its_leaf:
-            return 1.0 if group == its_group else 0.9
-        if its_group and its_group != group:
-            return 0.0
-        return difflib.SequenceMatcher(None, leaf if its_group else wanted, its_leaf).ratio()
-
-    found = {candidate: likeness(setting) for candidate, setting in known.items()}
-    most = max(found.values())
-    close = [candidate for candidate, alike in found.items() if alike == most >= _CLOSE]
-    hint = f"did you mean {' or '.join(close)}?" if close else "`greenroom settings` lists them"
-    return f"there is no such setting; {hint}"
