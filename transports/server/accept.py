@@ -123,14 +123,14 @@ class Listener:
             if self._connections.enter(host):
                 serving.start_soon(self._serve, accepted, address, host)
             else:
-                accepted.close()
                 self._say("too many connections: one of %s was refused", host)
+                accepted.close()
             in_a_row += 1
             if in_a_row % IN_A_ROW == 0:
                 await anyio.lowlevel.checkpoint()
 
     async def _exhausted(self, error: OSError) -> None:
-        """Make room where an idle connection has it, and let those that are open go on."""
+        """Take the place of an idle connection, or wait a little; those that are open go on."""
         displaced = self._connections.displace()
         self._say(
             "cannot accept connections: %s; raise the limit of open files, or lower "

@@ -81,6 +81,7 @@ class Connection:
     ) -> None:
         self.address = wire.client[0] if wire.client else "unix"
         self.idle_since = 0.0
+        self.used = False
         self._wire = wire
         self._context = context
         self._tasks = tasks
@@ -155,6 +156,7 @@ class Connection:
             await self._end()
         elif isinstance(event, Updated):
             if not event.idle:
+                self.used = True
                 self._connections.busy(self)
             elif self._context.terminated.is_set():
                 await self._end()

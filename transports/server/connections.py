@@ -1,8 +1,10 @@
 """The connections of one listener: how many there may be, and which of them is closed when.
 
-There may be so many in all, and so many of one address. One more takes the place of the connection
-that has been idle for longest, of all or of that address; where none is idle it is refused. So
-whoever opens connections and leaves them idle takes no place from those who use theirs.
+There may be so many in all, and so many of one address. One more takes the place of a connection,
+of all or of that address, on which nothing is being answered: first of those that never made a
+request, then of the others, each time of the one that has been idle for longest. Where none has
+been idle for some seconds the one more is refused. So who opens connections and leaves them idle
+takes no place from those who use theirs, and a flood closes nothing that was open before it.
 """
 
 from __future__ import annotations
@@ -14,12 +16,17 @@ from typing import Protocol
 
 import anyio
 
+GRACE = 5.0
+"""How long a connection is idle at least before it makes way for another; seconds."""
+
 
 class Known(Protocol):
     """A connection as this table sees it."""
 
     address: str
     idle_since: float
+    used: bool
+    """It has made a request."""
 
     def abort(self) -> None:
         """End it at once, whatever it still has to write."""
@@ -32,8 +39,32 @@ class Known(Protocol):
         ...
 
 
+class _Idle:
+    """Idle connections in the order in which they became idle, in all and by address."""
+
+    def __init__(self) -> None:
+        self.all: dict[Known, None] = {}
+        self._of: dict[str, dict[Known, None]] = {}
+
+    def add(self, connection: Known) -> None:
+        self.all[connection] = None
+        self._of.setdefault(connection.address, {})[connection] = None
+
+    def discard(self, connection: Known) -> None:
+        if connection in self.all:
+            del self.all[connection]
+            own = self._of[connection.address]
+            del own[connection]
+            if not own:
+                del self._of[connection.address]
+
+    def longest(self, address: str | None = None) -> Known | None:
+        """Return the connection that has been idle for longest, of all or of one address."""
+        return next(iter(self.all if address is None else self._of.get(address, ())), None)
+
+
 class Connections:
-    """All connections of a listener, the idle ones in the order in which they became idle."""
+    """All connections of a listener."""
 
     def __init__(
         self,
@@ -53,8 +84,8 @@ class Connections:
         self._exempt = exempt
         self._count = 0
         self._of_address: Counter[str] = Counter()
-        self._idle: dict[Known, None] = {}
-        self._idle_of: dict[str, dict[Known, None]] = {}
+        self._grace = min(GRACE, keep_alive / 2)
+        self._unused, self._used = _Idle(), _Idle()
         self._lingering: dict[Known, float] = {}
         self._emptied: anyio.Event | None = None
 
@@ -65,16 +96,13 @@ class Connections:
 
     def enter(self, address: str) -> bool:
         """Take a place for a connection from ``address``; return whether there is one."""
-        full = self._count >= self._most
-        if full and not self._displace(self._idle):
-            self.refused += 1
-            return False
-        if (
-            not full
-            and self._of_address[address] >= self._most_of_one
-            and not self._exempt(address)
-            and not self._displace(self._idle_of.get(address, {}))
-        ):
+        if self._count >= self._most:
+            room = self.displace()
+        elif self._of_address[address] < self._most_of_one or self._exempt(address):
+            room = True
+        else:
+            room = self.displace(address)
+        if not room:
             self.refused += 1
             return False
         self._count += 1
@@ -98,17 +126,16 @@ class Connections:
             self._emptied = anyio.Event()
             await self._emptied.wait()
 
-    def displace(self) -> bool:
-        """Abort the connection that has been idle for longest; return whether there was one."""
-        return self._displace(self._idle)
-
-    def _displace(self, idle: dict[Known, None]) -> bool:
-        longest = next(iter(idle), None)
-        if longest is None:
-            return False
-        self.busy(longest)
-        longest.abort()
-        return True
+    def displace(self, address: str | None = None) -> bool:
+        """Abort an idle connection, of all or of one address; return whether there was one."""
+        latest = time.monotonic() - self._grace
+        for idle in (self._unused, self._used):
+            longest = idle.longest(address)
+            if longest is not None and longest.idle_since <= latest:
+                self.busy(longest)
+                longest.abort()
+                return True
+        return False
 
     # --- what they do -----------------------------------------------------------------------------
 
@@ -121,22 +148,15 @@ class Connections:
         self.busy(connection)
 
     def idle(self, connection: Known) -> None:
-        """Nothing is being answered on ``connection``."""
+        """Nothing is being answered on ``connection`` from now on."""
+        self.busy(connection)
         connection.idle_since = time.monotonic()
-        self._idle.pop(connection, None)
-        self._idle[connection] = None
-        own = self._idle_of.setdefault(connection.address, {})
-        own.pop(connection, None)
-        own[connection] = None
+        (self._used if connection.used else self._unused).add(connection)
 
     def busy(self, connection: Known) -> None:
         """Something is being answered on ``connection``, or it ends."""
-        if connection in self._idle:
-            del self._idle[connection]
-            own = self._idle_of[connection.address]
-            del own[connection]
-            if not own:
-                del self._idle_of[connection.address]
+        self._unused.discard(connection)
+        self._used.discard(connection)
 
     def linger(self, connection: Known, seconds: float) -> None:
         """Abort ``connection`` in so many seconds, unless it ends before."""
@@ -148,12 +168,12 @@ class Connections:
     def look(self) -> None:
         """Close the connections whose time is up. Costs what there is to close."""
         now = time.monotonic()
-        while self._idle:
-            longest = next(iter(self._idle))
-            if now - longest.idle_since < self._keep_alive:
-                break
-            self.busy(longest)
-            longest.close_idle()
+        for idle in (self._unused, self._used):
+            while (longest := idle.longest()) is not None:
+                if now - longest.idle_since < self._keep_alive:
+                    break
+                idle.discard(longest)
+                longest.close_idle()
         for connection in [one for one, until in self._lingering.items() if until <= now]:
             del self._lingering[connection]
             connection.abort()
@@ -162,7 +182,7 @@ class Connections:
 
     def close_idle(self) -> None:
         """Close every idle connection."""
-        for connection in list(self._idle):
+        for connection in [*self._unused.all, *self._used.all]:
             self.busy(connection)
             connection.close_idle()
 

@@ -103,7 +103,7 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
         Meta(
             ge=1,
             description="open connections, fewer where the limit of open files asks for it; one "
-            "more takes the place of the one that was idle for longest, or is refused",
+            "more takes the place of an idle one, or is refused",
         ),
     ] = 10_000
     max_connections_per_address: Annotated[
