@@ -44,11 +44,23 @@ def decoders(header: str) -> list[Decoder]:
     return [_Deflate() if name == "deflate" else _Gzip() for name in reversed(codings)]
 
 
+class _Inflater(Protocol):
+    """What ``zlib.decompressobj`` makes."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    @property
+    def unconsumed_tail(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
 class _Gzip:
     """One gzip member after the other (RFC 1952)."""
 
     def __init__(self) -> None:
-        self._member = zlib.decompressobj(31)
+        self._member: _Inflater = zlib.decompressobj(31)
         self._begun = False
 
     def decode(self, data: bytes) -> Iterator[bytes]:
@@ -71,7 +83,7 @@ class _Deflate:
     """zlib's format, or the bare one that some servers send (RFC 9110 section 8.4.1.2)."""
 
     def __init__(self) -> None:
-        self._content: zlib._Decompress | None = None
+        self._content: _Inflater | None = None
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         if self._content is None and data:
@@ -85,7 +97,7 @@ class _Deflate:
             raise UnusableAnswerError("the answer broke off: its deflate content has no end")
 
 
-def _inflate(content: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+def _inflate(content: _Inflater, data: bytes) -> Iterator[bytes]:
     try:
         while True:
             piece = content.decompress(data, _PIECE)
