@@ -45,7 +45,9 @@ from .status import RpcError, Status
 log = logging.getLogger("greenroom.transports.grpc")
 
 SLICE = 16_384
-"""Bytes that h2 reads at once: a flood is noticed after so many of them."""
+"""Bytes that h2 reads at once: the server notices a flood after so many of them."""
+LONGEST = 200
+"""Characters of an error in the log: its text may hold what the peer sent."""
 _H2 = H2Configuration(
     client_side=False,
     header_encoding=None,
@@ -184,7 +186,8 @@ class GrpcProtocol(asyncio.Protocol):
     def _failed(self, error: Exception) -> None:
         """End a connection over an error that nobody foresaw, with one line in the log."""
         session = self.session
-        log.warning("connection of %s closed: %s: %s", session.peer, type(error).__name__, error)
+        why = f"{type(error).__name__}: {error}"[:LONGEST]
+        log.warning("connection of %s closed: %s", session.peer, why)
         log.debug("the error was", exc_info=error)
         session.transport.abort()
         session.close_calls()

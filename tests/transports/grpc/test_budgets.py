@@ -91,3 +91,31 @@ def test_window_updates_of_who_reads_are_free() -> None:
             answer = raw.call(request("large 50000", "updates-1"), SEND)
             assert answer.status == Status.OK
             assert running.server.shared.closed_abusive == 0
+
+
+def test_an_exception_of_one_connection_ends_that_connection_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(data: bytes) -> None:
+        raise RuntimeError("h2 has a fault" + "\n" * 1000)
+
+    with serving() as running, RawClient(running.server.port) as other:
+        assert other.call(request("hello", "m-other-1")).status == Status.OK
+        with RawClient(running.server.port) as raw:
+            assert raw.call(request("hello", "m-raw")).status == Status.OK
+            port = raw.socket.getsockname()[1]
+            [session] = [
+                one
+                for one in running.sessions
+                if one.transport.get_extra_info("peername")[1] == port
+            ]
+            monkeypatch.setattr(session.h2, "receive_data", fail)
+            raw.begin()
+            raw.read(lambda: raw.closed)
+            assert raw.closed
+        assert other.call(request("hello", "m-other-2")).status == Status.OK
+        assert len(running.sessions) == 1
+    records = [one for one in caplog.records if one.name == "greenroom.transports.grpc"]
+    [record] = [one for one in records if one.levelname != "DEBUG"]
+    assert record.exc_info is None
+    assert len(record.getMessage()) < 300
