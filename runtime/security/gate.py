@@ -1,4 +1,4 @@
-"""The one gate: who is it, may they, and not too often. Every operation of every binding passes it.
+"""The one gate: who calls, what may they do, and how often. Every operation passes it.
 
 Order: authenticate, rate of the caller, tenant, scopes, rate of the operation, size. After it an
 operation has a ``Scope`` that names its owner, and no store is asked without one: what is not the

@@ -1,4 +1,4 @@
-"""What one caller may ask of this server. Limits of bodies and connections are the transports'."""
+"""What one caller may ask of this server. The transports limit bodies and connections."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ _encode = msgspec.json.Encoder().encode
 
 @described
 class Limits(Struct, frozen=True, kw_only=True):
-    """Each per principal, unless it says otherwise. Rates, tasks and streams of anonymous callers
-    are not limited one by one: they are all one principal. 0 switches a rate off.
+    """What one principal may ask, unless a limit says otherwise.
+
+    Anonymous callers are all one principal, so rates, tasks and streams have no limits for them.
+    0 switches a rate off.
     """
 
     parts: Annotated[
@@ -30,14 +32,14 @@ class Limits(Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=MAX_ITEMS,
-            description="Parts of a message; 10 000 at most, for more are not looked at.",
+            description="Parts of a message. The server never looks at more than 10 000.",
         ),
     ] = 256
     part_bytes: Annotated[
         Count,
         Meta(
-            description="Longest part: characters of text, address, name and media type, bytes of "
-            "raw data and of JSON."
+            description="Longest part: characters of text, address, name and media type, and "
+            "bytes of raw data and of JSON."
         ),
     ] = 8 * 1024 * 1024
     metadata_bytes: Annotated[
@@ -46,57 +48,64 @@ class Limits(Struct, frozen=True, kw_only=True):
     ] = 64 * 1024
     references: Annotated[
         Listed,
-        Meta(description="Other tasks that a message refers to."),
+        Meta(description="Other tasks that a message may refer to."),
     ] = 64
     extensions: Annotated[
         Listed,
         Meta(
-            description="Extensions that a message names. They and the tasks are no longer than "
-            "metadata may be."
+            description="Extensions that a message may name. The names, and those of the other "
+            "tasks, may be as long as metadata."
         ),
     ] = 64
     tasks: Annotated[
         Count,
-        Meta(description="Handlers that run at once; more sends are refused."),
+        Meta(
+            description="Handlers of one principal that run at once. The server refuses more sends."
+        ),
     ] = 1000
     streams: Annotated[
         Size,
-        Meta(description="Open streams; repeats of a send and long polls while they wait."),
+        Meta(
+            description="Open streams of one principal, with repeats of a send and long polls "
+            "while they wait."
+        ),
     ] = 1000
     rate: Annotated[
         NotNegative,
-        Meta(description="Requests a second, whatever they ask."),
+        Meta(description="Requests a second of one principal, whatever they ask."),
     ] = 200.0
     burst: Annotated[
         Positive,
-        Meta(description="A bucket holds this many seconds of its rate."),
+        Meta(description="Seconds of its rate that a principal may use at once."),
     ] = 2.0
     operations: Annotated[
         Mapping[str, NotNegative],
         Meta(
-            description='Requests a second by operation (``{"SendMessage": 20}``; of streaming '
-            "sends "
-            "too, unless ``SendStreamingMessage`` is there)."
+            description='Requests a second by operation (``{"SendMessage": 20}``). A rate of '
+            "``SendMessage`` holds for ``SendStreamingMessage`` too, unless that "
+            "has a rate of its own."
         ),
     ] = {}
     buckets: Annotated[
         Count,
-        Meta(description="Rates remembered; those unused longest are forgotten first."),
+        Meta(
+            description="Rates that the server remembers. It forgets first those that were not "
+            "used for longest."
+        ),
     ] = 50_000
     failures: Annotated[
         Size,
         Meta(
-            description="Refused credentials of one address (of IPv6: of one /64) before it is "
-            "made "
-            "to wait, and its credentials are verified one at a time. Those known "
-            "already never wait."
+            description="Refused credentials of one address (of IPv6: of one /64) before the "
+            "gate makes the address wait, and verifies its credentials one at a "
+            "time. A caller whose credential is known never waits."
         ),
     ] = 10
     max_penalty: Annotated[
         NotNegative,
         Meta(
-            description="The longest wait, in seconds; it doubles with each refusal, from a "
-            "sixteenth of this."
+            description="The longest wait, in seconds. The wait begins with a sixteenth of "
+            "this and doubles with each refusal."
         ),
     ] = 2.0
     failure_window: Annotated[
@@ -107,15 +116,14 @@ class Limits(Struct, frozen=True, kw_only=True):
         Size,
         Meta(
             description="Credentials that wait so at once, a tenth of them of one address. "
-            "Beyond a "
-            "tenth the one that has waited longest is refused with 429, beyond all of "
-            "them the newcomer. Of requests that are refused for a rate as many wait, a "
-            "tenth of them of one principal."
+            "Beyond a tenth the server refuses the one that has waited longest "
+            "with 429, beyond all of them the newcomer. As many requests wait that "
+            "were refused for a rate, a tenth of them of one principal."
         ),
     ] = 1000
     tracked_addresses: Annotated[
         Count,
-        Meta(description="Addresses remembered."),
+        Meta(description="Addresses whose refusals the server remembers."),
     ] = 10_000
 
 

@@ -54,7 +54,7 @@ class Introspection:
             self._form |= {"client_id": client_id, "client_secret": client_secret}
         self._audience = {audience} if isinstance(audience, str) else set(audience or ())
         self._issuer = issuer
-        self._turns = FairQueue(at_once)
+        self._queue = FairQueue(at_once)
         self._timeout = timeout
         self._tls = tls
 
@@ -66,7 +66,7 @@ class Introspection:
         """See ``PeerVerifier.verify_of``."""
         try:
             with anyio.fail_after(self._timeout):
-                async with self._turns.of(peer):
+                async with self._queue.of(peer):
                     found = await post_form(
                         self._url,
                         {"token": token, **self._form},

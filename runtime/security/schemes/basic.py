@@ -21,7 +21,7 @@ from .ports import InvalidCredential, UnknownCredential, challenge, identify
 _COST = {"n": 2**14, "r": 8, "p": 1}
 _KEEP = 300.0
 _AT_ONCE = 2
-"""Hashes that are made at once, or wrong passwords would take every core."""
+"""Hashes that the server makes at once. Without the limit wrong passwords would take every core."""
 PREFIX = "scrypt:"
 
 
@@ -39,7 +39,7 @@ class Basic:
     """``users`` maps a name to its password, or better to what ``hash_password`` returned, and
     ``tenants`` and ``scopes`` map names to theirs.
 
-    A right password is remembered (as a digest) for five minutes: scrypt is slow on purpose.
+    The scheme remembers the digest of a right password for five minutes: scrypt is slow on purpose.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class Basic:
                 raise ValueError(f"the password of user {number} is not a scrypt hash") from None
         # A name that nobody has costs as much as a wrong password.
         self._nobody = (os.urandom(16), b"\0" * 32)
-        self._seen: CredentialCache[Principal] = CredentialCache(1000)
+        self._cache: CredentialCache[Principal] = CredentialCache(1000)
         self._limiter: anyio.CapacityLimiter | None = None
-        self._turns = FairQueue(_AT_ONCE)
+        self._queue = FairQueue(_AT_ONCE)
 
     def known(self, call: Call, now: float) -> Principal | None:
         pair = _pair(call)
-        return None if pair is None else self._seen.get(digest(pair), now)
+        return None if pair is None else self._cache.get(digest(pair), now)
 
     def credential(self, call: Call) -> bytes | None:
         pair = _pair(call)
@@ -83,7 +83,7 @@ class Basic:
         pair = _pair(call)
         if pair is None:
             return None
-        found = self._seen.get(digest(pair), now)
+        found = self._cache.get(digest(pair), now)
         if found is not None:
             return found
         try:
@@ -95,7 +95,7 @@ class Basic:
         salt, expected = self._users.get(user, self._nobody)
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(_AT_ONCE)
-        async with self._turns.of(call.peer):
+        async with self._queue.of(call.peer):
             hashed = await anyio.to_thread.run_sync(_scrypt, password, salt, limiter=self._limiter)
         if not hmac.compare_digest(hashed, expected):
             raise UnknownCredential("user and password do not match")
@@ -106,7 +106,7 @@ class Basic:
             tenant=self._tenants.get(user, ""),
             scopes=self._scopes.get(user, ()),
         )
-        self._seen.put(digest(pair), found, now + _KEEP)
+        self._cache.put(digest(pair), found, now + _KEEP)
         return found
 
     def challenge(self, error: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Bearer tokens (RFC 6750), whatever tells their claims."""
+"""Bearer tokens (RFC 6750). A ``TokenVerifier`` says what the claims of a token are."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FAILED_FOR = 10.0
 
 
 class Bearer:
-    """``Authorization: Bearer …``, verified once and then known until it expires, or for ``keep``
-    seconds if that is less. ``card`` is what the agent card says of the scheme.
+    """``Authorization: Bearer …``. The scheme verifies a token once and then knows the token until
+    it expires, or for ``keep`` seconds if that is less. ``card`` is what the agent card says.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Bearer:
             self._issuers.add(verifier.issuer)
             self._keys = verifier.renewable
         self._keep = float("inf") if keep is None else keep
-        self._seen: CredentialCache[Principal] = CredentialCache(cache)
+        self._cache: CredentialCache[Principal] = CredentialCache(cache)
         self._refused: CredentialCache[InvalidCredential] | None = (
             CredentialCache(1000) if remember_failures else None
         )
@@ -75,7 +75,7 @@ class Bearer:
             return None
         if self._keys is not None:
             self._keys.watch(now)  # or a key that is gone would never be missed
-        found = self._seen.get(digest(token), now)
+        found = self._cache.get(digest(token), now)
         return None if found is None or not _confirmed(found.claims, call) else found
 
     def credential(self, call: Call) -> bytes | None:
@@ -104,7 +104,7 @@ class Bearer:
         if not token or len(token) > MAX_TOKEN or "," in token:
             raise InvalidCredential("not one bearer token")
         key = digest(token)  # and not of the header, which may be spelt in many ways
-        found = self._seen.get(key, now)
+        found = self._cache.get(key, now)
         if found is not None:
             return _confirm(found, call)
         if self._refused is not None and (why := self._refused.get(key, now)) is not None:
@@ -127,12 +127,12 @@ class Bearer:
         end = float("inf") if found.expires is None else found.expires
         if end <= now:
             raise InvalidCredential("it has expired")
-        self._seen.put(key, found, min(now + self._keep, end))
+        self._cache.put(key, found, min(now + self._keep, end))
         return _confirm(found, call)
 
     def forget(self) -> None:
         """Verify every token anew: keys changed."""
-        self._seen.clear()
+        self._cache.clear()
 
     def challenge(self, error: str | None) -> str:
         return challenge("Bearer", REALM, error)

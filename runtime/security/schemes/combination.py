@@ -1,4 +1,4 @@
-"""Schemes combined as OpenAPI does: any one of the requirements, all schemes of that one."""
+"""Combines schemes as OpenAPI does: any one requirement suffices, with all its schemes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ _Outcome = Principal | InvalidCredential | UnavailableError | None
 Requirement = Mapping[str, Sequence[str]]
 """Names of schemes that must all hold, each with the scopes that its credential must have."""
 _PASSED = 5.0
-"""Seconds for which a credential that was refused, or could not be judged, is passed over where
-another one let its caller in. Short, for it may hold by then: its time comes, its key is found."""
+"""Seconds for which the gate passes over a credential that was refused, or that nobody could judge,
+where another credential let its caller in. It is short, because the credential may hold soon."""
 _TOLD = 3600.0
-"""Seconds for which such a credential is not counted once more, and one that held is no guess."""
+"""Seconds for which such a credential is not counted again, and one that held is no guess."""
 
 
 class Combination:
-    """``Authenticator`` over schemes. Without ``require`` any one of them suffices.
+    """An ``Authenticator`` over schemes. Without ``require`` any one of them suffices.
 
-    The first alternative that holds counts, whatever else the caller shows. Where it has several
-    schemes, the first says who the caller is and the others only have to hold; scopes are those of
-    all of them. A scheme that cannot tell at the moment does not keep the others from it.
+    The first alternative that holds counts, whatever else the caller shows. Where an alternative
+    has several schemes, the first says who the caller is, and the others only have to hold. The
+    caller has the scopes of all of them. A scheme that cannot tell at the moment leaves the
+    decision to the others.
     """
 
     def __init__(
@@ -105,7 +106,8 @@ class Combination:
         return None
 
     def held(self, call: Call, now: float) -> bool:
-        """See ``Authenticator.held``. What was refused beside one that held is no guess again."""
+        """See ``Authenticator.held``. A credential that was refused beside one that held is not
+        counted as a guess again."""
         shown = {scheme.credential(call) for scheme in self._schemes.values()} - {None}
         held = {key for key in shown if key is not None and self._held.get(key, now)}
         return bool(held) and all(self._told.get(key, now) for key in shown - held if key)
@@ -189,7 +191,7 @@ class Combination:
         return tuple(why for key, why in fresh.items() if key not in good)
 
     def _remember(self, call: Call, tried: Mapping[str, _Outcome], now: float) -> None:
-        """Let ``known`` pass over those that did not hold, where another alternative did."""
+        """Let ``known`` pass over credentials that did not hold, where another alternative held."""
         for name, found in tried.items():
             if (key := self._schemes[name].credential(call)) is None:
                 continue

@@ -1,4 +1,4 @@
-"""Credentials seen before: bounded, and never the credentials themselves."""
+"""Credentials that were verified before: a bounded number of digests, never the credentials."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ V = TypeVar("V")
 
 
 def digest(credential: str) -> bytes:
-    """What a credential is remembered by."""
+    """Return the digest by which the server remembers a credential."""
     return blake2b(credential.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class CredentialCache(Generic[V]):
-    """At most ``2 * size`` values, each until its time; the least used half goes first.
+    """At most ``2 * size`` values, each until its time ends; the less used half goes first.
 
-    Two dicts, of which the older is dropped when the younger is full: an entry costs nothing to
-    keep young, and a flood of new ones cannot push out what is in use.
+    There are two dicts. When the younger is full, the cache drops the older. An entry that is in
+    use moves to the younger at no cost, so a flood of new entries cannot push it out.
     """
 
     __slots__ = ("_old", "_size", "_young")

@@ -1,4 +1,4 @@
-"""Whose credential is verified next, where that is slow: each network in its turn."""
+"""Decides whose credential is verified next, where that is slow: each network has its turn."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..rate_limits import network_of
 
 
 class FairQueue:
-    """``at_once`` places. Who waits for one is served network by network, one of each at a time, so
-    that those of one network wait for each other, and hardly for a crowd elsewhere.
+    """``at_once`` places. The queue serves network by network, one caller of each at a time.
+    So the callers of one network wait for each other, and hardly for a crowd elsewhere.
 
-    ``most`` may wait, and as many again who are the only ones of their network to wait.
+    ``most`` callers may wait, and as many again that are alone in their network.
     """
 
     def __init__(self, at_once: int, *, most: int = 1000) -> None:
@@ -27,7 +27,7 @@ class FairQueue:
 
     @asynccontextmanager
     async def of(self, address: str) -> AsyncGenerator[None, None]:
-        """Have a place inside. Raises UnavailableError where too many wait for one."""
+        """Hold a place inside. Raises UnavailableError where too many wait for one."""
         if self._free:
             self._free -= 1
         else:
@@ -61,7 +61,7 @@ class FairQueue:
             raise
 
     def _leave(self) -> None:
-        """Hand the place over: to the first of the network that has waited longest for a turn."""
+        """Hand the place to the first caller of the network that has waited longest."""
         if not self._lines:
             self._free += 1
             return

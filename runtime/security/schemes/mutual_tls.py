@@ -192,7 +192,7 @@ class MutualTls:
         self._allow = None if allow is None else tuple(allow)
         self._tenants = dict(tenants or {})
         self._scopes = dict(scopes or {})
-        self._seen: CredentialCache[Principal] = CredentialCache(1000)
+        self._cache: CredentialCache[Principal] = CredentialCache(1000)
 
     def _key(self, call: Call) -> bytes | None:
         told = call.forwarded_certificate
@@ -202,7 +202,7 @@ class MutualTls:
 
     def known(self, call: Call, now: float) -> Principal | None:
         key = self._key(call)
-        return None if key is None else self._seen.get(key, now)
+        return None if key is None else self._cache.get(key, now)
 
     def credential(self, call: Call) -> bytes | None:
         return self._key(call)
@@ -211,7 +211,7 @@ class MutualTls:
         key = self._key(call)
         if key is None:
             return None
-        found = self._seen.get(key, now)
+        found = self._cache.get(key, now)
         if found is not None:
             return found
         if self.forwarded and call.forwarded_certificate:
@@ -231,7 +231,7 @@ class MutualTls:
             claims={"subject": names.subject, "fingerprint": names.fingerprint},
             expires=names.expires,
         )
-        self._seen.put(key, found, min(now + _KEEP, names.expires or float("inf")))
+        self._cache.put(key, found, min(now + _KEEP, names.expires or float("inf")))
         return found
 
     def _choose(self, names: Names) -> str:
