@@ -24,14 +24,16 @@ from ..protocol.errors import (
 from ..protocol.operations import EXTENDED_CARD, Operation
 from ..protocol.types import AgentCard, AgentInterface
 from ..protocol.version import V03
-from .actor.actor import CANCEL
 from .actor.directory import Directory
 from .actor.system import System
+from .actor.timers import CANCEL
 from .agent import Agent
 from .call import ANONYMOUS, Call, Scope
 from .concurrency.supervisor import supervisor
 from .contexts.contexts import Contexts
 from .extensions import ExtensionContext, carried_out
+from .handler.execution import Execution
+from .handler.telemetry import current_actor
 from .journal.store import Clock, Store, StoreError
 from .node.drain import drain
 from .node.housekeeping import Housekeeping
@@ -47,7 +49,7 @@ from .security.gate import Gate
 from .security.limits import Limits
 from .security.policy import Security
 from .settings.settings import RuntimeSettings
-from .telemetry import current_actor, operation_span, tracing
+from .telemetry import operation_span, tracing
 
 log = logging.getLogger("greenroom.runtime")
 
@@ -106,7 +108,7 @@ class Runtime:
         self._build()
 
     def _build(self) -> None:
-        self.system = System(self._store, self.settings, self._clock)
+        self.system = System(self._store, self.settings, self._clock, Execution)
         self.directory = Directory(self.system, self.agents)
         self.system.journal.observer = self.contexts.committed
         self.system.journal.wrote = self.readiness.wrote

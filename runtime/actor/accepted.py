@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,8 +21,10 @@ from ...protocol.types import (
     TaskStatus,
     TaskStatusUpdateEvent,
 )
+from ..agent import Agent
 from ..call import Scope, Sender
 from ..content import fit
+from ..journal.committer import Writer
 from ..journal.entries import ALL_TIMERS, Entry, Header, Kind, SendRecord, Timer
 from ..journal.feed import Feed
 from ..journal.fold import Artifacts
@@ -31,11 +32,10 @@ from ..journal.places import ROOT, Place
 from ..journal.records import RecordKind, call_record, record, record_of
 from . import states
 from .cancellation import Reason
+from .errors import LeaseLost
+from .running import RunningHandler
 from .system import System
-
-if TYPE_CHECKING:
-    from ..agent import Agent
-    from ..handler.execution import Execution
+from .timers import DEADLINE
 
 log = logging.getLogger("greenroom.actor")
 
@@ -44,27 +44,7 @@ _MESSAGES_KEPT = 32
 """Messages of a young task kept in memory; a task with more reads its history from the store."""
 
 
-STOPPING = "The server is stopping; try again."
-
-
-class LeaseLost(Exception):
-    """Another node owns the task now, or the store forgot us: this actor may not write."""
-
-    def __init__(self, why: str, told: str = "The task has moved to another node; try again."):
-        super().__init__(why)
-        self.told = told
-        """To those who wait for the task here."""
-
-
-class Duplicate(Exception):
-    """The message had been accepted before: by whom, ``send`` says."""
-
-    def __init__(self, send: SendRecord) -> None:
-        super().__init__(send.message_id)
-        self.send = send
-
-
-class Writing:
+class AcceptedState(Writer):
     """The accepted state of one task."""
 
     __slots__ = (
@@ -157,7 +137,7 @@ class Writing:
         """Its handler was told to go, and the run goes on in another process."""
         self.left_at_work = False
         """… where it does not only wait."""
-        self.execution: Execution | None = None
+        self.execution: RunningHandler | None = None
         self.inbox: deque[tuple[int, Message]] = deque()
         """Accepted messages that the handler has not read."""
         self.open_ask: Place | None = None
@@ -199,13 +179,60 @@ class Writing:
         self._queued = False
         self._lost: Exception | None = None
 
+    # --- coming to life ---------------------------------------------------------------------------
+
+    def begin(
+        self, message: Message, send: SendRecord | None, metadata: dict[str, object] | None
+    ) -> None:
+        """Take the first message of a new task. Nothing is written before ``birth``."""
+        self._first = (message, send)
+        if metadata:
+            self._metadata = _encode(metadata)
+
     def birth(self) -> None:
-        """Let the task exist, if it does not yet."""
-        raise NotImplementedError
+        """Let the task exist: it, its first message and what follows are written from now on."""
+        if self.born or self.reply is not None or self._first is None:
+            return
+        self.born = True
+        self.system.births.discard(self)
+        message, send = self._first
+        self.created_at = self.updated_at = self.system.now()
+        self._born_at = self.system.wire_time(self.created_at)  # the event tells what is kept
+        self.status = TaskStatus(state=TaskState.SUBMITTED, timestamp=self._born_at)
+        self._status_json = _encode(self.status)
+        self.run = self.run_start = 1
+        self.handler = self.agent.version
+        self.attempts = 1
+        self._add_message(message)
+        if self.execution is not None:
+            self.record_call(self.execution.call)
+        if send is not None:
+            self._sends.append(send)
+        if self.agent.deadline is not None:
+            self.set_timer(Timer(DEADLINE, self.created_at + self.agent.deadline))
+        if self.execution is not None:
+            self.set_status(TaskState.WORKING)
 
     def _dirty(self) -> None:
         """There is something to commit."""
-        raise NotImplementedError
+        if not self._queued and self._inflight is None:
+            self._queued = True
+            self.system.journal.submit(self)
+
+    def leave(self) -> None:
+        """Go out of memory."""
+        system = self.system
+        system.forget(self)
+        system.births.discard(self)
+        system.idle.discard(self)
+        if self.first_send is not None:
+            system.sends.pop(self.first_send.key, None)
+        self.feed.close()
+
+    @property
+    def first_send(self) -> SendRecord | None:
+        """The record of the send that began the task, if it can be repeated."""
+        return self._first[1] if self._first is not None else None
 
     # --- changes ----------------------------------------------------------------------------------
 

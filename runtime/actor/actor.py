@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -36,21 +35,19 @@ from ...protocol.errors import (
 )
 from ...protocol.frame import Frame
 from ...protocol.types import Message, TaskState, TaskStatus
+from ..agent import Agent
 from ..call import Sender
 from ..journal.entries import Kind, Loaded, SendRecord, Timer
 from ..journal.fold import BLOCKED
 from ..journal.records import RecordKind, record_of
 from ..journal.run_start import start_of, suspended
-from .accepted import STOPPING, Duplicate, LeaseLost
 from .cancellation import TOLD, Reason
-from .committed import Wait
+from .errors import STOPPING, LeaseLost
 from .replies import say
+from .running import RunningHandler
 from .system import System
-from .view import Viewing
-
-if TYPE_CHECKING:
-    from ..agent import Agent
-    from ..handler.execution import Execution
+from .timers import CANCEL, DEADLINE, UNBLOCK
+from .view import TaskView
 
 log = logging.getLogger("greenroom.actor")
 
@@ -58,55 +55,16 @@ _encode = msgspec.json.Encoder().encode
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_status = msgspec.json.Decoder(TaskStatus).decode
 
-UNBLOCK = "unblock"
-"""The timer of a task that is blocked."""
-CANCEL = "cancel"
-"""The timer that the command line sets."""
-DEADLINE = "deadline"
-ENDING = frozenset({CANCEL, DEADLINE})
-"""Timers that end a task."""
 _SNOOZE = 60.0
 """Seconds until a timer is due again whose handler has not come to where it waits."""
 
 
-class Actor(Viewing):
+class Actor(TaskView):
     """The awake form of one task."""
 
     __slots__ = ()
 
     # --- coming to life ---------------------------------------------------------------------------
-
-    def begin(
-        self, message: Message, send: SendRecord | None, metadata: dict[str, object] | None
-    ) -> None:
-        """Take the first message of a new task. Nothing is written before ``birth``."""
-        self._first = (message, send)
-        if metadata:
-            self._metadata = _encode(metadata)
-
-    def birth(self) -> None:
-        """Let the task exist: it, its first message and what follows are written from now on."""
-        if self.born or self.reply is not None or self._first is None:
-            return
-        self.born = True
-        self.system.births.discard(self)
-        message, send = self._first
-        self.created_at = self.updated_at = self.system.now()
-        self._born_at = self.system.wire_time(self.created_at)  # the event tells what is kept
-        self.status = TaskStatus(state=TaskState.SUBMITTED, timestamp=self._born_at)
-        self._status_json = _encode(self.status)
-        self.run = self.run_start = 1
-        self.handler = self.agent.version
-        self.attempts = 1
-        self._add_message(message)
-        if self.execution is not None:
-            self.record_call(self.execution.call)
-        if send is not None:
-            self._sends.append(send)
-        if self.agent.deadline is not None:
-            self.set_timer(Timer(DEADLINE, self.created_at + self.agent.deadline))
-        if self.execution is not None:
-            self.set_status(TaskState.WORKING)
 
     @classmethod
     def wake(cls, system: System, agent: Agent, loaded: Loaded) -> Actor:
@@ -213,8 +171,6 @@ class Actor(Viewing):
 
     def _resume(self, sequence: int, message: Message, sender: Sender | None) -> None:
         """The message that a waiting task waited for is here: committed with working, together."""
-        from ..handler.execution import Execution
-
         self.system.idle.discard(self)
         ask, self.open_ask = self.open_ask, None
         if ask is None and self.execution is None and not suspended(self.entries):
@@ -226,7 +182,7 @@ class Actor(Viewing):
             self.before_run = self.generation
             self.handler = self.agent.version
             self.attempts = 1
-            self.execution = Execution(self, message, sender)
+            self.execution = self.system.launch(self, message, sender)
             self.record_call(sender)
             self.set_status(TaskState.WORKING)
             self.execution.start()
@@ -249,15 +205,13 @@ class Actor(Viewing):
 
         ``sender`` is who woke it, but for what came with the message that the run answers.
         """
-        from ..handler.execution import Execution
-
         entries, self.entries = self.entries, ()
         began = start_of(entries)
         # A message just delivered is in the inbox already; the others were never read.
         known = {sequence for sequence, _ in self.inbox}
         self.inbox.extendleft(item for item in reversed(began.unread) if item[0] not in known)
         sender = began.sender(sender.principal if sender is not None else None)
-        self.execution = Execution(self, began.message, sender, entries, began.state)
+        self.execution = self.system.launch(self, began.message, sender, entries, began.state)
         self.execution.start()
 
     def withdraw(self) -> None:
@@ -334,33 +288,23 @@ class Actor(Viewing):
         elif self.blocked:
             self.set_timer(Timer(UNBLOCK, self.system.now() + self.system.settings.unblock_every))
 
-    def restarted(self, execution: Execution, state: bytes = b"null") -> None:
+    def restarted(self, execution: RunningHandler, state: bytes = b"null") -> None:
         """``ctx.restart``: a new run of the same handler on the same message."""
-        from ..handler.execution import Execution
-
         self.attempts = 1
         self.begin_run(execution.message, "restart", state)
         self.record_call(execution.call)
-        self.execution = Execution(
+        self.execution = self.system.launch(
             self, execution.message, execution.call, state=msgspec.json.decode(state)
         )
         self.execution.start()
 
     # --- leaving memory ---------------------------------------------------------------------------
 
-    def _leave(self) -> None:
-        self.system.forget(self)
-        self.system.births.discard(self)
-        self.system.idle.discard(self)
-        if self.first_send is not None:
-            self.system.sends.pop(self.first_send.key, None)
-        self.feed.close()
-
     def rest(self) -> None:
         """Leave memory; the task stays where it is, in the store. Who still waits for it does so
         only because the server stops: nobody is put to rest in front of a reader."""
         self._lost = LeaseLost("passivated", told=STOPPING)
-        self._leave()
+        self.leave()
 
     def quiet(self) -> None:
         """Nothing is to be done until somebody calls: after a while the actor may rest."""
@@ -415,22 +359,13 @@ class Actor(Viewing):
         else:
             self.lose(InternalError(told))
 
-    @property
-    def first_send(self) -> SendRecord | None:
-        return self._first[1] if self._first is not None else None
-
     def replied(self, message: Message) -> None:
         """The handler's direct Message may be seen: there will be no task."""
         self.reply = message
-        self._leave()
+        self.leave()
 
     def __repr__(self) -> str:
         return (
             f"<Actor {self.id} {self.state.name.lower()} generation={self.generation} "
             f"sequence={self.sequence} backlog={self.backlog}>"
         )
-
-
-__all__ = [
-    "CANCEL", "DEADLINE", "ENDING", "UNBLOCK", "Actor", "Duplicate", "LeaseLost", "Wait",
-]  # fmt: skip

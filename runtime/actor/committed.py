@@ -1,4 +1,4 @@
-"""What a task has committed: the journal's side of an actor, and waiting for it.
+"""What a task has committed: the journal's side of an actor.
 
 At most one append of a task is under way. When it is answered, its events go to the feed; when it
 is refused, somebody else owns the task and this actor forgets everything.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 
-from ...protocol.errors import A2AError, InternalError, UnavailableError
+from ...protocol.errors import UnavailableError
 from ...protocol.frame import Frame
-from ...protocol.types import Message
 from ..journal.entries import Append, Header, Outcome, Segment, SendRecord, Verdict
 from ..journal.fold import join
-from .accepted import Duplicate, LeaseLost, Writing
+from .accepted import AcceptedState
+from .errors import Duplicate, LeaseLost
 
 log = logging.getLogger("greenroom.actor")
 
@@ -21,36 +21,13 @@ _SHORTENED = 1024
 """Events that one append deletes at most: other tasks wait for its commit too."""
 
 
-class Wait:
-    """Somebody waits for an actor, but not for ever."""
-
-    __slots__ = ("actor", "expired")
-
-    def __init__(self, actor: Committing) -> None:
-        self.actor = actor
-        self.expired = False
-
-    def expire(self) -> None:
-        self.expired = True
-        self.actor.feed.signal.notify()
-
-
-class Committing(Writing):
-    """An actor as its journal sees it (``journal.Writer``)."""
+class CommittedState(AcceptedState):
+    """An actor as its journal sees it: the writer of its entries (``committer.Writer``)."""
 
     __slots__ = ()
 
-    def _leave(self) -> None:
-        """Go out of memory."""
-        raise NotImplementedError
-
-    def _dirty(self) -> None:
-        if not self._queued and self._inflight is None:
-            self._queued = True
-            self.system.journal.submit(self)
-
     def take(self) -> Append | None:
-        """Hand all that waits to the journal (see ``journal.Writer``)."""
+        """Hand all that waits to the journal (see ``committer.Writer``)."""
         self._queued = False
         if self._lost is not None:
             return None
@@ -160,7 +137,7 @@ class Committing(Writing):
         else:
             self.feed.signal.notify()
         if header.state.terminal:
-            self._leave()
+            self.leave()
         elif self._pending or self._timers or self._cleared or self._touched:
             self._dirty()
 
@@ -200,13 +177,11 @@ class Committing(Writing):
         self._forget_sends(self._sends)
         if self.execution is not None:
             self.execution.abandon("lease lost")
-        self._leave()
+        self.leave()
 
     def _forget_sends(self, sends: list[SendRecord]) -> None:
         for send in sends:
             self.system.sends.pop(send.key, None)
-
-    # --- waiting ----------------------------------------------------------------------------------
 
     @property
     def backlog(self) -> int:
@@ -218,97 +193,9 @@ class Committing(Writing):
         """Whether anything of this actor is not in the store yet."""
         return bool(self._queued or self._inflight)
 
-    async def window(self) -> None:
-        """Wait until the commit has caught up with what this task writes."""
-        limit = self.system.settings.window
-        while self.backlog >= limit and self._lost is None:
-            await self.feed.signal.wait()
-        self.check()
-
-    async def flushed(self) -> None:
-        """Wait until everything accepted so far is durable."""
-        target = self.sequence
-        while self._committed_sequence < target and self._lost is None:
-            await self.feed.signal.wait()
-        if self._committed_sequence < target:
-            self.check()
-
-    async def claimed(self) -> None:
-        """Wait until the store knows that this actor has the task: of one that was woken, or whose
-        node lost its lease."""
-        while (self._row_epoch or self._retakes) and self._lost is None:
-            if not self.unwritten:
-                self.touch()
-            await self.feed.signal.wait()
-        if self._row_epoch or self._retakes:
-            self.check()
-
-    async def until_owned(self) -> None:
-        """Wait until no other node may begin what this task is about to begin.
-
-        A process that was stopped comes back here, and learns whether the task is still its own.
-        """
-        await self.system.until_alive()
-        await self.claimed()
-
     def reclaim(self) -> None:
         """Take the task at the next epoch: the lease of this node ran out, and another node may
         have taken it. If so the append is refused."""
         if self._lost is None and self.committed is not None:
             self._retakes = True
             self.touch()
-
-    def check(self) -> None:
-        """Raise why this actor may not go on, if so."""
-        if self._lost is not None:
-            raise self._lost
-
-    async def answer(self, after: int, sequence: int, wait: Wait) -> Header | Message:
-        """Wait for what a blocking send waits for: an end or an interruption after ``after``, or
-        that the task, with the message that is its entry ``sequence``, is blocked.
-
-        Gives the committed header as it stands when ``wait`` expires; a direct Message where the
-        handler returned one. Raises ``Duplicate`` or an ``A2AError``.
-        """
-        while True:
-            if self.reply is not None:
-                return self.reply
-            header = self.committed
-            if header is not None:
-                state = header.state
-                if header.generation > after and (state.terminal or state.interrupted):
-                    return header
-                if wait.expired or (header.blocked and header.sequence >= sequence):
-                    return header
-            if self._lost is not None:
-                raise self._failure()
-            await self.feed.signal.wait()
-
-    async def ended(self, wait: Wait) -> Header:
-        """Wait for the end of the task; what is committed when ``wait`` expires."""
-        while True:
-            header = self.committed
-            if header is not None and (header.state.terminal or wait.expired):
-                return header
-            if self._lost is not None:
-                raise self._failure()
-            await self.feed.signal.wait()
-
-    async def accepted(self, sequence: int) -> Header | Message:
-        """Wait until the entry ``sequence`` is committed: what an immediate return waits for."""
-        while True:
-            if self.reply is not None:
-                return self.reply
-            if self.committed is not None and self._committed_sequence >= sequence:
-                return self.committed
-            if self._lost is not None:
-                raise self._failure()
-            await self.feed.signal.wait()
-
-    def _failure(self) -> Exception:
-        lost = self._lost
-        if isinstance(lost, Duplicate | A2AError):
-            return lost
-        if isinstance(lost, LeaseLost):
-            return UnavailableError(lost.told, headers={"Retry-After": "1"})
-        return InternalError()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
 from ...protocol.types import Message, Role
 from .. import content as parts
-
-if TYPE_CHECKING:
-    from .accepted import Writing
+from .system import System
 
 
-def say(actor: Writing, content: Any) -> Message | None:
+class Speaker(Protocol):
+    """The task in whose name something is said."""
+
+    id: str
+    context_id: str
+    system: System
+    born: bool
+
+
+def say(actor: Speaker, content: Any) -> Message | None:
     """Make a message of the agent out of text, parts or data; nothing of nothing."""
     if content is None or content == "":
         return None
@@ -28,7 +35,7 @@ def say(actor: Writing, content: Any) -> Message | None:
     )
 
 
-def agent_message(actor: Writing, message: Message) -> Message:
+def agent_message(actor: Speaker, message: Message) -> Message:
     """Complete a message that a handler made. Raises TypeError for one that is none."""
     if not message.parts:
         raise TypeError("a Message has at least one part, as in parts=[Part(text=...)]")

@@ -7,7 +7,7 @@ import os
 import random
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import anyio
 
@@ -19,12 +19,41 @@ from ..journal.clock import WireClock
 from ..journal.committer import Committer
 from ..journal.store import Clock, Store
 from ..settings.settings import RuntimeSettings
-
-if TYPE_CHECKING:
-    from ..handler.execution import Execution
-    from .actor import Actor, Wait
+from .running import Launch
 
 log = logging.getLogger("greenroom.runtime")
+
+
+class Creatable(Protocol):
+    """A task that exists no later than after a short delay."""
+
+    def birth(self) -> None:
+        """Let the task exist."""
+        ...
+
+
+class Waiter(Protocol):
+    """Somebody who waits for a task, but not for ever."""
+
+    def expire(self) -> None:
+        """The time is over."""
+        ...
+
+
+class Cancelled(Protocol):
+    """A handler that was told to stop."""
+
+    def overdue(self) -> None:
+        """The grace is over."""
+        ...
+
+
+class Restful(Protocol):
+    """A task that goes to rest when nobody needs it."""
+
+    def idle_over(self) -> None:
+        """Nobody has needed it for the idle time."""
+        ...
 
 
 class Expires(Protocol):
@@ -32,32 +61,37 @@ class Expires(Protocol):
 
     def expire(self, name: str) -> None:
         """The time has come that ``name`` was waiting for."""
+        ...
 
 
 class System:
     """The surroundings of the actors of one runtime on one node."""
 
-    def __init__(self, store: Store, settings: RuntimeSettings, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, settings: RuntimeSettings, clock: Clock, launch: Launch
+    ) -> None:
         self.store = store
         self.settings = settings
         self.clock = clock
+        self.launch = launch
+        """Makes the run of a handler."""
         self.node = secrets.token_hex(8)
         """Random per start: a dead node never comes back."""
         self.journal = Committer(store, clock.now)
         self.ticker = Ticker()
-        self.births: Lane[Actor] = self.ticker.lane(settings.birth_delay, _birth)
-        self.waits: Lane[Wait] = self.ticker.lane(settings.blocking_wait, _expire)
-        self.polls: Lane[Wait] = self.ticker.lane(settings.long_poll_wait, _expire)
-        self.graces: Lane[Execution] = self.ticker.lane(settings.cancel_grace, _overdue)
-        self.idle: Lane[Actor] = self.ticker.lane(settings.idle, _rest)
+        self.births: Lane[Creatable] = self.ticker.lane(settings.birth_delay, _birth)
+        self.waits: Lane[Waiter] = self.ticker.lane(settings.blocking_wait, _expire)
+        self.polls: Lane[Waiter] = self.ticker.lane(settings.long_poll_wait, _expire)
+        self.graces: Lane[Cancelled] = self.ticker.lane(settings.cancel_grace, _overdue)
+        self.idle: Lane[Restful] = self.ticker.lane(settings.idle, _rest)
         self.alarms: Agenda[tuple[Expires, str]] = self.ticker.agenda(_ring)
         """What time does to handlers: whose, and the name of its timer."""
         self.supervisor: Supervisor | None = None
-        self.forget: Callable[[Actor], object] = bool
+        self.forget: Callable[[Any], object] = bool
         """Called with an actor that leaves memory; the directory sets it."""
         self.deps: dict[str, Any] = {}
         """What the lifespans of the agents yielded, by slug."""
-        self.sends: dict[bytes, tuple[Actor, int, int]] = {}
+        self.sends: dict[bytes, tuple[Any, int, int]] = {}
         """Sends accepted and not yet committed: a repeat attaches to (actor, after, sequence)."""
         self.lost_tasks: dict[str, Scope] = {}
         """Tasks whose actor was lost: who has them now must be looked up in the store."""
@@ -189,19 +223,19 @@ class System:
         return self.supervisor.start(body, name)
 
 
-def _birth(actor: Actor) -> None:
+def _birth(actor: Creatable) -> None:
     actor.birth()
 
 
-def _overdue(execution: Execution) -> None:
+def _overdue(execution: Cancelled) -> None:
     execution.overdue()
 
 
-def _rest(actor: Actor) -> None:
+def _rest(actor: Restful) -> None:
     actor.idle_over()
 
 
-def _expire(wait: Wait) -> None:
+def _expire(wait: Waiter) -> None:
     wait.expire()
 
 

@@ -10,12 +10,12 @@ from ...protocol.errors import UnavailableError
 from ...protocol.frame import Frame
 from ...protocol.types import Message, StreamResponse, Task, TaskState, TaskStatus
 from ..journal.fold import artifacts_of, task_from, task_of
-from .committed import Committing
+from .waits import AwaitedState
 
 _decode_message = msgspec.json.Decoder(Message).decode
 
 
-class Viewing(Committing):
+class TaskView(AwaitedState):
     """The side of an actor that is looked at."""
 
     __slots__ = ()

@@ -33,25 +33,34 @@ class ExitRefused(RuntimeError):
 class HandlerTasks:
     """The task factory of an event loop on which handlers run."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, handler: ContextVar[Any]) -> None:
-        """``handler`` is set below a handler, and tells which one it is in the log."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        handler: ContextVar[Any],
+        before: Callable[..., Any] | None,
+    ) -> None:
+        """``handler`` is set below a handler, and tells which one it is in the log. ``before`` is
+        the factory that the event loop had."""
         self._loop = loop
         self._handler = handler
+        self._before = before
         self._users = 0
-        self._before: Callable[..., Any] | None = None
 
     @classmethod
     def install(cls, handler: ContextVar[Any]) -> HandlerTasks:
         """Set the factory on the running event loop, or share the one that is set already. Call
         ``remove`` in the end."""
         loop = asyncio.get_running_loop()
-        found = loop.get_task_factory()
-        tasks = found if isinstance(found, HandlerTasks) else cls(loop, handler)
-        if tasks is not found:
-            tasks._before = found
+        tasks = loop.get_task_factory()
+        if not isinstance(tasks, HandlerTasks):
+            tasks = cls(loop, handler, tasks)
             loop.set_task_factory(tasks)
-        tasks._users += 1
+        tasks.share()
         return tasks
+
+    def share(self) -> None:
+        """Count one more user, who calls ``remove`` in the end."""
+        self._users += 1
 
     @property
     def alone(self) -> bool:

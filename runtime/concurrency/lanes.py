@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 
 from .signal import Signal
 
-T = TypeVar("T", bound=Hashable)
+T = TypeVar("T")
 _NEVER = float("inf")
 _LEAST = 0.01
 """The shortest delay: what is added again as soon as it is due must not spin."""
@@ -32,7 +32,7 @@ class Lane(Generic[T]):
         self.delay = max(delay, _LEAST)
         self._due = due
         # Not a dict: finding the first item of one whose front was emptied is a walk each time.
-        self._items: OrderedDict[T, float] = OrderedDict()
+        self._items: OrderedDict[Any, float] = OrderedDict()
 
     def add(self, item: T) -> None:
         """Start the time-out of ``item``, anew if it runs already."""
@@ -41,7 +41,7 @@ class Lane(Generic[T]):
         self._items[item] = at
         self._ticker.expect(at)
 
-    def discard(self, item: T) -> None:
+    def discard(self, item: object) -> None:
         """Forget ``item``; unknown ones are no error."""
         self._items.pop(item, None)
 

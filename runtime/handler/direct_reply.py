@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ...protocol.types import Message
-from ..actor.actor import Actor, Duplicate
+from ..actor.actor import Actor
+from ..actor.errors import Duplicate
 from ..content import fit
 from ..journal.entries import Append, Outcome, Verdict
 

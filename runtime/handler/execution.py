@@ -7,15 +7,16 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
 from ...protocol.types import Message
-from ..actor.actor import LeaseLost
+from ..actor.actor import Actor
 from ..actor.cancellation import Reason
+from ..actor.errors import LeaseLost
 from ..call import Sender
 from ..concurrency.supervisor import Child, in_task
 from ..durable.activity import Activity
@@ -25,14 +26,11 @@ from ..exceptions import loggable
 from ..journal.entries import Entry
 from ..journal.places import Place
 from ..journal.run_start import durable
-from ..telemetry import current_actor, handler_span
 from .blocking import BlockingContext
 from .context import TaskContext
 from .generator import pump
 from .outcome import cancelled, cause_of, fail_anyway, finish, unwound
-
-if TYPE_CHECKING:
-    from ..actor.actor import Actor
+from .telemetry import current_actor, handler_span
 
 log = logging.getLogger("greenroom.runtime")
 

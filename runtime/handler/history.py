@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from ...protocol.types import Message
-
-if TYPE_CHECKING:
-    from ..actor.actor import Actor
+from ..actor.actor import Actor
 
 PAGE = 100
 """Messages read at once."""

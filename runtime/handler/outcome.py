@@ -13,7 +13,7 @@ import secrets
 import sysconfig
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import anyio
 import msgspec
@@ -21,16 +21,14 @@ import msgspec
 from ...protocol.errors import InternalError
 from ...protocol.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent, TaskState
 from .. import content as parts
-from ..actor.actor import LeaseLost
+from ..actor.actor import Actor
 from ..actor.cancellation import TOLD, Restart, Stop, TaskCancelled, TaskRejected
+from ..actor.errors import LeaseLost
 from ..actor.replies import agent_message, say
+from ..actor.running import RunningHandler
 from ..durable.replay import ReplayMismatch
 from ..exceptions import exception_text, loggable
 from .direct_reply import DirectReply
-
-if TYPE_CHECKING:
-    from ..actor.actor import Actor
-    from .execution import Execution
 
 log = logging.getLogger("greenroom.runtime")
 
@@ -42,6 +40,14 @@ RESULT = "result"
 """Name of the artifact that holds what a handler returned."""
 
 
+class Ended(RunningHandler, Protocol):
+    """A handler that has ended, or is given up (``execution.Execution``)."""
+
+    actor: Actor
+    stopped_at_work: bool
+    """When it was told to stop it did not only wait."""
+
+
 class InputRequired(msgspec.Struct, frozen=True):
     """Return it to ask for more input; the next message calls the handler again."""
 
@@ -49,7 +55,7 @@ class InputRequired(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] | None = None
 
 
-def finish(execution: Execution, value: Any) -> None:
+def finish(execution: Ended, value: Any) -> None:
     """Write what the handler returned, and the end, in one append."""
     actor = execution.actor
     if actor.state.terminal:
@@ -104,7 +110,7 @@ def _artifact(actor: Actor, artifact: Artifact) -> None:
     )
 
 
-def unwound(execution: Execution, cause: BaseException) -> None:
+def unwound(execution: Ended, cause: BaseException) -> None:
     """The handler ended by an exception: write what that means for its task."""
     actor = execution.actor
     match cause:
@@ -135,7 +141,7 @@ def unwound(execution: Execution, cause: BaseException) -> None:
             _failed(execution, cause)
 
 
-def fail_anyway(execution: Execution, error: BaseException) -> None:
+def fail_anyway(execution: Ended, error: BaseException) -> None:
     """End the task, or leave it to its next owner, after ``unwound`` raised: what a handler raised
     may raise again whoever looks at it, and no task may be left without an end."""
     if execution.reason is not None:
@@ -144,7 +150,7 @@ def fail_anyway(execution: Execution, error: BaseException) -> None:
         _failed(execution, error)
 
 
-def _failed(execution: Execution, error: BaseException) -> None:
+def _failed(execution: Ended, error: BaseException) -> None:
     actor = execution.actor
     error_id = secrets.token_hex(6)
     log.error(
@@ -173,7 +179,7 @@ def _failed(execution: Execution, error: BaseException) -> None:
     )
 
 
-def cancelled(execution: Execution) -> None:
+def cancelled(execution: Ended) -> None:
     """The handler is gone; whether its task is over depends on why."""
     actor = execution.actor
     if execution.reason in TOLD:

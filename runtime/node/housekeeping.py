@@ -12,9 +12,10 @@ from math import inf, nextafter
 
 import anyio
 
-from ..actor.actor import CANCEL, DEADLINE, ENDING, UNBLOCK, Actor
+from ..actor.actor import Actor
 from ..actor.directory import Directory
 from ..actor.system import System
+from ..actor.timers import CANCEL, DEADLINE, ENDING, UNBLOCK
 from ..contexts.contexts import Contexts
 from ..journal.entries import NEVER, DueTimer, TaskRef
 from ..journal.store import (

@@ -27,14 +27,16 @@ from ...protocol.types import (
     Task,
     TaskState,
 )
-from ..actor.actor import Actor, Duplicate, Wait
+from ..actor.actor import Actor
 from ..actor.cancellation import Reason
 from ..actor.directory import Directory
+from ..actor.errors import Duplicate
+from ..actor.running import RunningHandler
 from ..actor.system import System
+from ..actor.waits import Wait
 from ..agent import Agent
 from ..call import ANONYMOUS, Call, Scope, Sender
 from ..concurrency.signal import Signal
-from ..handler.execution import Execution
 from ..journal.entries import Header, SendRecord
 from ..journal.feed import Stream
 from ..journal.store import Sends
@@ -238,7 +240,7 @@ class MessageOperations:
             record = msgspec.structs.replace(record, task_id=actor.id)
         message = msgspec.structs.replace(message, context_id=actor.context_id, task_id=actor.id)
         actor.begin(message, record, request.metadata)
-        execution = actor.execution = Execution(actor, message, _sender(call, request))
+        execution = actor.execution = system.launch(actor, message, _sender(call, request))
         if not execution.handler.direct:
             if at_once or execution.written_first:
                 actor.birth()
@@ -247,7 +249,7 @@ class MessageOperations:
         execution.start()
         return Admission(actor, fresh=True)
 
-    def _check_room(self, call: Call, scope: Scope, own: Execution | None = None) -> None:
+    def _check_room(self, call: Call, scope: Scope, own: RunningHandler | None = None) -> None:
         """Refuse to set another handler to work; ``own``, the task's, does not stand in its own
         way. Nothing may be awaited between this and the handler's start: then it is counted."""
         system = self._system

@@ -22,9 +22,9 @@ from ...protocol.types import (
     SubscribeToTaskRequest,
     Task,
 )
-from ..actor.actor import Wait
 from ..actor.directory import Directory
 from ..actor.system import System
+from ..actor.waits import Wait
 from ..agent import Agent
 from ..call import Call, Scope
 from ..journal.entries import Snapshot, TaskQuery

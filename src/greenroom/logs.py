@@ -9,8 +9,8 @@ from typing import TextIO
 
 import msgspec
 
+from .runtime.handler.telemetry import TaskFields
 from .runtime.printable import printable_json, printable_line
-from .runtime.telemetry import TaskFields
 
 FIELDS = ("event", "task", "context", "generation", "node", "agent", "error_id", "trace_id")
 """What a record may carry in ``extra``; everything else of ours is in the message."""

@@ -20,7 +20,7 @@ import anyio
 import msgspec
 
 from ..protocol.types import TaskState, TaskStatus
-from ..runtime.actor.actor import CANCEL
+from ..runtime.actor.timers import CANCEL
 from ..runtime.journal.entries import Header, Kind, TaskQuery, TaskRef, Timer
 from ..runtime.journal.store import Store, StoreError
 from .terminal import complain, say
