@@ -184,17 +184,17 @@ class AcceptedState(Writer):
     def begin(
         self, message: Message, send: SendRecord | None, metadata: dict[str, object] | None
     ) -> None:
-        """Take the first message of a new task. Nothing is written before ``birth``."""
+        """Take the first message of a new task. Nothing is written before ``create``."""
         self._first = (message, send)
         if metadata:
             self._metadata = _encode(metadata)
 
-    def birth(self) -> None:
+    def create(self) -> None:
         """Let the task exist: it, its first message and what follows are written from now on."""
         if self.born or self.reply is not None or self._first is None:
             return
         self.born = True
-        self.system.births.discard(self)
+        self.system.creations.discard(self)
         message, send = self._first
         self.created_at = self.updated_at = self.system.now()
         self._born_at = self.system.wire_time(self.created_at)  # the event tells what is kept
@@ -223,7 +223,7 @@ class AcceptedState(Writer):
         """Go out of memory."""
         system = self.system
         system.forget(self)
-        system.births.discard(self)
+        system.creations.discard(self)
         system.idle.discard(self)
         if self.first_send is not None:
             system.sends.pop(self.first_send.key, None)
@@ -242,7 +242,7 @@ class AcceptedState(Writer):
     ) -> None:  # fmt: skip
         """Append a status event. Raises ``IllegalTransition``."""
         if not self.born:
-            self.birth()
+            self.create()
             if state is TaskState.WORKING and message is None and op is ROOT:
                 return
         states.check(self.state, state)
@@ -270,7 +270,7 @@ class AcceptedState(Writer):
     def add_artifact(self, event: TaskArtifactUpdateEvent, op: Place = ROOT) -> None:
         """Append an artifact event. Raises ``IllegalTransition`` when the task is over."""
         if not self.born:
-            self.birth()
+            self.create()
         if self.state.terminal:
             raise states.IllegalTransition(self.state, self.state)
         self._add_event(self._frame(StreamResponse(artifact_update=event)), op)
@@ -278,7 +278,7 @@ class AcceptedState(Writer):
     def record(self, op: Place, body: bytes) -> None:
         """Append a record of the current run."""
         if not self.born:
-            self.birth()
+            self.create()
         self._add(Kind.RECORD, body, 0, op)
 
     def set_timer(self, timer: Timer) -> None:
@@ -295,7 +295,7 @@ class AcceptedState(Writer):
     def begin_run(self, message: Message, name: str, state: bytes = b"null") -> None:
         """Begin a run that no message begins: a record holds what it starts from, and ``name``
         says what began it."""
-        self.birth()  # or the first run would still be to come
+        self.create()  # or the first run would still be to come
         self.run += 1
         self.run_start = self.sequence + 1
         self.before_run = self.generation

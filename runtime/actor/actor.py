@@ -41,7 +41,7 @@ from ..journal.entries import Kind, Loaded, SendRecord, Timer
 from ..journal.fold import BLOCKED
 from ..journal.records import RecordKind, record_of
 from ..journal.run_start import start_of, suspended
-from .cancellation import TOLD, Reason
+from .cancellation import STATUS_TEXT, Reason
 from .errors import STOPPING, LeaseLost
 from .replies import say
 from .running import RunningHandler
@@ -226,7 +226,7 @@ class Actor(TaskView):
             self.record_cancel(reason)
             self.execution.cancel(reason)
         else:
-            self.set_status(TaskState.CANCELED, say(self, TOLD[reason]))
+            self.set_status(TaskState.CANCELED, say(self, STATUS_TEXT[reason]))
 
     def block(self, why: str, source: str = "") -> None:
         """Replay cannot go on: visible, not terminal, tried again with a new version. ``source``,
@@ -303,7 +303,7 @@ class Actor(TaskView):
     def rest(self) -> None:
         """Leave memory; the task stays where it is, in the store. Who still waits for it does so
         only because the server stops: nobody is put to rest in front of a reader."""
-        self._lost = LeaseLost("passivated", told=STOPPING)
+        self._lost = LeaseLost("passivated", public_error=STOPPING)
         self.leave()
 
     def quiet(self) -> None:

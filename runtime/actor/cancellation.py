@@ -19,10 +19,10 @@ class Reason(StrEnum):
     @property
     def ends(self) -> bool:
         """Whether the task is over; else it goes on later, from its journal."""
-        return self in TOLD
+        return self in STATUS_TEXT
 
 
-TOLD = {
+STATUS_TEXT = {
     Reason.USER: "Canceled by the client.",
     Reason.OPERATOR: "Canceled by the operator.",
     Reason.DEADLINE: "Out of time.",

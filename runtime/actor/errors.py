@@ -10,9 +10,11 @@ STOPPING = "The server is stopping; try again."
 class LeaseLost(Exception):
     """Another node owns the task now, or the store forgot us: this actor may not write."""
 
-    def __init__(self, why: str, told: str = "The task has moved to another node; try again."):
+    def __init__(
+        self, why: str, public_error: str = "The task has moved to another node; try again."
+    ):
         super().__init__(why)
-        self.told = told
+        self.public_error = public_error
         """To those who wait for the task here."""
 
 

@@ -12,7 +12,7 @@ from ..journal.entries import Entry, Kind, Loaded
 from ..journal.records import RecordKind, call_record, decode, is_kind, value_of
 from ..journal.run_start import durable, open_ask, start_of
 from .actor import Actor
-from .cancellation import TOLD, Reason
+from .cancellation import STATUS_TEXT, Reason
 from .replies import say
 
 log = logging.getLogger("greenroom.recovery")
@@ -32,7 +32,7 @@ def recover(actor: Actor, loaded: Loaded) -> None:
         actor.blocked = ""
     if (reason := _cancelled(loaded.entries)) is not None:
         # Its clean-up had the grace that the other process lived for.
-        actor.set_status(TaskState.CANCELED, say(actor, TOLD[reason]))
+        actor.set_status(TaskState.CANCELED, say(actor, STATUS_TEXT[reason]))
         return
     policy = "resume"
     if loaded.header.node:

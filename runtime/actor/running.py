@@ -28,7 +28,7 @@ class RunningHandler(Protocol):
         ...
 
     @property
-    def written_first(self) -> bool:
+    def commit_before_start(self) -> bool:
         """Whether its task must be in the store before it begins."""
         ...
 

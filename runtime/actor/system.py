@@ -27,7 +27,7 @@ log = logging.getLogger("greenroom.runtime")
 class Creatable(Protocol):
     """A task that exists no later than after a short delay."""
 
-    def birth(self) -> None:
+    def create(self) -> None:
         """Let the task exist."""
         ...
 
@@ -79,10 +79,10 @@ class System:
         """Random per start: a dead node never comes back."""
         self.journal = Committer(store, clock.now)
         self.ticker = Ticker()
-        self.births: Lane[Creatable] = self.ticker.lane(settings.birth_delay, _birth)
+        self.creations: Lane[Creatable] = self.ticker.lane(settings.task_delay, _create)
         self.waits: Lane[Waiter] = self.ticker.lane(settings.blocking_wait, _expire)
         self.polls: Lane[Waiter] = self.ticker.lane(settings.long_poll_wait, _expire)
-        self.graces: Lane[Cancelled] = self.ticker.lane(settings.cancel_grace, _overdue)
+        self.cancel_deadlines: Lane[Cancelled] = self.ticker.lane(settings.cancel_grace, _overdue)
         self.idle: Lane[Restful] = self.ticker.lane(settings.idle, _rest)
         self.alarms: Agenda[tuple[Expires, str]] = self.ticker.agenda(_ring)
         """What time does to handlers: whose, and the name of its timer."""
@@ -109,7 +109,7 @@ class System:
         self._at_work: dict[tuple[str, str], int] = {}
         """Those that do not wait, by tenant and owner."""
         self._quiet = Signal()
-        self._stirred = Signal()
+        self._drain_signal = Signal()
         self.draining = False
         self.tracing = False
         """Somebody collects spans."""
@@ -162,14 +162,14 @@ class System:
         self._count(scope, -1)
         if not self.running:
             self._quiet.notify()
-        self.stir()
+        self.notify_drain()
 
     def paused(self, scope: Scope) -> None:
         """A handler waits for its client, or for time."""
         self.waiting += 1
         self._count(scope, -1)
 
-    def went_on(self, scope: Scope) -> None:
+    def resumed(self, scope: Scope) -> None:
         """It waits no longer."""
         self.waiting -= 1
         self._count(scope, 1)
@@ -186,14 +186,14 @@ class System:
         else:
             del self._at_work[key]
 
-    def stir(self) -> None:
+    def notify_drain(self) -> None:
         """Something happened that an orderly end waits for."""
         if self.draining:
-            self._stirred.notify()
+            self._drain_signal.notify()
 
-    async def stirred(self) -> None:
-        """Wait for the next ``stir``."""
-        await self._stirred.wait()
+    async def drain_notified(self) -> None:
+        """Wait for the next ``notify_drain``."""
+        await self._drain_signal.wait()
 
     async def until_quiet(self) -> None:
         """Wait until no handler runs."""
@@ -223,8 +223,8 @@ class System:
         return self.supervisor.start(body, name)
 
 
-def _birth(actor: Creatable) -> None:
-    actor.birth()
+def _create(actor: Creatable) -> None:
+    actor.create()
 
 
 def _overdue(execution: Cancelled) -> None:

@@ -99,7 +99,7 @@ class AwaitedState(CommittedState):
         if isinstance(lost, Duplicate | A2AError):
             return lost
         if isinstance(lost, LeaseLost):
-            return UnavailableError(lost.told, headers={"Retry-After": "1"})
+            return UnavailableError(lost.public_error, headers={"Retry-After": "1"})
         return InternalError()
 
 

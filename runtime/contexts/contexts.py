@@ -43,7 +43,7 @@ class Contexts:
         self._settings = settings
         self._clock = clock
         self._listeners: list[Listener] = []
-        self._stirred: dict[tuple[Scope, str], float] = {}
+        self._touched: dict[tuple[Scope, str], float] = {}
         """Contexts that began or completed a task, and when the task began (infinity: it did not
         begin now)."""
         self._idle_until = inf
@@ -134,7 +134,7 @@ class Contexts:
             if not append.expected or header.state.terminal:
                 place = (header.scope, header.context_id)
                 began = inf if append.expected else header.created_at
-                self._stirred[place] = min(began, self._stirred.get(place, inf))
+                self._touched[place] = min(began, self._touched.get(place, inf))
 
     async def sweep(self) -> bool:
         """Look at what may have to be told; whether there is more."""
@@ -142,8 +142,8 @@ class Contexts:
         if not self._listeners:
             self._idle_until = since
             return False
-        for place in builtins.list(self._stirred)[:_BATCH]:
-            began = self._stirred.pop(place)
+        for place in builtins.list(self._touched)[:_BATCH]:
+            began = self._touched.pop(place)
             context = await self._rows.context(*place)
             if context is not None:
                 if context.created_at == began:
@@ -155,7 +155,7 @@ class Contexts:
             for scope, context in quiet:
                 self._tell("idle", scope, context)
         self._idle_until = since
-        return bool(self._stirred)
+        return bool(self._touched)
 
     def gone(self, contexts: Sequence[Gone]) -> None:
         """They were deleted."""

@@ -109,7 +109,7 @@ class Activity:
         self._counted = False
         system, scope = self.actor.system, self.actor.scope
         if self.asleep and not self.summoned:
-            system.went_on(scope)
+            system.resumed(scope)
         system.ended(scope)
 
     @property
@@ -131,7 +131,7 @@ class Activity:
                 actor.system.paused(actor.scope)
             actor.moved()
             actor.quiet()
-            actor.system.stir()
+            actor.system.notify_drain()
 
     def go(self) -> None:
         """A line of the handler goes on, or begins."""
@@ -141,7 +141,7 @@ class Activity:
             if self.summoned:
                 self.summoned = False
             elif self._counted:
-                actor.system.went_on(actor.scope)
+                actor.system.resumed(actor.scope)
             actor.parked = False
             actor.moved()
 
@@ -172,7 +172,7 @@ class Activity:
     def _summon(self) -> None:
         if self._counted and self.asleep and not self.summoned:
             self.summoned = True
-            self.actor.system.went_on(self.actor.scope)
+            self.actor.system.resumed(self.actor.scope)
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -75,11 +75,11 @@ class Execution:
         self._child = self.actor.system.start(self.run, "handler")
 
     @property
-    def written_first(self) -> bool:
+    def commit_before_start(self) -> bool:
         """Whether what it answers must be in the store before it begins: then no repeat of a send
         that nobody answered can start it again."""
         actor = self.actor
-        return actor.agent.on_interrupt == "fail" or not actor.system.settings.birth_delay
+        return actor.agent.on_interrupt == "fail" or not actor.system.settings.task_delay
 
     # --- the actor's side -----------------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class Execution:
             cancelled(self)
             self.actor.execution = None
             return
-        self.actor.system.graces.add(self)
+        self.actor.system.cancel_deadlines.add(self)
         # A thread cannot be cancelled: its call to the context is, or its next one, or it is left
         # behind.
         if self._child is not None and not self.handler.threaded:
@@ -231,7 +231,7 @@ class Execution:
         current_actor.set(actor)
         try:
             await actor.claimed()
-            if self.written_first:
+            if self.commit_before_start:
                 await actor.flushed()
             if system.tracing:
                 with handler_span(actor):
@@ -256,7 +256,7 @@ class Execution:
                 raise
         finally:
             self.activity.leave()
-            system.graces.discard(self)
+            system.cancel_deadlines.discard(self)
             if self.run_of is not None:
                 self.run_of.leave()
                 self.run_of = self._ctx = None

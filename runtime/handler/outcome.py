@@ -22,7 +22,7 @@ from ...protocol.errors import InternalError
 from ...protocol.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent, TaskState
 from .. import content as parts
 from ..actor.actor import Actor
-from ..actor.cancellation import TOLD, Restart, Stop, TaskCancelled, TaskRejected
+from ..actor.cancellation import STATUS_TEXT, Restart, Stop, TaskCancelled, TaskRejected
 from ..actor.errors import LeaseLost
 from ..actor.replies import agent_message, say
 from ..actor.running import RunningHandler
@@ -84,7 +84,7 @@ def finish(execution: Ended, value: Any) -> None:
 
 def _complete(actor: Actor, message: Message | None) -> None:
     if not actor.born:
-        actor.birth()
+        actor.create()
     if actor.state.interrupted:
         actor.set_status(TaskState.WORKING)
     actor.set_status(TaskState.COMPLETED, message)
@@ -182,8 +182,8 @@ def _failed(execution: Ended, error: BaseException) -> None:
 def cancelled(execution: Ended) -> None:
     """The handler is gone; whether its task is over depends on why."""
     actor = execution.actor
-    if execution.reason in TOLD:
-        _end(actor, TaskState.CANCELED, say(actor, TOLD[execution.reason]))
+    if execution.reason in STATUS_TEXT:
+        _end(actor, TaskState.CANCELED, say(actor, STATUS_TEXT[execution.reason]))
     else:
         # The journal is as it was: the task is resumed by whoever owns it next.
         actor.interrupted(execution.stopped_at_work)

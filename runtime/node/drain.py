@@ -43,7 +43,7 @@ async def _finish(system: System, directory: Directory, streams: Iterable[Stream
                 stream.end(retry=True)
         if not system.running and all(stream.ending for stream in streams):
             return
-        await system.stirred()
+        await system.drain_notified()
 
 
 async def _settle(system: System, directory: Directory) -> None:

@@ -242,10 +242,10 @@ class MessageOperations:
         actor.begin(message, record, request.metadata)
         execution = actor.execution = system.launch(actor, message, _sender(call, request))
         if not execution.handler.direct:
-            if at_once or execution.written_first:
-                actor.birth()
+            if at_once or execution.commit_before_start:
+                actor.create()
             else:
-                system.births.add(actor)
+                system.creations.add(actor)
         execution.start()
         return Admission(actor, fresh=True)
 
@@ -293,7 +293,7 @@ class MessageOperations:
         if isinstance(found, Message):
             stream = Stream(
                 None, Frame(0, response=StreamResponse(message=found)), cursor=0,
-                sending=True, catchup=_nothing, release=self._system.stir,
+                sending=True, catchup=_nothing, release=self._system.notify_drain,
             )  # fmt: skip
         else:
             actor = found.actor

@@ -69,7 +69,7 @@ async def open_stream(
 
     def release() -> None:
         actor.readers -= 1
-        system.stir()
+        system.notify_drain()
 
     stream = Stream(
         actor.feed, first, cursor=first.generation, sending=sending,

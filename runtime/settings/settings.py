@@ -19,7 +19,7 @@ NotNegative = Annotated[float, Meta(ge=0)]
 class RuntimeSettings(Struct, frozen=True, kw_only=True):
     """Change one with ``msgspec.structs.replace`` or by name when making the ``Runtime``."""
 
-    birth_delay: Annotated[
+    task_delay: Annotated[
         NotNegative,
         Meta(
             description="A handler that still runs after this long has a task, whatever it returns "

@@ -385,8 +385,8 @@ async def pay(ctx: TaskContext) -> str:
 
 @pytest.mark.parametrize(
     ("policy", "options"),
-    [(None, ("--set", "runtime.birth_delay=0")), ("fail", ())],
-    ids=["birth_delay=0", "on_interrupt=fail"],
+    [(None, ("--set", "runtime.task_delay=0")), ("fail", ())],
+    ids=["task_delay=0", "on_interrupt=fail"],
 )
 def test_a_payment_is_not_made_again_for_a_client_that_heard_nothing(
     policy: str | None, options: tuple[str, ...], store: str, tmp_path: Path

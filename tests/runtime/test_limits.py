@@ -175,7 +175,7 @@ async def test_a_crowd_of_callers_breaks_nothing(seed: int) -> None:
         assert not system.sends
         assert system.running == 0
         assert peer.runtime.statistics()["streams_open"] == 0
-        lanes = (system.births, system.waits, system.polls, system.graces, system.idle)
+        lanes = (system.creations, system.waits, system.polls, system.cancel_deadlines, system.idle)
         assert [len(lane) for lane in lanes] == [0] * 5
 
 

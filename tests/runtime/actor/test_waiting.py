@@ -126,7 +126,13 @@ async def test_nothing_is_left_of_tasks_that_are_over() -> None:
         assert not peer.runtime.directory
         assert not system.sends
         assert system.running == 0
-        for lane in (system.births, system.waits, system.polls, system.graces, system.idle):
+        for lane in (
+            system.creations,
+            system.waits,
+            system.polls,
+            system.cancel_deadlines,
+            system.idle,
+        ):
             assert len(lane) == 0
 
 
@@ -400,7 +406,7 @@ async def test_what_was_not_acknowledged_is_refused_at_the_end(direct: bool) -> 
 
     agent.handler(promise if direct else work)
     errors: list[A2AError] = []
-    async with running(agent, birth_delay=5.0) as peer:
+    async with running(agent, task_delay=5.0) as peer:
 
         async def send() -> None:
             try:

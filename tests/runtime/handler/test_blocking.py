@@ -118,7 +118,7 @@ async def test_it_may_ask() -> None:
 
 async def test_it_may_receive_refuse_fail_and_answer_directly() -> None:
     plain = Plain()
-    async with running(plain.agent, birth_delay=5.0) as peer:
+    async with running(plain.agent, task_delay=5.0) as peer:
         task = await peer.send("receive", now=True)
         await plain.until(plain.begun)
         assert result(await peer.send("heard", task=task.id)) == "heard"

@@ -150,8 +150,8 @@ async def test_a_streamed_reply_shows_its_own_turn_whatever_was_seen_before(seen
 
 @pytest.mark.parametrize(
     ("policy", "settings"),
-    [(None, {"birth_delay": 0.0}), ("fail", {})],
-    ids=["birth_delay=0", "on_interrupt=fail"],
+    [(None, {"task_delay": 0.0}), ("fail", {})],
+    ids=["task_delay=0", "on_interrupt=fail"],
 )
 @pytest.mark.parametrize("now", [False, True], ids=["blocking", "immediate"])
 async def test_a_handler_that_may_not_run_twice_starts_when_its_message_is_committed(

@@ -213,7 +213,7 @@ async def test_a_quick_message_answers_directly() -> None:
         assert peer.runtime.statistics()["actors"] == 0
 
 
-async def test_a_message_after_the_birth_delay_ends_a_task() -> None:
+async def test_a_message_after_the_task_delay_ends_a_task() -> None:
     agent = Agent("Slow")
 
     @agent.handler
@@ -221,7 +221,7 @@ async def test_a_message_after_the_birth_delay_ends_a_task() -> None:
         await anyio.sleep(0.06)
         return reply("slow")
 
-    async with running(agent, birth_delay=0.05) as peer:
+    async with running(agent, task_delay=0.05) as peer:
         task = await peer.send("hello")
         assert task.status.state is TaskState.COMPLETED
         assert said(task) == "slow"
@@ -261,7 +261,7 @@ async def test_a_message_of_a_task_that_exists_is_its_last_word(how: str) -> Non
             assert said(task) == "said"
 
 
-async def test_the_task_exists_after_the_birth_delay_at_the_latest() -> None:
+async def test_the_task_exists_after_the_task_delay_at_the_latest() -> None:
     agent = Agent("Silent")
     ids: list[str] = []
 
@@ -270,7 +270,7 @@ async def test_the_task_exists_after_the_birth_delay_at_the_latest() -> None:
         ids.append(ctx.task_id)
         await anyio.sleep(10.0)
 
-    async with running(agent, birth_delay=0.05) as peer, anyio.create_task_group() as group:
+    async with running(agent, task_delay=0.05) as peer, anyio.create_task_group() as group:
         group.start_soon(peer.send, "hello")
         await settle()
         with pytest.raises(TaskNotFoundError):
