@@ -141,7 +141,6 @@ class Runtime:
         self._build()
         async with AsyncExitStack() as stack:
             store = self.system.store
-            self.gate.announce()
             if self.gate.audit is not None:
                 stack.callback(self.gate.audit.close)
             await store.open(now=self._clock.now())
@@ -184,7 +183,10 @@ class Runtime:
         finally:
             # The task group inside must be left in the scope in which it was entered: no shield
             # around this; the callbacks that talk to the store have their own.
-            await exit_.__aexit__(kind, error, traceback)
+            if error is None or isinstance(error, anyio.get_cancelled_exc_class()):
+                await exit_.__aexit__(kind, error, traceback)
+            else:  # the caller's own error, which our task group must not wrap in a group
+                await exit_.__aexit__(None, None, None)
 
     async def drain(self, grace: float = 5.0) -> None:
         """Accept no more and end in order (``draining``); harmless when done twice."""

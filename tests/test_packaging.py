@@ -6,6 +6,7 @@ Nothing here asks a package index: what the builds need is installed beside the 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -75,6 +76,41 @@ def test_a_wheel_made_from_the_sdist_has_every_module(unpacked: Path, tmp_path: 
     for folder in FOLDERS:
         expected |= {f"greenroom/{folder}/{name}" for name in files(unpacked / folder)}
     assert names == expected
+
+
+def test_every_module_of_the_wheel_can_be_imported(sdist: Path, tmp_path: Path) -> None:
+    """``pip`` takes the wheel; the command and every module work, and none from the checkout."""
+    wheel = build("wheel", ROOT, tmp_path / "wheel")
+    target = tmp_path / "installed"
+    run(*PIP, "install", "--no-deps", "--target", target, wheel, cwd=tmp_path)
+    script = """
+import importlib, pkgutil, greenroom
+names = [found.name for found in pkgutil.walk_packages(greenroom.__path__, "greenroom.")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print(greenroom.__file__, len(names))
+"""
+    environ = {**OFFLINE, "PYTHONPATH": str(target)}
+    said, count = run(sys.executable, "-P", "-c", script, cwd=tmp_path, env=environ).split()
+    assert Path(said) == target / "greenroom" / "__init__.py"
+    assert int(count) > 200
+    version = run(sys.executable, "-P", "-m", "greenroom", "--version", cwd=tmp_path, env=environ)
+    assert version.startswith("greenroom ")
+
+
+def test_pyroma_finds_nothing_to_wish_for(unpacked: Path) -> None:
+    assert "Final rating: 10/10" in run(sys.executable, "-m", "pyroma", unpacked, cwd=unpacked)
+
+
+def test_the_page_on_pypi_has_absolute_links_only(unpacked: Path) -> None:
+    text = (unpacked / "PKG-INFO").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(targets) > 10
+    for target in targets:
+        assert target.startswith("https://"), target
+    for label in ("Homepage", "Source", "Issues", "Changelog", "Documentation"):
+        assert f"Project-URL: {label}, https://" in text
 
 
 def test_pip_installs_the_sdist(sdist: Path, tmp_path: Path) -> None:

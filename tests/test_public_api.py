@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
 import greenroom
+from greenroom import auth, testing
+from greenroom.protocol import errors, types
+from greenroom.runtime import extensions
+from tests.support.paths import ROOT
 
 HEAVY = {
     "hypercorn", "h11", "h2", "wsproto", "aiosqlite", "sqlite3", "trio", "uvloop",
@@ -32,6 +37,14 @@ def test_an_application_on_memory_loads_no_driver_and_no_server() -> None:
     assert not {"hypercorn", "h11", "aiosqlite", "sqlite3"} & loaded_after(code)
 
 
+@pytest.mark.parametrize("module", [auth, testing, types, errors, extensions])
+def test_every_module_that_is_public_says_which_names_are(module: ModuleType) -> None:
+    page = (ROOT / "docs" / "public-api.md").read_text(encoding="utf-8")
+    assert f"`{module.__name__}" in page
+    for name in getattr(module, "__all__", ()):
+        assert getattr(module, name).__doc__, name
+
+
 @pytest.mark.parametrize("name", greenroom.__all__)
 def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
     found = getattr(greenroom, name)
@@ -51,3 +64,11 @@ def test_public_names_are_sorted_and_complete() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Agnet'"):
         greenroom.Agnet  # noqa: B018
+
+
+def test_the_former_name_of_task_rejected_warns_and_works() -> None:
+    with pytest.warns(DeprecationWarning, match="import TaskRejected") as warned:
+        from greenroom import Rejected
+    assert Rejected is greenroom.TaskRejected
+    assert warned[0].filename == __file__
+    assert "Rejected" not in greenroom.__all__

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
+from warnings import warn as _warn
 
 from .app import asgi, open_store, serve
 from .protocol.errors import A2AError
@@ -24,9 +25,11 @@ from .runtime.durable.steps import Retry, StepInfo, step_info
 from .runtime.handler.blocking import BlockingContext
 from .runtime.handler.context import TaskContext
 from .runtime.handler.outcome import InputRequired
+from .runtime.journal.store import StoreError
 from .runtime.runtime import Runtime
 from .runtime.settings.settings import RuntimeSettings
-from .settings.settings import Settings
+from .settings.settings import Settings, SettingsError
+from .transports.errors import ServerError
 
 if TYPE_CHECKING:
     from .stores.memory import MemoryStore
@@ -53,10 +56,13 @@ __all__ = [
     "RuntimeSettings",
     "SQLiteStore",
     "Scope",
+    "ServerError",
     "Settings",
+    "SettingsError",
     "Skill",
     "StepFailed",
     "StepInfo",
+    "StoreError",
     "Task",
     "TaskCancelled",
     "TaskContext",
@@ -76,6 +82,13 @@ _STORES = {"MemoryStore": "memory", "SQLiteStore": "sqlite"}
 
 def __getattr__(name: str) -> object:
     """Import a store, and with it its driver, when it is first asked for."""
+    if name == "Rejected":
+        _warn(
+            "greenroom.Rejected has a new name: import TaskRejected",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return TaskRejected
     if name not in _STORES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

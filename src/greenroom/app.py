@@ -109,6 +109,7 @@ async def run(
 ) -> None:
     """Serve inside a running event loop: what ``start`` runs."""
     from .announce import announce
+    from .exporting import exporting
     from .transports.caller.proxies import Proxies
     from .transports.server.entrypoint import run as run_server
     from .transports.server.settings import ServerSettings
@@ -155,12 +156,21 @@ async def run(
         **{name: getattr(settings, name) for name in shared},
     )
 
+    app.announces = False  # not before the address, which `ready` tells
+
     def ready(url: str) -> None:
         announce(url, agents, settings, grpc=None if grpc is None else grpc.address)
+        app.runtime.gate.announce()
 
     proxies = Proxies(settings.http.trusted_proxies)
     await run_server(
-        app, server, announce=ready, beside=grpc, alone=alone, speaks_for_many=proxies.trusts
+        app,
+        server,
+        announce=ready,
+        beside=grpc,
+        around=exporting(os.environ),
+        alone=alone,
+        speaks_for_many=proxies.trusts,
     )
 
 

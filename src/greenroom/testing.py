@@ -43,6 +43,8 @@ from .runtime.journal.store import Clock, Store
 from .runtime.runtime import Runtime
 from .runtime.settings.settings import RuntimeSettings
 
+__all__ = ["LocalClient", "LoopClock", "VirtualTimeLoop", "run", "served", "virtual_time"]
+
 T = TypeVar("T")
 
 

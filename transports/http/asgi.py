@@ -58,6 +58,8 @@ class Application:
         self.runtime = runtime
         self.settings = checked(settings or HttpSettings())
         self.metrics = Metrics()
+        self.announces = True
+        """Whether to log who may call when the runtime has started."""
         self.open_responses = OpenResponses(
             lambda child, name: runtime.system.start(child, name),
             retry=self.settings.retry,
@@ -106,15 +108,11 @@ class Application:
         if self.runtime.readiness.running:
             yield
             return
-        failure: Exception | None = None
         async with self.runtime:
-            try:
-                yield
-                await self.runtime.drain(self.settings.drain_grace)
-            except Exception as error:
-                failure = error
-        if failure is not None:
-            raise failure  # the host's own error, not wrapped in a group by our children's
+            if self.announces:
+                self.runtime.gate.announce()
+            yield
+            await self.runtime.drain(self.settings.drain_grace)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -58,12 +58,14 @@ async def run(
     *,
     announce: Callable[[str], None] = lambda url: None,
     beside: Beside | None = None,
+    around: AbstractAsyncContextManager[object] | None = None,
     alone: bool = False,
     speaks_for_many: Callable[[str], bool] = lambda address: False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order; call ``announce`` with the bound URL.
 
     ``alone``: the process is this server's, and ends with it: ``run`` does not return.
+    ``around`` is entered before the application starts, and left when it has stopped.
     ``speaks_for_many`` knows the addresses of proxies: ``max_connections_per_address`` does not
     hold for them. Raises ServerError when it cannot listen or read its certificate.
     """
@@ -76,9 +78,14 @@ async def run(
     )
     stopping = Stopping(settings.deadline)
     closed = anyio.Event()
-    other = beside or nullcontext()
+    outer, other = around or nullcontext(), beside or nullcontext()
     with closing(listening), stopping.listening():
-        async with app.lifespan(), other, anyio.create_task_group() as serving:
+        async with (
+            outer,
+            app.lifespan(),
+            other,
+            anyio.create_task_group() as serving,
+        ):
             if settings.tune_gc:
                 tune_garbage_collection()
             listener = Listener(app, config, listening, connections, settings.write_timeout)
