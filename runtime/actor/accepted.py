@@ -247,16 +247,20 @@ class AcceptedState(Writer):
                 return
         states.check(self.state, state)
         # Encoded first: what cannot be written must not have changed anything.
-        status, status_json = fit(
-            TaskStatus(state=state, message=message, timestamp=self.system.timestamp())
-        )
-        frame = self._frame(
-            StreamResponse(
-                status_update=TaskStatusUpdateEvent(
-                    task_id=self.id, context_id=self.context_id, status=status, metadata=metadata
-                )
+        status = TaskStatus(state=state, message=message, timestamp=self.system.timestamp())
+        if message is None:
+            status_json = _encode(status)  # nothing in it is the agent's own
+        else:
+            status, status_json = fit(status)
+        response = StreamResponse(
+            status_update=TaskStatusUpdateEvent(
+                task_id=self.id, context_id=self.context_id, status=status, metadata=metadata
             )
         )
+        if message is None and metadata is None:
+            frame = Frame(self.generation + 1, response=response, json=_encode(response))
+        else:
+            frame = self._frame(response)
         self._keep_status_message()
         self.state = state
         self.status = status
