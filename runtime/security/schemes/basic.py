@@ -58,7 +58,7 @@ class Basic:
         self._users: dict[str, tuple[bytes, bytes]] = {}
         for number, (user, secret) in enumerate(users.items(), 1):
             if not secret:
-                raise ValueError(f"the password of user {number} is empty")
+                raise ValueError(f"user {user!r} has no password")
             text = secret if secret.startswith(PREFIX) else hash_password(secret)
             try:
                 salt, hashed = text.removeprefix(PREFIX).split(":")
