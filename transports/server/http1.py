@@ -4,7 +4,8 @@ hypercorn and h11 read more than RFC 9112 allows, and hypercorn changes to HTTP/
 Each is an opening: two servers in a row that read one request differently let a caller smuggle a
 second one past the first. So this server refuses, and closes the connection, where a request
 
-- asks for HTTP/2 (``PRI``) or names any version but 1.0 and 1.1: 505; ``Upgrade: h2c`` is ignored;
+- asks for HTTP/2 (``PRI``) or names any version but 1.0 and 1.1: 505. ``Upgrade`` is ignored,
+  as RFC 9110 section 7.8 permits: no endpoint here speaks another protocol;
 - has both Content-Length and Transfer-Encoding, or Transfer-Encoding in HTTP/1.0: 400;
 - has a line that ends without CR, a CR in the middle of a line, or a folded line: 400.
 """
@@ -46,7 +47,7 @@ class _Over:
 class Http1(H11Protocol):
     """Feeds h11 with headers that are well formed, and with nothing after a refusal."""
 
-    connection: Any  # an h11.Connection, or what stands for it after an upgrade or a refusal
+    connection: Any  # an h11.Connection, or what stands for it after a refusal
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -102,7 +103,16 @@ class Http1(H11Protocol):
     async def _create_stream(self, request: h11.Request) -> None:
         if request.target[:1] not in (b"/", b"*"):
             request = _in_origin_form(request)
+        if any(name == b"upgrade" for name, _ in request.headers):
+            request = _without_upgrade(request)
         await super()._create_stream(request)
+
+    async def _send_h11_event(self, event: Any) -> None:
+        """Called by hypercorn. What h11 does not send any more has nobody who waits for it."""
+        try:
+            await super()._send_h11_event(event)
+        except h11.LocalProtocolError:
+            raise ConnectionResetError from None
 
     async def _maybe_recycle(self) -> None:
         await super()._maybe_recycle()
@@ -127,6 +137,15 @@ class Http1(H11Protocol):
                 answer += connection.send(h11.EndOfMessage())
                 await self.send(RawData(answer))
         await self.send(Closed())
+
+
+def _without_upgrade(request: h11.Request) -> h11.Request:
+    return h11.Request(
+        method=request.method,
+        target=request.target,
+        headers=[(name, value) for name, value in request.headers if name != b"upgrade"],
+        http_version=request.http_version,
+    )
 
 
 def _in_origin_form(request: h11.Request) -> h11.Request:

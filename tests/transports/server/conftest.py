@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,11 +55,17 @@ def connect(server: Process) -> socket.socket:
     return socket.create_connection((parts.hostname, parts.port), timeout=20)
 
 
-def connect_tls(server: Process, authority: trustme.CA, *alpn: str) -> ssl.SSLSocket:
-    context = ssl.create_default_context()
+@cache
+def _context(authority: trustme.CA, alpn: tuple[str, ...]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(context)
     if alpn:
         context.set_alpn_protocols(list(alpn))
+    return context
+
+
+def connect_tls(server: Process, authority: trustme.CA, *alpn: str) -> ssl.SSLSocket:
+    context = _context(authority, alpn)
     return context.wrap_socket(connect(server), server_hostname="127.0.0.1")
 
 
