@@ -22,6 +22,7 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.typing import AppWrapper, ConnectionState, TaskGroup, WorkerContext
 
+from ...runtime.security.rate_limits import network_of
 from .connections import Connections
 from .http1 import Http1
 from .http2 import Http2
@@ -80,6 +81,7 @@ class Connection:
         write_timeout: float,
     ) -> None:
         self.address = wire.client[0] if wire.client else "unix"
+        self.network = network_of(self.address)
         self.idle_since = 0.0
         self.used = False
         self._wire = wire

@@ -16,6 +16,8 @@ from typing import Protocol
 
 import anyio
 
+from ...runtime.security.rate_limits import network_of
+
 GRACE = 5.0
 """How long a connection is idle at least before it makes way for another; seconds."""
 
@@ -23,7 +25,8 @@ GRACE = 5.0
 class Known(Protocol):
     """A connection as this table sees it."""
 
-    address: str
+    network: str
+    """The address of its peer, as connections are counted: of IPv6 a /64."""
     idle_since: float
     used: bool
     """It has made a request."""
@@ -40,7 +43,7 @@ class Known(Protocol):
 
 
 class _Idle:
-    """Idle connections in the order in which they became idle, in all and by address."""
+    """Idle connections in the order in which they became idle, in all and by network."""
 
     def __init__(self) -> None:
         self.all: dict[Known, None] = {}
@@ -48,19 +51,19 @@ class _Idle:
 
     def add(self, connection: Known) -> None:
         self.all[connection] = None
-        self._of.setdefault(connection.address, {})[connection] = None
+        self._of.setdefault(connection.network, {})[connection] = None
 
     def discard(self, connection: Known) -> None:
         if connection in self.all:
             del self.all[connection]
-            own = self._of[connection.address]
+            own = self._of[connection.network]
             del own[connection]
             if not own:
-                del self._of[connection.address]
+                del self._of[connection.network]
 
-    def longest(self, address: str | None = None) -> Known | None:
-        """Return the connection that has been idle for longest, of all or of one address."""
-        return next(iter(self.all if address is None else self._of.get(address, ())), None)
+    def longest(self, network: str | None = None) -> Known | None:
+        """Return the connection that has been idle for longest, of all or of one network."""
+        return next(iter(self.all if network is None else self._of.get(network, ())), None)
 
 
 class Connections:
@@ -83,7 +86,7 @@ class Connections:
         self._keep_alive = keep_alive
         self._exempt = exempt
         self._count = 0
-        self._of_address: Counter[str] = Counter()
+        self._of_network: Counter[str] = Counter()
         self._grace = min(GRACE, keep_alive / 2)
         self._unused, self._used = _Idle(), _Idle()
         self._lingering: dict[Known, float] = {}
@@ -96,27 +99,29 @@ class Connections:
 
     def enter(self, address: str) -> bool:
         """Take a place for a connection from ``address``; return whether there is one."""
+        network = network_of(address)
         if self._count >= self._most:
             room = self.displace()
-        elif self._of_address[address] < self._most_of_one or self._exempt(address):
+        elif self._of_network[network] < self._most_of_one or self._exempt(address):
             room = True
         else:
-            room = self.displace(address)
+            room = self.displace(network)
         if not room:
             self.refused += 1
             return False
         self._count += 1
-        self._of_address[address] += 1
+        self._of_network[network] += 1
         return True
 
     def leave(self, address: str) -> None:
         """Give the place back."""
         self._count -= 1
-        left = self._of_address[address] - 1
+        network = network_of(address)
+        left = self._of_network[network] - 1
         if left > 0:
-            self._of_address[address] = left
+            self._of_network[network] = left
         else:
-            del self._of_address[address]
+            del self._of_network[network]
         if not self._count and self._emptied is not None:
             self._emptied.set()
 
@@ -126,11 +131,11 @@ class Connections:
             self._emptied = anyio.Event()
             await self._emptied.wait()
 
-    def displace(self, address: str | None = None) -> bool:
-        """Abort an idle connection, of all or of one address; return whether there was one."""
+    def displace(self, network: str | None = None) -> bool:
+        """Abort an idle connection, of all or of one network; return whether there was one."""
         latest = time.monotonic() - self._grace
         for idle in (self._unused, self._used):
-            longest = idle.longest(address)
+            longest = idle.longest(network)
             if longest is not None and longest.idle_since <= latest:
                 self.busy(longest)
                 longest.abort()
