@@ -34,6 +34,8 @@ class Lease:
         self._readiness = readiness
         self._renewed = (0.0, 0.0)
         """When it was renewed last: wall time, and the time of the event loop."""
+        self._renamed = False
+        """The tasks must be taken again at the next heartbeat that the store takes."""
         self._late = 0.0
         """By how many seconds the last wake-up was late."""
 
@@ -67,7 +69,10 @@ class Lease:
         now = await self._beat()
         if now is None:
             return False
-        self._system.lease_renewed(*now)
+        if self._renamed:
+            self._renamed = False
+            self._directory.reclaim()
+        self._system.lease_renewed(*now)  # only now: a step may begin once its task is taken again
         self._renewed = now
         return True
 
@@ -89,11 +94,8 @@ class Lease:
             extra={"event": "lease_ran_out"},
         )
         system.rename()
-        now = await self._beat()
-        self._directory.reclaim()
-        if now is not None:
-            system.lease_renewed(*now)  # only now: a step may begin once its task is taken again
-            self._renewed = now
+        self._renamed = True
+        await self._renew()  # if the store fails now, the next heartbeat takes the tasks again
 
     def _why(self) -> str:
         wall, loop = self._renewed

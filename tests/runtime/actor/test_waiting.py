@@ -11,6 +11,7 @@ import pytest
 from greenroom import Agent, InputRequired, Message, Part, Role, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, UnavailableError
 from greenroom.runtime.journal.entries import Append, Outcome
+from greenroom.runtime.journal.store import StoreError
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from tests.support.drive import (
@@ -507,15 +508,21 @@ class Dying(MemoryStore):
     """Forgets this node's lease once."""
 
     dead = False
+    fails = 0
+    """How many heartbeats fail after that."""
 
     async def heartbeat(self, node: str, *, now: float, lease: float) -> bool:
         if self.dead:
             self.dead = False
             await self.retire(node, now=now)
+        elif self.fails:
+            self.fails -= 1
+            raise StoreError("the disk is full")
         return await super().heartbeat(node, now=now, lease=lease)
 
 
-async def test_a_node_whose_lease_ran_out_keeps_its_tasks_under_another_name() -> None:
+@pytest.mark.parametrize("fails", [0, 2])
+async def test_a_node_whose_lease_ran_out_keeps_its_tasks_under_another_name(fails: int) -> None:
     traveller = Traveller()
     store = Dying()
     async with running(traveller.agent, store=store) as peer:
@@ -524,7 +531,10 @@ async def test_a_node_whose_lease_ran_out_keeps_its_tasks_under_another_name() -
         node = peer.runtime.system.node
         stream = await peer.subscribe(task.id)
         first = await take(stream, 1)
-        store.dead = True
+        store.dead, store.fails = True, fails
+        await anyio.sleep(60.0)
+        refs = await store.owned(peer.runtime.system.node)
+        assert [ref.id for ref in refs] == [task.id], "the task has the node's new name"
         frames = await read(stream)
         assert not stream.retry
         assert numbers(frames) == [first[0].generation + n + 1 for n in range(len(frames))]
