@@ -49,7 +49,7 @@ def is_failure(error: BaseException) -> bool:
     while pending:
         one = pending.pop()
         if issubclass(type(one), BaseExceptionGroup):
-            pending += BaseExceptionGroup.exceptions.__get__(one)
+            pending += BaseExceptionGroup.exceptions.__get__(one)  # pyright: ignore[reportCallIssue, reportArgumentType]
         elif not is_failure(one):
             return False
     return True

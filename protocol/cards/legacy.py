@@ -84,7 +84,8 @@ def _scheme(scheme: Plain) -> Plain:
     for member, type_, renamed in _SCHEMES:
         if (inner := scheme.get(member)) is not None:
             written: Plain = {"type": type_}
-            written.update((renamed.get(name, name), value) for name, value in inner.items())
+            for name, value in inner.items():
+                written[str(renamed.get(name, name))] = value
             if type_ == "oauth2":
                 written["flows"] = _flows(inner["flows"])
             return written

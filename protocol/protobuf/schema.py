@@ -182,7 +182,7 @@ class _Kind:
         elif get_origin(inner) is dict:
             self.map = get_args(inner)[1]
             inner = dict
-        self.type: type = inner if isinstance(inner, type) else object
+        self.type: Any = inner if isinstance(inner, type) else object
         self.emptiable = oneof or optional or not self.presence
         """An empty text is a value; else proto3 cannot tell it from none."""
         self.empty: Any = FALSY if not self.presence else UNSET if self.json else None

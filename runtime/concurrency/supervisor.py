@@ -64,10 +64,11 @@ class AsyncioSupervisor:
         self._handler = handler
         self._loop = asyncio.get_running_loop()
         self._children: set[asyncio.Task[None]] = set()
-        self._make: Callable[..., asyncio.Task[None]] = self._loop.create_task
+        self._make: Any = self._loop.create_task
+        """Makes a task of a coroutine and a name."""
 
     def start(self, body: Body, name: str) -> Child:
-        child = self._make(body(), name=name)
+        child: asyncio.Task[None] = self._make(body(), name=name)
         self._children.add(child)
         child.add_done_callback(self._done)
         return child

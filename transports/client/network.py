@@ -26,7 +26,7 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, policy: AddressPolicy = ANY) -> None:
         self._policy = policy
-        self._sockets = httpcore2.AnyIOBackend()
+        self._sockets: Any = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
         self,

@@ -26,7 +26,7 @@ class Descriptors:
     """The files that the services are made of, by name and by the symbols in them."""
 
     def __init__(self) -> None:
-        body = files(__package__).joinpath("_pb", "descriptors.binpb").read_bytes()
+        body = files(__name__.rpartition(".")[0]).joinpath("_pb", "descriptors.binpb").read_bytes()
         self.files: dict[str, bytes] = {}
         self.symbols: dict[str, str] = {}
         self._needs: dict[str, list[str]] = {}

@@ -59,7 +59,7 @@ class AsyncioWire(asyncio.Protocol):
         self._wake_reader()
         return self.tls is None  # half of a TLS connection cannot stay open
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._eof = True
         self._wake_reader()

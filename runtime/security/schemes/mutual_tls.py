@@ -188,7 +188,7 @@ class MutualTls:
         self.name = name
         self.card = SecurityScheme(mtls_security_scheme=MutualTlsSecurityScheme())
         self.forwarded = forwarded
-        self._identity = identity
+        self._identity: Identity = identity
         self._allow = None if allow is None else tuple(allow)
         self._tenants = dict(tenants or {})
         self._scopes = dict(scopes or {})
