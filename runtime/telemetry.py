@@ -6,6 +6,8 @@ context of the operation that started it, so what it calls carries the trace on.
 
 from __future__ import annotations
 
+# pyright: reportPossiblyUnboundVariable=false
+# Every use of what the extra installs is behind TRACING.
 from collections.abc import Generator
 from contextlib import contextmanager
 

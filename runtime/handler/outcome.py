@@ -182,8 +182,9 @@ def _failed(execution: Ended, error: BaseException) -> None:
 def cancelled(execution: Ended) -> None:
     """The handler is gone; whether its task is over depends on why."""
     actor = execution.actor
-    if execution.reason in STATUS_TEXT:
-        _end(actor, TaskState.CANCELED, say(actor, STATUS_TEXT[execution.reason]))
+    reason = execution.reason
+    if reason is not None and reason in STATUS_TEXT:
+        _end(actor, TaskState.CANCELED, say(actor, STATUS_TEXT[reason]))
     else:
         # The journal is as it was: the task is resumed by whoever owns it next.
         actor.interrupted(execution.stopped_at_work)
