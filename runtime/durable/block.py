@@ -52,7 +52,9 @@ class Cancellable:
         """The line is in the operation from here on."""
         self.line.open.append(self)
         if self.pending:
-            self.run.replay.pending += 1
+            cuts = self.run.replay.cuts
+            cuts.append(self)
+            cuts.sort(key=_sequence)
 
     # --- how far everybody had come ---------------------------------------------------------------
 
@@ -107,6 +109,8 @@ class Cancellable:
         was carried out."""
         if not self.pending:
             return True
+        if any(item.pending and item.sequence < self.sequence for item in self.line.around()):
+            return False
         while self._missing and self._is_there(self._missing[-1]):
             self._missing.pop()
         if self._missing or not self.ready:
@@ -133,9 +137,7 @@ class Cancellable:
         self._carry_out()
 
     def _carry_out(self) -> None:
-        if self.pending:
-            self.pending = False
-            self.run.replay.pending -= 1
+        self._is_done()
         self.cancelled = True
         # Until the lines that are cancelled have gone on, the handler must not seem to be asleep.
         self._holds = True
@@ -143,12 +145,19 @@ class Cancellable:
         self.scope.cancel()
         self.run.activity.moves += 1
         self.run.activity.cuts.notify()
+        for other in tuple(self.run.replay.cuts):
+            other.look()  # it may have waited for this one
+
+    def _is_done(self) -> None:
+        if self.pending:
+            self.pending = False
+            if self in self.run.replay.cuts:
+                self.run.replay.cuts.remove(self)
 
     def _leave(self) -> None:
         """The operation is over."""
         if self.pending:
-            self.pending = False
-            self.run.replay.pending -= 1
+            self._is_done()
             self.run.activity.cuts.notify()
         if self in self.line.open:
             self.line.open.remove(self)
@@ -158,6 +167,10 @@ class Cancellable:
         if self._holds:
             self._holds = False
             self.run.activity.pause()
+
+
+def _sequence(operation: Cancellable) -> int:
+    return operation.sequence
 
 
 def _tell(stack: list[Branch], reached: list[Reached]) -> None:

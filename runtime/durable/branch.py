@@ -134,24 +134,19 @@ class Line:
             line = line.parent
 
     def moved(self) -> None:
-        """An operation of the line has begun or ended. On replay that may be what a cut waits for;
-        cuts are carried out in the order of their records."""
+        """An operation of the line has begun or ended. On replay that may be what a cut waits
+        for."""
         run = self.run
         run.activity.moves += 1
         if not run.replay:
             return
         around = self.around()
         if run.replay.pending:
-            for operation in sorted(around, key=_sequence):
-                if operation.pending and not operation.look():
-                    break
+            for operation in around:
+                operation.look()
         for operation in around:
             operation.look_at_the_clock()
         run.activity.cuts.notify()
-
-
-def _sequence(operation: Cancellable) -> int:
-    return operation.sequence
 
 
 current_line: ContextVar[Line | None] = ContextVar("greenroom_line", default=None)

@@ -90,8 +90,9 @@ class Replay:
         self._last: dict[str, int] = {}
         self._rest: dict[str, set[int]] = {}
         """What was not found again yet, by branch."""
-        self.pending = 0
-        """Recorded cuts whose operation has begun and that are not carried out yet."""
+        self.cuts: list[Any] = []
+        """Operations that have begun and whose recorded cut is not carried out yet, in the order of
+        those records (``block.Cancellable``)."""
         self.branches: dict[str, Any] = {}
         """The branches that there are again, by name (``branch.Branch``)."""
         self.stumbled: ReplayMismatch | None = None
@@ -222,6 +223,11 @@ class Replay:
             for begin in (f"{branch}/", f"{branch}!"):
                 for name in self._beginning(begin):
                     self._rest.pop(name, None)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a recorded cut is to be carried out yet."""
+        return bool(self.cuts)
 
     @property
     def unread(self) -> bool:

@@ -98,7 +98,7 @@ class Execution:
         if name in activity.alarms:
             activity.expire(name)
             return True
-        return not self.started or self.replay.unread or self.replay.pending > 0
+        return not self.started or self.replay.unread or self.replay.pending
 
     @property
     def reason(self) -> Reason | None:
