@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from math import inf
 from types import TracebackType
 from typing import Any
 
@@ -34,10 +35,12 @@ from .contexts.contexts import Contexts
 from .extensions import ExtensionContext, carried_out
 from .handler.execution import Execution
 from .handler.telemetry import current_actor
+from .journal.entries import Append, Outcome
 from .journal.store import Clock, Store, StoreError
 from .node.drain import drain
 from .node.housekeeping import Housekeeping
 from .node.lease import Lease
+from .node.pace import OnDemand, Pace, Polling
 from .node.readiness import Readiness
 from .operations.cards import ExtendedCards
 from .operations.messages import MessageOperations
@@ -75,6 +78,9 @@ class Runtime:
 
     ``agents`` are known by their slugs; the first is the default. The runtime opens and closes the
     store. It runs on asyncio and on trio; a store may need one of them and says so.
+
+    ``exclusive``: nobody else writes to the store, and ``clock`` goes as the event loop does. Then
+    nothing runs at intervals: the runtime wakes when something is due. For tests in virtual time.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class Runtime:
         clock: Clock | None = None,
         security: Security | None = None,
         limits: Limits | None = None,
+        exclusive: bool = False,
     ) -> None:
         listed = [agents] if isinstance(agents, Agent) else list(agents)
         if not listed:
@@ -99,6 +106,7 @@ class Runtime:
         self.settings = (settings or RuntimeSettings()).checked()
         self.readiness = Readiness()
         self._clock = clock or SystemClock()
+        self._exclusive = exclusive
         self.gate = Gate(security or Security(), limits or Limits(), self._clock, self.agents)
         self._store = store
         self._exit: AsyncExitStack | None = None
@@ -110,15 +118,29 @@ class Runtime:
     def _build(self) -> None:
         self.system = System(self._store, self.settings, self._clock, Execution)
         self.directory = Directory(self.system, self.agents)
-        self.system.journal.observer = self.contexts.committed
         self.system.journal.wrote = self.readiness.wrote
         self.system.journal.failed = self.readiness.failed
-        self.lease = Lease(self.system, self.directory, self.readiness)
-        self.housekeeping = Housekeeping(self.system, self.directory, self.contexts, self.readiness)
+        self.lease = Lease(self.system, self.directory, self.readiness, endless=self._exclusive)
+        pace: Pace = Polling()
+        self.system.journal.observer = self.contexts.committed
+        if self._exclusive:
+            pace = on_demand = OnDemand(self.system, self.contexts, tuple(self.agents))
+
+            def committed(batch: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
+                self.contexts.committed(batch, outcomes)
+                on_demand.committed()
+
+            self.system.journal.observer = committed
+        self.housekeeping = Housekeeping(
+            self.system, self.directory, self.contexts, self.readiness, pace
+        )
         self.results = Results(self._store, self._store, self.directory, self.contexts)
         settings = self.settings
         self._streams = OpenStreams(
-            self.gate, self._clock, most=settings.streams, every=settings.heartbeat
+            self.gate,
+            self._clock,
+            most=settings.streams,
+            every=inf if self._exclusive else settings.heartbeat,
         )
         messages = MessageOperations(self.system, self.directory, self.gate, self._streams.add)
         tasks = TaskOperations(self.system, self.directory, self.gate, self._streams.add)

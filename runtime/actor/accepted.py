@@ -87,6 +87,7 @@ class AcceptedState(Writer):
         "floor",
         "generation",
         "handler",
+        "held_back",
         "id",
         "inbox",
         "left_at_work",
@@ -146,6 +147,8 @@ class AcceptedState(Writer):
         """A direct Message: then there is no task."""
         self.readers = 0
         """Who waits for this actor: while somebody does it stays in memory."""
+        self.held_back = False
+        """It would have left memory, were it not for its readers."""
         self.entries: Sequence[Entry] = ()
         """Of a woken task: what its run did, until the run goes on."""
         self.committed: Header | None = None

@@ -311,6 +311,17 @@ class Actor(TaskView):
         if self.born and self._lost is None and not self.state.terminal:
             self.system.idle.add(self)
 
+    def hold(self) -> None:
+        """Somebody waits for it: it stays in memory until ``release``."""
+        self.readers += 1
+
+    def release(self) -> None:
+        """Who called ``hold`` waits no longer."""
+        self.readers -= 1
+        if self.held_back and not self.readers:
+            self.held_back = False
+            self.quiet()
+
     def idle_over(self) -> None:
         """The idle time is over."""
 
@@ -320,7 +331,9 @@ class Actor(TaskView):
         asleep = execution is not None and execution.asleep
         if execution is not None and not asleep:
             return  # it will say when it waits again
-        if self.readers or self.unwritten:
+        if self.readers:
+            self.held_back = True  # the last one of them lets it go (``release``)
+        elif self.unwritten:
             self.system.idle.add(self)
         elif self.state.interrupted or self.blocked:
             if execution is None or asleep:

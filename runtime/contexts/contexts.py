@@ -123,6 +123,11 @@ class Contexts:
         process runs is told by none, and what a crash swallows is not repeated."""
         self._listeners.append(listener)
 
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anybody is to be told what happens to contexts."""
+        return bool(self._listeners)
+
     def committed(self, batch: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
         """A batch was committed: remember which contexts to look at, if anybody wants to know."""
         if not self._listeners:

@@ -27,6 +27,7 @@ from ..journal.store import (
     Tasks,
     Timers,
 )
+from .pace import Pace, Polling
 from .readiness import Readiness
 
 log = logging.getLogger("greenroom.housekeeping")
@@ -51,8 +52,14 @@ class Housekeeping:
     """The sweeping child of a runtime."""
 
     def __init__(
-        self, system: System, directory: Directory, contexts: Contexts, readiness: Readiness
+        self,
+        system: System,
+        directory: Directory,
+        contexts: Contexts,
+        readiness: Readiness,
+        pace: Pace | None = None,
     ) -> None:
+        self._pace = pace or Polling()
         self._system = system
         self._journal: Journal = system.store
         self._leases: Leases = system.store
@@ -109,8 +116,7 @@ class Housekeeping:
 
     async def _rest(self, seconds: float) -> None:
         """Sleep, and notice when the event loop did not let us wake in time."""
-        due = anyio.current_time() + seconds
-        await anyio.sleep(seconds)
+        due = await self._pace.rest(seconds)
         late = anyio.current_time() - due
         if late > LATE:
             tasks = self._directory.running()

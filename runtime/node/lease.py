@@ -10,6 +10,7 @@ On a store that one process owns nobody is quicker, so nothing is lost but time.
 from __future__ import annotations
 
 import logging
+from math import inf
 
 import anyio
 
@@ -27,7 +28,16 @@ _STOOD_STILL = 1.0
 class Lease:
     """Renews the lease of this node while the runtime runs."""
 
-    def __init__(self, system: System, directory: Directory, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        system: System,
+        directory: Directory,
+        readiness: Readiness,
+        *,
+        endless: bool = False,
+    ) -> None:
+        """``endless``: nobody else writes to the store, so this node need not say that it lives."""
+        self._endless = endless
         self._system = system
         self._leases: Leases = system.store
         self._directory = directory
@@ -41,10 +51,16 @@ class Lease:
 
     async def begin(self) -> None:
         """Register this node. Raises ``StoreError``."""
-        await self._renew()
+        system = self._system
+        if self._endless:
+            await self._leases.heartbeat(system.node, now=system.now(), lease=inf)
+        else:
+            await self._renew()
 
     async def run(self) -> None:
         """Renew the lease until cancelled."""
+        if self._endless:
+            return
         settings = self._system.settings
         beat = min(settings.heartbeat / 2, settings.lease / 3)
         while True:

@@ -115,7 +115,7 @@ class MessageOperations:
         if isinstance(accepted, Message):
             return accepted
         actor = accepted.actor
-        actor.readers += 1  # it may not leave memory while somebody waits for it
+        actor.hold()  # it may not leave memory while somebody waits for it
         try:
             if immediate:
                 return await actor.accepted(accepted.sequence)
@@ -124,7 +124,7 @@ class MessageOperations:
             async with held(self._gate, call):  # which no limit of handlers counts
                 return await self._wait(accepted)
         finally:
-            actor.readers -= 1
+            actor.release()
 
     async def _wait(self, accepted: Admission) -> Header | Message:
         wait = Wait(accepted.actor)
@@ -323,11 +323,11 @@ class MessageOperations:
         actor.cancel(Reason.USER)
         wait = Wait(actor)
         self._system.waits.add(wait)
-        actor.readers += 1
+        actor.hold()
         try:
             header = await actor.ended(wait)
         finally:
-            actor.readers -= 1
+            actor.release()
             self._system.waits.discard(wait)
         if header.state is not TaskState.CANCELED:
             if header.state.terminal:

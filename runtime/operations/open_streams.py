@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from heapq import heappop, heappush
+from math import inf
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ import anyio.lowlevel
 
 from ...protocol.errors import A2AError, ResourceExhaustedError, UnavailableError
 from ..call import Call
+from ..concurrency.signal import Signal
 from ..journal.feed import Stream
 from ..journal.store import Clock
 from ..security.gate import Gate
@@ -48,7 +50,10 @@ class OpenStreams:
     """
 
     def __init__(self, gate: Gate, clock: Clock, *, most: int, every: float) -> None:
-        """``every`` is how many seconds a credential is believed until it is looked at again."""
+        """``every`` is how many seconds a credential is believed until it is looked at again, and
+        twice how often a quiet stream shows that it lives; infinity: a credential is believed until
+        it ends, and nothing runs at intervals."""
+        self._added = Signal()
         self._gate = gate
         self._clock = clock
         self._most = most
@@ -109,7 +114,7 @@ class OpenStreams:
 
     async def beat(self) -> None:
         """Let idle streams send a sign of life, until cancelled."""
-        while True:
+        while self._every < inf:
             await anyio.sleep(self._every / 2)
             for stream in list(self._open):
                 stream.tick()
@@ -121,7 +126,18 @@ class OpenStreams:
         assert call.principal is not None
         if call.principal.expires is not None:
             due = min(due, call.principal.expires)
-        heappush(self._due, (due, number))
+        if due < inf:
+            heappush(self._due, (due, number))
+            self._added.notify()
+
+    async def _rest(self) -> None:
+        """Wait until a credential may have to be looked at."""
+        if self._every < inf:
+            await anyio.sleep(min(1.0, self._every / 2))
+            return
+        wait = max(0.0, self._due[0][0] - self._clock.now()) if self._due else inf
+        with anyio.move_on_after(wait):
+            await self._added.wait()
 
     async def run(self) -> None:
         """End streams whose credential has ended or was withdrawn, until cancelled."""
@@ -135,7 +151,7 @@ class OpenStreams:
                     await self._verify(number, stream, call)
 
             while True:
-                await anyio.sleep(min(1.0, self._every / 2))
+                await self._rest()
                 now, looked = self._clock.now(), 0
                 while self._due and self._due[0][0] <= now:
                     looked += 1

@@ -81,10 +81,10 @@ class Results:
             actor = await self._directory.activate(scope, task_id)
         except TaskNotFoundError:
             return
-        actor.readers += 1
+        actor.hold()
         try:
             with anyio.move_on_after(seconds):
                 while not actor.feed.closed:
                     await actor.feed.signal.wait()
         finally:
-            actor.readers -= 1
+            actor.release()

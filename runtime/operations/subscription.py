@@ -65,10 +65,10 @@ async def open_stream(
         if first is None:
             first = await snapshot()
     assert first is not None
-    actor.readers += 1
+    actor.hold()
 
     def release() -> None:
-        actor.readers -= 1
+        actor.release()
         system.notify_drain()
 
     stream = Stream(

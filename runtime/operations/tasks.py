@@ -74,12 +74,12 @@ class TaskOperations:
         actor = await self._directory.activate(scope, task_id)
         wait = Wait(actor)
         self._system.polls.add(wait)
-        actor.readers += 1
+        actor.hold()
         try:
             while not (actor.feed.generation > generation or actor.feed.closed or wait.expired):
                 await actor.feed.signal.wait()
         finally:
-            actor.readers -= 1
+            actor.release()
             self._system.polls.discard(wait)
 
     # --- ListTasks ------------------------------------------------------------------------------

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import selectors
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import anyio
 
 from .protocol import operations as ops
+from .protocol.errors import InternalError
 from .protocol.types import (
     AgentCard,
     CancelTaskRequest,
@@ -35,17 +37,22 @@ from .protocol.types import (
     StreamResponse,
     SubscribeToTaskRequest,
     Task,
+    TaskState,
+    TaskStatus,
 )
 from .runtime.agent import Agent
-from .runtime.call import Call
+from .runtime.call import Call, Principal
 from .runtime.content import Content, parts_of
 from .runtime.journal.store import Clock, Store
 from .runtime.runtime import Runtime
+from .runtime.security.limits import Limits
+from .runtime.security.policy import Security
 from .runtime.settings.settings import RuntimeSettings
 
 __all__ = ["LocalClient", "LoopClock", "VirtualTimeLoop", "run", "served", "virtual_time"]
 
 T = TypeVar("T")
+Answer = TypeVar("Answer", bound=Task | Message)
 
 
 @asynccontextmanager
@@ -54,20 +61,76 @@ async def served(
     store: Store | None = None,
     settings: RuntimeSettings | None = None,
     clock: Clock | None = None,
+    security: Security | None = None,
+    limits: Limits | None = None,
+    principal: Principal | None = None,
+    headers: Mapping[str, str] | None = None,
+    raise_errors: bool = False,
 ) -> AsyncGenerator[LocalClient, None]:
     """Run ``agents`` in this process and yield a client of the first.
 
     Without ``store`` nothing is kept. To test what a restart does: two blocks, one after the other,
     with the same ``MemoryStore`` (or with a ``SQLiteStore`` of the same file, in real time: its
     threads know no other).
-    """
-    if store is None:
-        from .stores.memory import MemoryStore
 
+    ``security`` and ``limits`` are what ``asgi`` takes. The client calls as ``principal``, which
+    needs no credential, or with ``headers`` (``{"authorization": "Bearer ..."}``); see
+    ``LocalClient.acting``. With ``raise_errors`` the exception of a handler that failed the task
+    is raised where the client would get that task. What the block raises comes out as it is.
+    """
+    from .stores.memory import MemoryStore
+
+    if store is None:
         store = MemoryStore()
-    runtime = Runtime(agents, store=store, settings=settings, clock=clock or LoopClock())
-    async with runtime:
-        yield LocalClient(runtime)
+    runtime = Runtime(
+        agents,
+        store=store,
+        settings=settings,
+        clock=clock or LoopClock(),
+        security=security,
+        limits=limits,
+        exclusive=clock is None and isinstance(store, MemoryStore),
+    )
+    with _collected(raise_errors) as errors:
+        async with runtime:
+            yield LocalClient(runtime, principal=principal, headers=headers, errors=errors)
+
+
+class _HandlerErrors(logging.Handler):
+    """Keeps the exceptions that failed tasks, by their error id, as the log tells them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._known: dict[str, BaseException] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error_id = getattr(record, "error_id", None)
+        if isinstance(error_id, str) and record.exc_info and record.exc_info[1] is not None:
+            self._known[error_id] = record.exc_info[1]
+
+    def raise_for(self, answer: Task | Message) -> None:
+        """Raise what failed a task, if it was a handler of this server."""
+        if isinstance(answer, Task) and answer.status.state is TaskState.FAILED:
+            self.raise_for_text(answer.status.message.text if answer.status.message else "")
+
+    def raise_for_text(self, text: str) -> None:
+        """Raise the error whose id a text names, if there is one."""
+        for error_id, error in self._known.items():
+            if error_id in text:
+                raise error
+
+
+@contextmanager
+def _collected(wanted: bool) -> Generator[_HandlerErrors | None, None, None]:
+    if not wanted:
+        yield None
+        return
+    log, errors = logging.getLogger("greenroom"), _HandlerErrors()
+    log.addHandler(errors)
+    try:
+        yield errors
+    finally:
+        log.removeHandler(errors)
 
 
 class LocalClient:
@@ -77,13 +140,44 @@ class LocalClient:
     list of parts, or any value that becomes JSON.
     """
 
-    def __init__(self, runtime: Runtime, agent: str = "") -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        agent: str = "",
+        *,
+        principal: Principal | None = None,
+        headers: Mapping[str, str] | None = None,
+        errors: _HandlerErrors | None = None,
+    ) -> None:
         self.runtime = runtime
         self._agent = agent
+        self._principal = principal
+        self._headers = {name.lower(): value for name, value in (headers or {}).items()}
+        self._errors = errors
 
     def of(self, agent: Agent | str) -> LocalClient:
-        """Return a client of another agent of the same server."""
-        return LocalClient(self.runtime, agent if isinstance(agent, str) else agent.slug)
+        """Return a client of another agent of the same server, for the same caller."""
+        return LocalClient(
+            self.runtime,
+            agent if isinstance(agent, str) else agent.slug,
+            principal=self._principal,
+            headers=self._headers,
+            errors=self._errors,
+        )
+
+    def acting(
+        self,
+        principal: Principal | str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> LocalClient:
+        """Return a client of the same agent for another caller: a ``Principal``, the name of an
+        owner, or whoever the credentials in ``headers`` belong to; nobody without either."""
+        if isinstance(principal, str):
+            principal = Principal(owner=principal)
+        return LocalClient(
+            self.runtime, self._agent, principal=principal, headers=headers, errors=self._errors
+        )
 
     @property
     def card(self) -> AgentCard:
@@ -101,13 +195,21 @@ class LocalClient:
     ) -> Task | Message:
         """Send a message; return the task when it is over or asks, or the direct reply.
 
-        With ``wait=False`` the task comes as soon as it exists.
+        However long that takes: the server's ``blocking_wait`` ends no send of this client. With
+        ``wait=False`` the task comes as soon as it exists.
         """
         request = _request(content, task, context, metadata, wait)
-        answer = await self.runtime.dispatch(self._call(), ops.SEND, request)
-        found: Task | Message | None = answer.task or answer.message
-        assert found is not None
-        return found
+        try:
+            response = await self.runtime.dispatch(self._call(), ops.SEND, request)
+        except InternalError as error:  # of a handler that answers with messages: there is no task
+            if self._errors is not None:
+                self._errors.raise_for_text(error.message)
+            raise
+        answer: Task | Message | None = response.task or response.message
+        assert answer is not None
+        if wait and isinstance(answer, Task):
+            return await self._settled(answer)
+        return self._checked(answer)
 
     async def reply(self, task: Task | str, content: Content | Message) -> Task:
         """Answer what the task asked; return the task as ``send`` does."""
@@ -140,37 +242,51 @@ class LocalClient:
 
     async def wait(self, task: Task | str) -> Task:
         """Return the task when it is over or asks, however long that takes."""
-        found = await self.get(task)
-        if not (found.status.state.terminal or found.status.state.interrupted):
-            async with aclosing(self.subscribe(found)) as events:
+        return await self._settled(await self.get(task))
+
+    async def _settled(self, task: Task) -> Task:
+        if not _rests(task.status):
+            async with aclosing(self.subscribe(task)) as events:
                 async for event in events:
-                    status = event.status_update or event.task
-                    if status and (status.status.state.terminal or status.status.state.interrupted):
+                    update = event.status_update or event.task
+                    if update and _rests(update.status):
                         break
-            found = await self.get(task)
-        return found
+            task = await self.get(task)
+        return self._checked(task)
 
     async def get(self, task: Task | str, *, history: int | None = None) -> Task:
         """Return the task with its newest ``history`` messages (all without)."""
         request = GetTaskRequest(id=_id(task), history_length=history)
-        found: Task = await self.runtime.dispatch(self._call(), ops.GET_TASK, request)
-        return found
+        current: Task = await self.runtime.dispatch(self._call(), ops.GET_TASK, request)
+        return self._checked(current)
 
     async def list(self, context: str | None = None) -> Sequence[Task]:
         """Return the newest tasks, of one context or of all."""
         request = ListTasksRequest(context_id=context, page_size=100)
-        found = await self.runtime.dispatch(self._call(), ops.LIST_TASKS, request)
-        tasks: Sequence[Task] = found.tasks
+        response = await self.runtime.dispatch(self._call(), ops.LIST_TASKS, request)
+        tasks: Sequence[Task] = response.tasks
         return tasks
 
     async def cancel(self, task: Task | str) -> Task:
         """Cancel the task and return it."""
         request = CancelTaskRequest(id=_id(task))
-        found: Task = await self.runtime.dispatch(self._call(), ops.CANCEL, request)
-        return found
+        canceled: Task = await self.runtime.dispatch(self._call(), ops.CANCEL, request)
+        return canceled
 
     def _call(self, after: int | None = None) -> Call:
-        return Call(binding="LOCAL", version="1.1", agent=self._agent, last_event_id=after)
+        return Call(
+            binding="LOCAL",
+            version="1.1",
+            agent=self._agent,
+            last_event_id=after,
+            principal=self._principal,
+            headers=self._headers,
+        )
+
+    def _checked(self, answer: Answer) -> Answer:
+        if self._errors is not None:
+            self._errors.raise_for(answer)
+        return answer
 
     async def _events(
         self, operation: ops.Operation, request: Any, after: int | None = None
@@ -182,6 +298,10 @@ class LocalClient:
                     yield frame.response
         finally:
             stream.close()
+
+
+def _rests(status: TaskStatus) -> bool:
+    return status.state.terminal or status.state.interrupted
 
 
 def _id(task: Task | str) -> str:
