@@ -18,8 +18,10 @@ from .run import Run
 class Cancellable:
     """An operation that may cancel what is below it."""
 
-    covers_its_line = False
-    """Whether a cut cancels the line of the operation as well: it is in the block."""
+    @property
+    def covers_its_line(self) -> bool:
+        """Whether a cut cancels the line of the operation as well: it is in the block."""
+        return self.block is not None and not self.block.left
 
     def __init__(self, run: Run, operation: Operation) -> None:
         self.run = run
@@ -182,12 +184,3 @@ def _tell(stack: list[Branch], reached: list[Reached]) -> None:
 def place_of_end(place: Place) -> Place:
     """Return the place of the record that a group or a time-out has ended."""
     return inner(place, 2)
-
-
-class CancellableBlock(Cancellable):
-    """A block of a line that may be cancelled while the line goes on behind it."""
-
-    @property
-    def covers_its_line(self) -> bool:  # type: ignore[override]
-        """Whether the line is still in the block."""
-        return self.block is not None and not self.block.left

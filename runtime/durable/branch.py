@@ -19,16 +19,45 @@ from __future__ import annotations
 
 import sys
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import anyio
 
 from ..journal.places import Place, clean_up
+from ..journal.records import Reached
+from .activity import Activity
+from .replay import Replay
 
-if TYPE_CHECKING:
-    from .activity import Activity
-    from .block import Cancellable
-    from .run import Run
+
+class Cutter(Protocol):
+    """An operation that may cancel what is below it (``block.Cancellable``)."""
+
+    pending: bool
+    """Its cut is recorded and not carried out yet."""
+    cancelled: bool
+    """Its cut was carried out."""
+    sequence: int
+    """Of the record of its cut, if there is one."""
+
+    @property
+    def covers_its_line(self) -> bool:
+        """Whether a cut cancels the line of the operation as well."""
+
+    def look(self) -> bool:
+        """On replay: carry out the recorded cut if everybody is where the record says."""
+
+    def look_at_the_clock(self) -> None:
+        """On replay: cut what should have been cut meanwhile."""
+
+    def tell(self, reached: list[Reached], spawned: list[tuple[str, int]]) -> None:
+        """Add where the lines are that the operation has started."""
+
+
+class Owner(Protocol):
+    """What a line needs of its run (``run.Run``)."""
+
+    replay: Replay
+    activity: Activity
 
 
 class Branch:
@@ -36,7 +65,7 @@ class Branch:
 
     __slots__ = ("block", "busy", "cleans_up", "ended", "left", "name", "ordinal")
 
-    def __init__(self, name: str, block: Cancellable | None = None, *, cleans_up: bool = False):
+    def __init__(self, name: str, block: Cutter | None = None, *, cleans_up: bool = False):
         self.name = name
         self.block = block
         """The operation whose block this is, or whose clean-up."""
@@ -57,14 +86,14 @@ class Line:
     __slots__ = ("above", "fresh", "left", "open", "parent", "run", "stack")
 
     def __init__(
-        self, run: Run, name: str, above: tuple[Cancellable, ...] = (), parent: Line | None = None
+        self, run: Owner, name: str, above: tuple[Cutter, ...] = (), parent: Line | None = None
     ) -> None:
         self.run = run
         self.above = above
         """The operations that may cancel all of it, the outermost first."""
         self.parent = parent
         self.stack = [Branch(name)]
-        self.open: list[Cancellable] = []
+        self.open: list[Cutter] = []
         """The operations with branches that it is in, the outermost first."""
         self.left = False
         """It has ended."""
@@ -97,7 +126,7 @@ class Line:
         if self.run.replay:
             self.run.replay.branches[branch.name] = branch
 
-    def leave(self, block: Cancellable) -> None:
+    def leave(self, block: Cutter) -> None:
         """Number what follows as before ``block``."""
         for branch in [branch for branch in self.stack if branch.block is block]:
             branch.left = True
@@ -122,7 +151,7 @@ class Line:
         if any(operation.cancelled for operation in self.above):
             self.enter(Branch(clean_up(self.name), cleans_up=True))
 
-    def around(self) -> list[Cancellable]:
+    def around(self) -> list[Cutter]:
         """Return the operations that may cancel the line where it is, the outermost first."""
         return [*self.above, *(item for item in self.open if item.covers_its_line)]
 

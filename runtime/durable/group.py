@@ -53,11 +53,6 @@ class Branching(Branches):
         self.tasks: anyio.abc.TaskGroup
         self._ended = run.find(place_of_end(self.place), RecordKind.END) is not None
 
-    @property
-    def covers_its_line(self) -> bool:  # type: ignore[override]
-        """Whether the line is still in the block."""
-        return self.block is not None and not self.block.left
-
     async def enter(self) -> None:
         """Begin the block."""
         run = self.run

@@ -12,12 +12,12 @@ from ..journal.entries import Timer
 from ..journal.places import block, inside
 from ..journal.records import Due, RecordKind
 from ..settings import bounds
-from .block import CancellableBlock, place_of_end
+from .block import Cancellable, place_of_end
 from .branch import Branch
 from .run import Run
 
 
-class Timeout(CancellableBlock):
+class Timeout(Cancellable):
     """A block with a deadline. ``due`` in seconds since the epoch.
 
     The time is up when the alarm rings, not when some clock is read: alarms ring in the order in

@@ -18,6 +18,7 @@ from ..call import ANONYMOUS, Principal
 from ..content import Content
 from ..durable.artifacts import ArtifactWriter
 from ..durable.ask import AskOperations
+from ..durable.facts import FactOperations
 from ..durable.fan_out import gather, race
 from ..durable.group import Group, group
 from ..durable.run import Run
@@ -31,7 +32,7 @@ from .history import History
 T = TypeVar("T")
 
 
-class TaskContext(AskOperations, StepOperations):
+class TaskContext(AskOperations, StepOperations, FactOperations):
     """The context of one task, for its handler.
 
     Operations on one context must not run side by side in coroutines that Greenroom does not know:
