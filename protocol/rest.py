@@ -1,12 +1,17 @@
 """HTTP+JSON (section 11): which path is which operation, and requests that travel in the URL.
 
 Routes follow from ``operations``: those of 1.0 at ``/…`` and ``/{tenant}/…``, those of 0.3 and 0.2
-below ``/v1/…``. Paths come as they were sent, percent-encoded: a verb such as ``:cancel`` counts
-only where its colon was written plainly, so an id may hold colons and slashes, encoded.
+below ``/v1/…``. Paths come percent-encoded, as they were sent: an id may hold colons and slashes.
+
+Some clients encode the colon of ``message:send`` and of ``{id}:cancel``. Such a path is read with
+a plain colon only where the method has no other meaning there: ``GET /tasks/x%3Asubscribe`` asks
+for the task ``x:subscribe``. No other letter of a route may be encoded: no client has to, and a
+rule of a proxy for a literal path would not hold.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
@@ -53,18 +58,16 @@ def match(method: str, path: str) -> Match | None:
     static = _STATIC.get((method, path))
     if static is not None:
         return static
-    where = _find(path)
-    if where is None:
-        return None
-    route, family, params = where
-    operation = route.methods.get(method)
-    return None if operation is None else Match(operation, family, params)
+    for route, family, params in _meanings(path):
+        operation = route.methods.get(method)
+        if operation is not None:
+            return Match(operation, family, params)
+    return None
 
 
 def allowed(path: str) -> tuple[str, ...]:
     """Return the methods that ``path`` takes, for ``Allow``; empty where there is nothing."""
-    where = _find(path)
-    return () if where is None else tuple(sorted(where[0].methods))
+    return tuple(sorted({method for route, _, _ in _meanings(path) for method in route.methods}))
 
 
 def reserved(tenant: str) -> bool:
@@ -148,6 +151,10 @@ class _Route(NamedTuple):
         return values
 
 
+_Found = tuple[_Route, str, dict[str, str]]
+"""A route, its family, and the fields that its path names."""
+
+
 def _routes(legacy: bool) -> dict[int, list[_Route]]:
     """Return the routes of a family by their number of segments, those with verbs first."""
     by_path: dict[str, _Route] = {}
@@ -178,7 +185,22 @@ _STATIC = {
 }
 
 
-def _find(path: str) -> tuple[_Route, str, dict[str, str]] | None:
+_COLON = re.compile(r"%3[Aa](?=[^/%]*/?\Z)")
+
+
+def _meanings(path: str) -> Iterator[_Found]:
+    """Yield the route of ``path`` as written, and that with a plain colon in front of its verb."""
+    found = _find(path)
+    if found is not None:
+        yield found
+    if "%3" in path:
+        plain = _COLON.sub(":", path, 1)
+        found = None if plain == path else _find(plain)
+        if found is not None:
+            yield found
+
+
+def _find(path: str) -> _Found | None:
     segments = path.split("/")[1:]
     if len(segments) > 1 and not segments[-1]:
         segments.pop()
@@ -199,7 +221,7 @@ def _find(path: str) -> tuple[_Route, str, dict[str, str]] | None:
     return route
 
 
-def _among(family: str, segments: list[str]) -> tuple[_Route, str, dict[str, str]] | None:
+def _among(family: str, segments: list[str]) -> _Found | None:
     for route in _ROUTES[family].get(len(segments), ()):
         params = route.params(segments)
         if params is not None:

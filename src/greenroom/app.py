@@ -11,14 +11,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING
 
 import anyio
 from msgspec import structs
 
 from .settings.security import check_transport, secure
 from .settings.settings import Settings, SettingsError, load
+from .store_url import parse
 
 if TYPE_CHECKING:
     from .runtime.agent import Agent
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from .runtime.settings.settings import RuntimeSettings
     from .transports.http.asgi import Application
     from .transports.http.settings import HttpSettings
-
-
-_DURABILITY: dict[str, Literal["strict", "relaxed"]] = {"strict": "strict", "relaxed": "relaxed"}
 
 
 def asgi(
@@ -182,7 +179,7 @@ def check(settings: Settings) -> None:
         checked(settings)  # those that a program made, not `load`
     except ValueError as error:
         raise SettingsError(str(error)) from None
-    scheme = urlsplit(settings.store).scheme
+    scheme = settings.store.partition(":")[0]
     if settings.workers > 1:
         raise SettingsError(
             f"workers = {settings.workers} needs a store that processes can share, and {scheme} "
@@ -230,25 +227,15 @@ def open_store(url: str, *, keep_lock: bool = False) -> Store:
 
     ``memory://`` keeps nothing; ``sqlite:///greenroom.db`` is a path relative to the working
     directory, ``sqlite:////var/lib/greenroom.db`` an absolute one; ``?durability=relaxed`` commits
-    without waiting for the disk. ``keep_lock``: nobody else serves from its file until this process
-    has ended, also when the store was closed before. Raises SettingsError.
+    without waiting for the disk. In a path ``#`` is a letter like any other; write ``%3F`` for a
+    question mark and ``%25`` for a percent sign. ``keep_lock``: nobody else serves from the file
+    until this process has ended, also when the store was closed before. Raises SettingsError.
     """
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query))
-    if parts.scheme == "memory" and not (parts.netloc or parts.path or options):
+    path, durability = parse(url)
+    if path is None:
         from .stores.memory import MemoryStore
 
         return MemoryStore()
-    if url.startswith("sqlite:///") and len(parts.path) > 1:
-        from .stores.sqlite import SQLiteStore
+    from .stores.sqlite import SQLiteStore
 
-        durability = _DURABILITY.get(options.pop("durability", "strict"))
-        if options or durability is None:
-            raise SettingsError(
-                f"store {url!r}: the one option is durability=strict or durability=relaxed"
-            )
-        return SQLiteStore(unquote(parts.path[1:]), durability=durability, keep_lock=keep_lock)
-    raise SettingsError(
-        f"store {url!r} is not understood: write sqlite:///file.db (three slashes for a relative "
-        "path, four for an absolute one) or memory://"
-    )
+    return SQLiteStore(path, durability=durability, keep_lock=keep_lock)

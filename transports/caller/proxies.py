@@ -15,6 +15,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import quote
 
+from ...protocol.errors import InvalidRequestError
+
 FORWARDED_HEADERS = (
     "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix",
 )  # fmt: skip
@@ -24,12 +26,14 @@ _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]{2,45}\])"
     r"(?::[0-9]{1,5})?"
 )
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){0,8}/?")
+_PREFIX = re.compile(r"(?:/(?:[A-Za-z0-9._~:@!$&'()*+;=-]|%[0-9A-Fa-f]{2}){1,200}){0,8}/?")
 _CERTIFICATE, _FORWARDED, _FOR = b"x-forwarded-client-cert", b"forwarded", b"x-forwarded-for"
 _PROTO, _NAME, _BEFORE = b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"
 CALLER = frozenset({_CERTIFICATE, _FORWARDED, _FOR})
 """The fields that speak of the caller."""
 
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+"""The scheme on a card by the one that a proxy names; some name a WebSocket's for all requests."""
 _SAFE = "/:@!$&'()*+,;=~"  # what a path may hold beside letters (RFC 3986 section 3.3)
 
 Fields = Mapping[bytes, bytes]
@@ -87,14 +91,15 @@ class Proxies:
                 break
         return nearest
 
-    def base_url(self, scope: Mapping[str, Any], nearest: str, fields: Fields) -> str | None:
-        """Return scheme, host and prefix that the caller used; ``None``: its Host is no host.
+    def base_url(self, scope: Mapping[str, Any], nearest: str, fields: Fields) -> str:
+        """Return scheme, host and prefix that the caller used, every letter percent-encoded.
 
-        ``scope`` is the ASGI scope of the request.
+        ``scope`` is the ASGI scope of the request. Raises InvalidRequestError, which names the
+        header field that is missing or wrong.
         """
         scheme: str = scope.get("scheme", "http")
         host = fields.get(b"host", b"").decode("latin-1")
-        prefix = quote(scope.get("root_path", ""), safe=_SAFE)
+        prefix = quote(root_of(scope), safe=_SAFE)
         if not self._none and self.trusts(nearest):
             if _FORWARDED in self._read:
                 pairs = _pairs(next(_entries(fields, _FORWARDED), ""))
@@ -103,16 +108,24 @@ class Proxies:
             else:
                 scheme = self._last(fields, _PROTO) or scheme
                 host = self._last(fields, _NAME) or host
-            before = self._last(fields, _BEFORE).rstrip("/")
-            if before and _PREFIX.fullmatch(before) and not prefix.startswith(before):
+            before = _encoded(self._last(fields, _BEFORE))
+            if before and not f"{prefix}/".startswith(f"{before}/"):
                 prefix = before + prefix
         if not host:
             server = scope.get("server")
             host = f"{server[0]}:{server[1]}" if server and server[1] else ""
-        scheme = scheme.lower()  # RFC 3986 section 3.1
-        if scheme not in ("http", "https") or not _HOST.fullmatch(host):
-            return None
-        return f"{scheme}://{host}{prefix.rstrip('/')}"
+        known = _SCHEMES.get(scheme.lower())  # RFC 3986 section 3.1
+        if known is None:
+            raise InvalidRequestError(
+                "The proxy does not say http or https: check X-Forwarded-Proto, or proto in "
+                "Forwarded"
+            )
+        if not _HOST.fullmatch(host):
+            raise InvalidRequestError(
+                "The host of the request is missing or is no host: check Host, and behind a proxy "
+                "X-Forwarded-Host, or host in Forwarded"
+            )
+        return f"{known}://{host}{prefix.rstrip('/')}"
 
     @property
     def vary(self) -> bytes:
@@ -133,6 +146,14 @@ class Proxies:
                 yield _address(entry)
 
 
+def root_of(scope: Mapping[str, Any]) -> str:
+    """Return the path of the mount, decoded, without a slash at its end.
+
+    Frameworks join a root path that ends with a slash and the path of a mount by two slashes.
+    """
+    return str(scope.get("root_path", "")).rstrip("/").replace("//", "/")
+
+
 def _names(headers: Sequence[str]) -> frozenset[bytes]:
     known = (*FORWARDED_HEADERS, _FORWARDED.decode())
     named = [name.lower() for name in headers]
@@ -148,6 +169,12 @@ def _names(headers: Sequence[str]) -> frozenset[bytes]:
             "proxies write themselves"
         )
     return frozenset(name.encode() for name in named)
+
+
+def _encoded(prefix: str) -> str:
+    """Return the prefix of a path as a card shows it; empty where it is none."""
+    path = quote(prefix.encode("latin-1"), safe=_SAFE + "%").rstrip("/")
+    return path if _PREFIX.fullmatch(path) else ""
 
 
 def _address(entry: str) -> str:

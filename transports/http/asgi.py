@@ -239,16 +239,10 @@ class Application:
         await self._cards.reply(exchange, agent, self._base(exchange) + prefix, rpc_path(prefix))
 
     def _base(self, exchange: Exchange) -> str:
-        base = self._known_base(exchange)
-        if base is None:
-            raise InvalidRequestError("The Host header is missing or is no host")
-        return base
-
-    def _known_base(self, exchange: Exchange) -> str | None:
         base = self.settings.public_url or self._proxies.base_url(
             exchange.scope, exchange.nearest, exchange.fields
         )
-        return None if base is None else base.rstrip("/")
+        return base.rstrip("/")
 
     def _interfaces(self, exchange: Exchange, target: Target) -> tuple[AgentInterface, ...]:
         agent, prefix = target
@@ -275,8 +269,9 @@ class Application:
 
         The address has the agent's own path: nothing that the caller wrote gets into a challenge.
         """
-        base = self._known_base(exchange)
-        if base is None:
+        try:
+            base = self._base(exchange)
+        except InvalidRequestError:
             return challenges
         path = exchange.path
         if path not in self.routes.rpc:

@@ -56,8 +56,9 @@ async def read(exchange: Exchange, *, keep: bool = True) -> bytes:
     """
     exchange.received = True
     limit = exchange.settings.max_body if keep else 0
-    declared = exchange.fields.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
+    if _too_long(exchange, limit):
+        if _asks_first(exchange):
+            raise _too_large(exchange)
         limit = 0  # keep nothing of it
     body = _Body(limit)
     try:
@@ -68,20 +69,44 @@ async def read(exchange: Exchange, *, keep: bool = True) -> bytes:
             f"The request body did not arrive within {exchange.settings.body_timeout:g} seconds"
         ) from None
     if body.size > body.limit:
-        raise PayloadTooLargeError(
-            f"The request body is longer than {exchange.settings.max_body} bytes",
-            maxBytes=str(exchange.settings.max_body),
-        )
+        raise _too_large(exchange)
     chunks = body.chunks
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def discard(exchange: Exchange) -> None:
-    """Read and forget the body, unless it has been read, of a request answered without it."""
-    if exchange.received:
+    """Read and forget the body, unless it has been read, of a request answered without it.
+
+    A client that asks before it sends its body keeps the body.
+    """
+    if exchange.received or _asks_first(exchange):
         return
     with contextlib.suppress(RefusedError):  # the other reason stands
         await read(exchange, keep=False)
+
+
+def _too_long(exchange: Exchange, limit: int) -> bool:
+    """Whether the header says that the body is longer than ``limit`` bytes."""
+    declared = exchange.fields.get(b"content-length", b"")
+    return declared.isdigit() and (len(declared) > 18 or int(declared) > limit)
+
+
+def _asks_first(exchange: Exchange) -> bool:
+    """Whether the client sends no body before it is told to (RFC 9110 section 10.1.1).
+
+    Over HTTP/2 this changes nothing: an answer in front of the body harms the other streams.
+    """
+    return (
+        exchange.fields.get(b"expect", b"").lower() == b"100-continue"
+        and exchange.scope.get("http_version", "1.1") == "1.1"
+    )
+
+
+def _too_large(exchange: Exchange) -> PayloadTooLargeError:
+    limit = exchange.settings.max_body
+    return PayloadTooLargeError(
+        f"The request body is longer than {limit} bytes", maxBytes=str(limit)
+    )
 
 
 async def _collect(exchange: Exchange, body: _Body) -> bool:

@@ -34,6 +34,7 @@ _WANTED = frozenset(
         b"content-encoding",
         b"content-length",
         b"content-type",
+        b"expect",
         b"forwarded",
         b"host",
         b"if-modified-since",

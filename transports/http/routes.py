@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
+from ..caller.proxies import root_of
 from .exchange import Scope
 
 AGENTS = "/a2a/agents/"
 RPC = "/a2a"
+_SAFE = "/:@!$&'()*+,;=~"  # what a path may hold beside letters (RFC 3986 section 3.3)
 _CARDS = ("/.well-known/agent-card.json", "/.well-known/agent.json")
 
 
@@ -64,18 +66,60 @@ def rpc_path(prefix: str) -> str:
 
 
 def path_of(scope: Scope) -> str:
-    """Return the path below the root path, percent-encoded as the client sent it.
+    """Return the path below the mount, percent-encoded as the client sent it.
 
     Routing compares this path: a rule of a proxy for the literal ``/metrics`` then holds here too.
     Servers and frameworks differ on whether the path includes ``root_path``: both work.
     """
     raw: bytes | None = scope.get("raw_path")
-    path = quote(scope["path"], safe="/:@!$&'()*+,;=~") if raw is None else raw.decode("latin-1")
+    path = quote(scope["path"], safe=_SAFE) if raw is None else raw.decode("latin-1")
     if "?" in path:
         path = path.partition("?")[0]
+    if path[:1] != "/" and scope.get("http_version", "1.1").startswith("1"):
+        path = _origin_form(path)
     root: str = scope.get("root_path", "")
-    return _strip(path, quote(root.rstrip("/"))) if root else path
+    return path if not root else _below(path, root_of(scope), scope.get("app_root_path", ""))
 
 
-def _strip(path: str, root: str) -> str:
-    return path[len(root) :] if path == root or path.startswith(root + "/") else path
+def _origin_form(target: str) -> str:
+    """Return the path of a target that is a whole address (RFC 9112 section 3.2.2)."""
+    scheme, colon, rest = target.partition("://")
+    if not colon or scheme.lower() not in ("http", "https"):
+        return target
+    _, slash, path = rest.partition("/")
+    return slash + path or "/"
+
+
+def _below(path: str, root: str, stripped: str) -> str:
+    """Take ``root`` off ``path``.
+
+    ``stripped`` is the part of ``root`` that belongs to the host application (``app_root_path`` of
+    Starlette and FastAPI): a proxy in front may have taken that part off the path already.
+    """
+    below = _strip(path, root)
+    stripped = stripped.rstrip("/")
+    if below is None and stripped and root.startswith(f"{stripped}/"):
+        below = _strip(path, root[len(stripped) :])
+    return path if below is None else below
+
+
+def _strip(path: str, root: str) -> str | None:
+    """Take ``root``, which is decoded, off the encoded ``path``; ``None``: the path is elsewhere.
+
+    A client may encode more letters than it must, so the decoded forms are compared.
+    """
+    if path == root or path.startswith(root + "/"):
+        return path[len(root) :]
+    if "%" not in path:
+        return None
+    wanted = root.encode("utf-8", "surrogatepass")
+    end = path.find("/", len(root))  # each byte of the root takes one letter or three
+    while 0 <= end <= 3 * len(wanted):
+        if _octets(path[:end]) == wanted:
+            return path[end:]
+        end = path.find("/", end + 1)
+    return "" if _octets(path) == wanted else None
+
+
+def _octets(path: str) -> bytes:
+    return unquote_to_bytes(path.encode("latin-1"))

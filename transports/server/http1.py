@@ -8,17 +8,24 @@ second one past the first. So this server refuses, and closes the connection, wh
   as RFC 9110 section 7.8 permits: no endpoint here speaks another protocol;
 - has both Content-Length and Transfer-Encoding, or Transfer-Encoding in HTTP/1.0: 400;
 - has a line that ends without CR, a CR in the middle of a line, or a folded line: 400.
+
+And where hypercorn answers ``Expect: 100-continue`` at once, this server does so when the
+application asks for the body: an application that refuses the request by its header gets no body.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import h11
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.typing import AppWrapper
 
 _END = b"\r\n\r\n"
+_AUTHORITY_END = re.compile(rb"[/?#]")
 
 
 class _Refused(Exception):
@@ -44,6 +51,14 @@ class _Over:
         return b""
 
 
+class _Connection(h11.Connection):
+    """An h11 connection whose owner does not say 100 (Continue) by itself."""
+
+    @property
+    def they_are_waiting_for_100_continue(self) -> bool:
+        return False
+
+
 class Http1(H11Protocol):
     """Feeds h11 with headers that are well formed, and with nothing after a refusal."""
 
@@ -51,6 +66,9 @@ class Http1(H11Protocol):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self.connection = _Connection(
+            h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size
+        )
         self._head = b""
         """What has arrived of a header that is not complete yet."""
         self._in_head = True
@@ -105,7 +123,22 @@ class Http1(H11Protocol):
             request = _in_origin_form(request)
         if any(name == b"upgrade" for name, _ in request.headers):
             request = _without_upgrade(request)
-        await super()._create_stream(request)
+        if not self.connection.client_is_waiting_for_100_continue:
+            await super()._create_stream(request)
+            return
+        app, self.app = self.app, _Continuing(self.app, self._continue)
+        try:
+            await super()._create_stream(request)
+        finally:
+            self.app = app
+
+    async def _continue(self) -> None:
+        """Tell a client that waits for it to send its body."""
+        if getattr(self.connection, "client_is_waiting_for_100_continue", False):
+            go_on = h11.InformationalResponse(
+                status_code=100, headers=self.config.response_headers("h11")
+            )
+            await self.send(RawData(self.connection.send(go_on)))
 
     async def _send_h11_event(self, event: Any) -> None:
         """Called by hypercorn. What h11 does not send any more has nobody who waits for it."""
@@ -148,17 +181,37 @@ def _without_upgrade(request: h11.Request) -> h11.Request:
     )
 
 
+class _Continuing:
+    """An application whose ``receive`` asks the client for the body first."""
+
+    def __init__(self, app: AppWrapper, ask: Callable[[], Awaitable[None]]) -> None:
+        self._app = app
+        self._ask = ask
+
+    async def __call__(
+        self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any
+    ) -> None:
+        async def asking() -> Any:
+            await self._ask()
+            return await receive()
+
+        await self._app(scope, asking, send, sync_spawn, call_soon)
+
+
 def _in_origin_form(request: h11.Request) -> h11.Request:
     """Return a request whose target was a whole address (RFC 9112 section 3.2.2): its authority
     takes the place of Host. Any other form is left as it is; nothing is served there."""
     scheme, colon, rest = request.target.partition(b"://")
     if not colon or scheme.lower() not in (b"http", b"https"):
         return request
-    authority, slash, path = rest.partition(b"/")
+    authority = _AUTHORITY_END.split(rest, 1)[0]
+    if not authority:
+        raise _Refused(400)  # RFC 9110 section 4.2.1
+    path = rest[len(authority) :]
     headers = [(name, value) for name, value in request.headers if name != b"host"]
     return h11.Request(
         method=request.method,
-        target=slash + path or b"/",
+        target=path if path.startswith(b"/") else b"/" + path,
         headers=[(b"host", authority), *headers],
         http_version=request.http_version,
     )

@@ -254,9 +254,18 @@ async def test_headers_that_cannot_be_believed(headers: tuple[str, ...]) -> None
     ("headers", "url"),
     [
         ([("x-forwarded-host", "6.6.6.6, a.example")], "http://a.example/a2a"),
-        ([("x-forwarded-prefix", "/bad prefix")], "http://agent.test/a2a"),
+        ([("x-forwarded-prefix", "/bad prefix")], "http://agent.test/bad%20prefix/a2a"),
+        ([("x-forwarded-prefix", "/a?b#c")], "http://agent.test/a%3Fb%23c/a2a"),
+        ([("x-forwarded-prefix", "/%D0%B0/")], "http://agent.test/%D0%B0/a2a"),
+        ([("x-forwarded-prefix", "/\xd0\xb0")], "http://agent.test/%D0%B0/a2a"),
+        ([("x-forwarded-prefix", "/100%")], "http://agent.test/a2a"),
+        ([("x-forwarded-prefix", "//evil.test")], "http://agent.test/a2a"),
+        ([("x-forwarded-prefix", "desk")], "http://agent.test/a2a"),
         ([("x-forwarded-prefix", "/")], "http://agent.test/a2a"),
         ([("x-forwarded-proto", "HTTPS")], "https://agent.test/a2a"),
+        ([("x-forwarded-proto", "wss")], "https://agent.test/a2a"),
+        ([("x-forwarded-proto", "Ws")], "http://agent.test/a2a"),
+        ([("x-forwarded-proto", "http, https ")], "https://agent.test/a2a"),
     ],
 )
 async def test_the_address_behind_proxies(
@@ -271,6 +280,8 @@ async def test_the_address_behind_proxies(
 async def test_even_a_trusted_proxy_cannot_say_nonsense(app: Application, name: str) -> None:
     card = await request(app, "GET", CARD, headers=[(name, "java script:")])
     assert card.status == 400
+    assert name in card.json["error"]["message"].lower()
+    assert "Host" in card.json["error"]["message"] or name == "x-forwarded-proto"
 
 
 async def test_the_path_of_a_mount_is_encoded_on_cards(app: Application) -> None:

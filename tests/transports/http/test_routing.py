@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+from urllib.parse import quote, unquote
+
 import pytest
 
 from greenroom.transports.http.asgi import Application
 from tests.support.agents import Stage
-from tests.support.asgi import Peer, message, request
+from tests.support.asgi import Peer, Response, message, request
 
 pytestmark = pytest.mark.anyio
 
@@ -84,10 +88,56 @@ async def test_an_answer_about_an_unknown_agent_names_none_of_the_known_ones(
     assert "other" not in answer.body.decode()
 
 
-@pytest.mark.parametrize("path", ["/%6detrics", "/%68ealth", "/.well-known/agent%2dcard.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%6detrics", "/%68ealth", "/.well-known/agent%2dcard.json", "/%2Ewell-known/agent.json",
+        "/%74asks", "/%6Dessage:send", "/a2%61", "/a2a/agents/%6Fther/tasks", "/tasks%2Fx",
+    ],
+)  # fmt: skip
 async def test_a_rule_of_a_proxy_for_a_literal_path_holds(app: Application, path: str) -> None:
     """Routing compares what the client wrote, as the rule of a proxy does."""
     assert (await request(app, "GET", path)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "tenant"),
+    [
+        ("/message%3Asend", None),
+        ("/message%3asend/", None),
+        ("/acme/message%3Asend", "acme"),
+        ("/a%3Ab/message%3Asend", "a:b"),
+        ("/a2a/agents/other/message%3Asend", None),
+    ],
+)
+async def test_the_colon_of_a_verb_may_be_encoded(
+    app: Application, stage: Stage, path: str, tenant: str | None
+) -> None:
+    answer = await Peer(app).rest("POST", path, message())
+    assert answer.status == 200
+    assert {"task", "message"} & answer.json.keys()
+    assert [call.tenant for call in stage.calls] == [tenant]
+    assert (await Peer(app).rest("OPTIONS", path))["allow"] == "OPTIONS, POST"
+
+
+async def test_an_encoded_colon_is_a_verb_only_where_it_can_be_nothing_else(
+    app: Application, stage: Stage
+) -> None:
+    def named(answer: Response) -> str:
+        task: str = answer.json["error"]["details"][0]["metadata"]["taskId"]
+        return task
+
+    peer = Peer(app)
+    assert named(await peer.rest("POST", "/tasks/x%3Acancel", {})) == "x"
+    assert named(await peer.rest("POST", "/tasks/a%3Ab%3acancel", {})) == "a:b"
+    assert named(await peer.rest("POST", "/tasks/a%3Acancel:cancel", {})) == "a:cancel"
+    assert named(await peer.rest("GET", "/tasks/x%3Asubscribe")) == "x:subscribe"
+    assert named(await peer.rest("GET", "/tasks/x:subscribe")) == "x"
+    assert (await peer.rest("DELETE", "/tasks/x%3Acancel"))["allow"] == "GET, OPTIONS, POST"
+    assert (await Peer(app, "0.3").rest("POST", "/v1/message%3Asend", OLD)).status == 200
+
+
+OLD = {"message": {"messageId": "old", "role": "ROLE_USER", "content": [{"text": "hi"}]}}
 
 
 @pytest.mark.parametrize("word", ["v1", "a2a", "health", "ready", "metrics", "tasks"])
@@ -128,6 +178,60 @@ async def test_mounted_below_a_root_path(app: Application, path: str, raw: str |
     answer = await Peer(app).rest("GET", path, root_path="/mnt/x", raw_path=encoded)
     assert answer.status == 404
     assert answer.json["error"]["details"][0]["metadata"]["taskId"] == "a:b"
+
+
+@pytest.mark.parametrize(
+    ("root", "host", "raw"),
+    [
+        ("/агент", "", "/%D0%B0%D0%B3%D0%B5%D0%BD%D1%82"),
+        ("/агент", "", "/%d0%b0%d0%b3%d0%b5%d0%bd%d1%82"),
+        ("/a b", "", "/a%20b"),
+        ("/a?b", "", "/a%3Fb"),
+        ("/a#b", "", "/a%23b"),
+        ("/100%", "", "/100%25"),
+        ("/%41", "", "/%2541"),
+        ("/a/b", "", "/a%2Fb"),
+        ("/a(b);c=d", "", "/a(b);c=d"),
+        ("/a(b)", "", "/a%28b%29"),
+        ("/agent", "", "/%61gent"),
+        # a proxy has taken off what belongs to the host application
+        ("/api/agent", "/api", "/agent"),
+        ("/api/agent", "/api/", "/agent"),
+        ("/api/a b/агент", "/api", "/a%20b/%D0%B0%D0%B3%D0%B5%D0%BD%D1%82"),
+    ],
+)
+@pytest.mark.parametrize("has_raw", [True, False])
+async def test_mounts_whatever_the_letters_of_their_paths(
+    app: Application, stage: Stage, root: str, host: str, raw: str, has_raw: bool
+) -> None:
+    """The card's address is plain ASCII, and it answers."""
+    more: dict[str, Any] = {"root_path": root, "app_root_path": host}
+    if not has_raw:
+        more["raw_path"] = None
+    card = await request(app, "GET", f"{raw}/.well-known/agent-card.json", **more)
+    assert card.status == 200
+    url = card.json["url"].removeprefix("http://agent.test")
+    assert re.fullmatch(r"(/[A-Za-z0-9._~:@!$&'()*+,;=-]+|/(%[0-9A-F]{2}|[A-Za-z0-9();=])+)+", url)
+    assert unquote(url) == f"{root}/a2a"
+    below = url.removeprefix(quote(host.rstrip("/")))
+    assert "result" in (await Peer(app).call("SendMessage", message(), path=below, **more)).json
+    answer = await Peer(app).rest("GET", f"{raw}/tasks", **more)
+    assert answer.status == 200
+    assert stage.calls[-1].tenant is None
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://agent.test/tasks", "HTTP://other.test:80/tasks", "https://u:p@agent.test/tasks"],
+)
+async def test_a_server_may_hand_on_a_whole_address(
+    app: Application, stage: Stage, target: str
+) -> None:
+    raw = target.encode()
+    assert (await Peer(app).rest("GET", target, raw_path=raw)).status == 200
+    assert stage.calls[-1].tenant is None
+    answer = await Peer(app).rest("GET", target, raw_path=raw, http_version="2")
+    assert answer.status == 404
 
 
 @pytest.mark.parametrize("path", ["/mnt", "/mnt/", "/mnt/a2a", "/a2a", "/"])

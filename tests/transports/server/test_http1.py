@@ -36,6 +36,7 @@ REFUSED = {
     "CR in a line": (400, HEALTH + b"X: a\rY: b\r\n\r\n"),
     "two lengths": (400, _POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + _CHUNK),
     "zero in the target": (400, b"GET /\0 HTTP/1.1\r\nHost: agent.test\r\n\r\n"),
+    "an address without a host": (400, b"GET http:///health HTTP/1.1\r\nHost: agent.test\r\n\r\n"),
     "no HTTP": (400, b"\x16\x03\x01\x02\x00" * 20),
 }  # fmt: skip
 
@@ -125,3 +126,79 @@ def test_a_connection_that_breaks_leaves_no_line_in_the_log(loop: tuple[str, ...
         serves(server)
         assert server.stop() == 0
     assert len(server.log.splitlines()) == 3, server.log  # anonymous, draining, stopped
+
+
+_CARD = b"/.well-known/agent-card.json"
+
+
+@pytest.mark.parametrize(
+    ("target", "url"),
+    [
+        (b"http://agents.example" + _CARD, b"http://agents.example/a2a"),
+        (b"HTTPS://agents.example:8443" + _CARD, b"http://agents.example:8443/a2a"),
+        (b"http://[::1]:80" + _CARD + b"?x=/y", b"http://[::1]:80/a2a"),
+    ],
+)
+def test_a_target_may_be_a_whole_address(server: Process, target: bytes, url: bytes) -> None:
+    """Its authority takes the place of Host (RFC 9112 section 3.2.2)."""
+    with connect(server) as connection:
+        connection.sendall(b"GET %b HTTP/1.1\r\nHost: other.test\r\n" % target)
+        connection.sendall(b"Connection: close\r\n\r\n")
+        answer = until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"url":"%b"' % url in answer
+
+
+@pytest.mark.parametrize("target", [b"http://agent.test", b"http://agent.test?a=/b"])
+def test_a_whole_address_may_lack_its_path(server: Process, target: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"OPTIONS %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
+        answer = until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert b"POST" in answer
+
+
+def expecting(length: int, *, path: bytes = b"/a2a", more: bytes = b"") -> bytes:
+    return (
+        b"POST %b HTTP/1.1\r\nHost: agent.test\r\nContent-Type: application/json\r\n"
+        b"A2A-Version: 1.0\r\nExpect: 100-Continue\r\nContent-Length: %d\r\n%b\r\n"
+        % (path, length, more)
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (expecting(11_000_000), b"413"),
+        (expecting(11_000_000, path=b"/message:send"), b"413"),
+        (expecting(10, path=b"/nope/nope"), b"404"),
+        (expecting(10, path=b"/health"), b"405"),
+    ],
+)
+def test_who_asks_before_sending_a_body_that_is_refused_need_not_send_it(
+    server: Process, header: bytes, status: bytes
+) -> None:
+    with connect(server) as connection:
+        connection.sendall(header)
+        answer = until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 %b " % status)
+    assert b" 100 " not in answer
+
+
+@pytest.mark.parametrize("path", [b"/a2a", b"/message:send"])
+def test_who_asks_before_sending_a_body_is_told_to(server: Process, path: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(expecting(2, path=path, more=b"Connection: close\r\n"))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"{}")
+        answer = until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 " + (b"200 " if path == b"/a2a" else b"400 "))
+    assert b'"error"' in answer
+    serves(server)
+
+
+def test_who_does_not_wait_for_the_answer_gets_one(server: Process) -> None:
+    with connect(server) as connection:
+        connection.sendall(expecting(2, more=b"Connection: close\r\n") + b"{}")
+        answer = until_closed(connection)
+    assert b"HTTP/1.1 200 " in answer
