@@ -85,7 +85,7 @@ class MessageOperations:
         """Answer with the task when it ends or asks, at once if asked to, or a direct Message."""
         configuration = request.configuration
         immediate = configuration is not None and configuration.return_immediately
-        found = await self._carry_out(call, agent, scope, request, immediate)
+        found = await self._carry_out(call, agent, scope, request, immediate, immediate)
         if isinstance(found, Message):
             return SendMessageResponse(message=found)
         task, generation = await found.actor.task(shown_history(self._system, configuration))
@@ -98,9 +98,14 @@ class MessageOperations:
         scope: Scope,
         request: SendMessageRequest,
         immediate: bool,
+        at_once: bool,
     ) -> Admission | Message:
-        """Accept a message and wait for its answer: a direct Message, or the task to show."""
-        accepted = await self._accept(call, agent, scope, request, immediate)
+        """Accept a message and wait for its answer: a direct Message, or the task to show.
+
+        ``immediate``: the answer is the task as soon as it exists. ``at_once``: a new task exists
+        from now on; else its handler has ``task_delay`` seconds to return a Message instead.
+        """
+        accepted = await self._accept(call, agent, scope, request, at_once)
         try:
             found = await self._answer(call, accepted, immediate)
         except Duplicate as duplicate:
@@ -289,7 +294,7 @@ class MessageOperations:
         self, call: Call, agent: Agent, scope: Scope, request: SendMessageRequest
     ) -> Stream:
         """Stream the task from where it is until it ends or asks, or one direct Message."""
-        found = await self._carry_out(call, agent, scope, request, True)
+        found = await self._carry_out(call, agent, scope, request, True, False)
         if isinstance(found, Message):
             stream = Stream(
                 None, Frame(0, response=StreamResponse(message=found)), cursor=0,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
+
+from greenroom import Agent, Message, Part, Role, TaskContext
+from tests.support.servers import in_memory
 
 from .conftest import Served, kinds, said, state, text_of
 from .dialects import DIALECTS, JSONRPC, JSONRPC_03, LISTING, MODERN, REST, Dialect, Json
@@ -269,3 +274,35 @@ async def test_polling_shows_what_streams_told(served: Served, dialect: Dialect)
     assert task["status"] == last["status"]
     assert task["contextId"] == last["contextId"]
     assert text_of(task) == "onetwothree"
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+async def test_a_handler_need_not_declare_that_it_answers_with_a_message(
+    dialect: Dialect, slowly: bool
+) -> None:
+    """The start of a stream waits as long as the start of a task; a Message then is the stream."""
+    agent = Agent("Undeclared")
+
+    @agent.handler
+    async def reply(ctx: TaskContext) -> Any:
+        await anyio.sleep(1.0 if slowly else 0.01)
+        return Message(message_id="reply", role=Role.AGENT, parts=[Part(text="directly")])
+
+    async with in_memory(agent) as server:
+        answer = await dialect.call(server.app, "SendStreamingMessage", said())
+        if slowly:
+            told = ["task SUBMITTED", "statusUpdate WORKING", "statusUpdate COMPLETED"]
+            assert kinds(answer.result) == told
+        else:
+            (event,) = answer.result
+            assert event["message"]["parts"] == [{"text": "directly"}]
+
+
+async def test_a_stream_tells_of_a_silent_task_after_the_delay_of_a_task(
+    served: Served, dialect: Dialect
+) -> None:
+    async with dialect.stream(served.app, "SendStreamingMessage", said("wait")) as stream:
+        first = await stream.events(2)
+        assert kinds(first) == ["task SUBMITTED", "statusUpdate WORKING"]
+        served.stage.go.set()
+        assert state((await stream.rest())[-1]) == "COMPLETED"

@@ -230,7 +230,7 @@ async def test_a_message_after_the_task_delay_ends_a_task() -> None:
         assert task.generation == 3
 
 
-@pytest.mark.parametrize("how", ["now", "stream", "status", "artifact", "step"])
+@pytest.mark.parametrize("how", ["now", "status", "artifact", "step"])
 async def test_a_message_of_a_task_that_exists_is_its_last_word(how: str) -> None:
     agent = Agent("Late")
 
@@ -248,17 +248,32 @@ async def test_a_message_of_a_task_that_exists_is_its_last_word(how: str) -> Non
         return reply("said")
 
     async with running(agent) as peer:
-        if how == "stream":
-            frames = await read(await peer.stream("hello"))
+        task = await peer.over((await peer.send("hello", now=how == "now")).id)
+        assert task.status.state is TaskState.COMPLETED
+        assert said(task) == "said"
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_stream_waits_for_a_message_as_long_as_for_a_task(waits: bool) -> None:
+    agent = Agent("Late")
+
+    @agent.handler
+    async def handler(ctx: TaskContext) -> Any:
+        await anyio.sleep(0.1 if waits else 0.01)
+        return reply("said")
+
+    async with running(agent, task_delay=0.05) as peer:
+        frames = await read(await peer.stream("hello"))
+        if waits:
             assert states(frames) == ["submitted", "working", "completed"]
             update = frames[-1].response.status_update
             assert update is not None
-            assert update.status.message is not None
-            assert update.status.message.text == "said"
+            message = update.status.message
         else:
-            task = await peer.over((await peer.send("hello", now=how == "now")).id)
-            assert task.status.state is TaskState.COMPLETED
-            assert said(task) == "said"
+            (frame,) = frames
+            message = frame.response.message
+        assert message is not None
+        assert message.text == "said"
 
 
 async def test_the_task_exists_after_the_task_delay_at_the_latest() -> None:
