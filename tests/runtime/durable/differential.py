@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ import anyio
 import msgspec
 
 from greenroom import Agent, Task, TaskState
+from greenroom.protocol.errors import UnsupportedOperationError
 from greenroom.protocol.types import Role
 from greenroom.runtime.call import Scope
 from greenroom.runtime.journal.entries import Append, Entry, Kind, Outcome
@@ -23,6 +25,10 @@ from tests.support.drive import START, Caller, KeptStore, said
 from .programs import Maker, Node, Player, World
 
 SCOPE = Scope("", "fuzz", "anonymous")
+SLOW = 37.7
+"""Seconds after which the client answers a slow question."""
+SWEEP = 5.0
+"""Seconds between two looks at the timers of tasks that are at rest."""
 TIE = 0.05
 """Seconds between two things below which their order is accidental."""
 GIVEN_UP = 5_000.0
@@ -118,7 +124,7 @@ async def play(
     store.world = world
     agent = Agent("Fuzz", version="1", on_interrupt="resume")
     agent.handler(Player(program, world).handle)
-    settings = RuntimeSettings(idle=idle, sweep_every=0.5 if idle < 1e9 else 5.0)
+    settings = RuntimeSettings(idle=idle, sweep_every=0.5 if idle < 1e9 else SWEEP)
     runtime = Runtime([agent], store=store, settings=settings, clock=clock)
     async with runtime:
         caller = Caller(runtime)
@@ -126,7 +132,7 @@ async def play(
             await caller.send("go", now=True)
         task = (await store.find("", limit=1))[0].id
         with store.stop, anyio.move_on_after(GIVEN_UP):
-            await answer(caller, task)
+            await answer(caller, task, world)
         found = await caller.get(task)
         stopped_at = clock.now()
         if store.stop.cancel_called:
@@ -137,13 +143,23 @@ async def play(
     return Played(told_of(found, journal, world), store.copies, journal, rest, lost)
 
 
-async def answer(caller: Caller, task_id: str) -> None:
-    """Play the client until the task is over."""
+async def answer(caller: Caller, task_id: str, world: World) -> None:
+    """Play the client until the task is over. It takes its time for questions that are slow."""
     task = await caller.get(task_id)
     while not task.status.state.terminal and not said(task).startswith("Blocked"):
         words = said(task)
         if task.status.state is TaskState.INPUT_REQUIRED and words.startswith("q "):
             await caller.send(f"a {words}", task=task_id, now=True)
+        elif task.status.state is TaskState.INPUT_REQUIRED and words.startswith("slow "):
+            due = world.over_at.setdefault(words, world.now() + SLOW)
+            if due <= world.now():
+                with suppress(UnsupportedOperationError):  # the task ended meanwhile
+                    await caller.send(f"a {words}", task=task_id, now=True)
+            else:
+                with anyio.move_on_after(due - world.now()):
+                    await caller.get(task_id, newer_than=task.generation)
+                task = await caller.get(task_id)
+                continue
         elif words.startswith("send "):
             heard = [message.text for message in task.history or ()]
             if f"a {words}" not in heard:
@@ -161,7 +177,7 @@ def told_of(task: Task, journal: list[Entry], world: World) -> Told:
             body = msgspec.json.decode(entry.body)["statusUpdate"]["status"]
             for part in body.get("message", {}).get("parts", ()):
                 text = part.get("text", "")
-                if ":" in text and not text.startswith(("q ", "never", "Blocked")):
+                if ":" in text and not text.startswith(("q ", "slow ", "never", "Blocked")):
                     statuses.setdefault(text.split(":")[0], []).append(text)
     artifacts = {
         artifact.artifact_id: "".join(part.text or str(part.data) for part in artifact.parts)
@@ -209,6 +225,10 @@ def has_tie(played: Played, least: float) -> bool:
             value = msgspec.json.decode(entry.body)["value"]
             times.append(value[0] if isinstance(value, list) else value)
     times.sort()
+    # A task at rest learns from the next sweep that its time is up; an answer wakes it at once.
+    answers = [at for key, at in played.left.world.over_at.items() if isinstance(key, str)]
+    if any(0 < abs(at - other) < SWEEP for at in answers for other in times):
+        return True
     return any(0 < b - a < least for a, b in pairwise(times))
 
 
@@ -305,10 +325,16 @@ async def compare(seed: int, report: Report, pick: Callable[[int], range]) -> No
     if not has_tie(straight, 2.0):
         report.rests += 1
         try:
-            rested = await play(program, idle=0.5)
+            rested = await play(program, idle=0.5, keep=True)
             check(None, rested, [])
             if told := normalised(straight).differs(normalised(rested), ordered=False):
                 raise Difference(told)
+            for number in pick(len(rested.copies)):
+                left = rested.copies[number]
+                played = await play(program, left, idle=0.5)
+                check(left, played, rested.journal[: left.length])
+                if told := rested.told.differs(played.told, ordered=False):
+                    raise Difference(f"after commit {number + 1}: {told}")
         except Exception as error:
             report.differences.append(f"seed {seed}, at rest: {type(error).__name__} {error}")
 

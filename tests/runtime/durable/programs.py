@@ -19,8 +19,10 @@ from greenroom import Retry, StepFailed, TaskContext, step_info
 
 Node = tuple[Any, ...]
 
-SHORT = ("step", "bad", "flaky", "sleep", "ask", "receive", "facts", "stream", "status", "artifact",
-         "chunks", "patched")  # fmt: skip
+SHORT = (
+    "step", "bad", "raise", "flaky", "sleep", "ask", "slow", "receive", "facts", "stream", "status",
+    "artifact", "chunks", "patched",
+)  # fmt: skip
 LONG = ("seq", "gather", "race", "group", "timeout", "try", "finally")
 
 
@@ -30,7 +32,7 @@ class Maker:
     def __init__(self, seed: int, *, sleepy: bool = False) -> None:
         self._random = random.Random(seed)
         self._sleepy = sleepy
-        """Most operations wait for time."""
+        """Time alone decides."""
         self._ids = 0
         self._left = self._random.randint(8, 22)
         """Operations that may still be made."""
@@ -64,8 +66,8 @@ class Maker:
             return self._compound(depth, line, asks=asks, waits=waits)
         if waits and pick.random() < 0.12:
             return ("never",) if asks and pick.random() < 0.5 else ("nap",)
-        kind = pick.choice(("sleep", "sleep", "step", *SHORT) if self._sleepy else SHORT)
-        if kind in ("ask", "receive") and not asks:
+        kind = pick.choice(("sleep", "sleep", "raise") if self._sleepy else SHORT)
+        if kind in ("ask", "slow", "receive") and not asks:
             kind = "step"
         if kind == "sleep":
             return (kind, self._time())
@@ -75,7 +77,7 @@ class Maker:
 
     def _compound(self, depth: int, line: str, *, asks: bool, waits: bool) -> Node:
         pick = self._random
-        kind = pick.choice(LONG)
+        kind = pick.choice(LONG[:-1] if self._sleepy else LONG)
 
         def seq(name: str = line, asks: bool = asks, waits: bool = waits) -> Node:
             return self._seq(depth - 1, name, asks=asks, waits=waits)
@@ -90,7 +92,7 @@ class Maker:
         if kind == "timeout":
             return (kind, self._time(), seq(waits=True))
         count = pick.randint(2, 3)
-        listens = pick.randrange(count) if asks else -1
+        listens = pick.randrange(count + (kind == "group")) if asks else -1
         branches = []
         for index in range(count):
             self._ids += 1
@@ -98,9 +100,12 @@ class Maker:
                 f"{line}/{self._ids}", asks=index == listens, waits=kind == "race" and index > 0
             )
             # Nothing happens at the moment at which all of them begin.
-            branches.append(("seq", [("step", self._id(line), self._time() / 50), branch]))
+            first: Node = ("sleep", self._time() / 50)
+            if not self._sleepy:
+                first = ("step", self._id(line), self._time() / 50)
+            branches.append(("seq", [first, branch]))
         if kind == "group":
-            block = ("seq", [seq(asks=False) for _ in range(pick.randint(1, 2))])
+            block = ("seq", [seq(asks=listens == count) for _ in range(pick.randint(1, 2))])
             return (kind, block, branches)
         return (kind, branches)
 
@@ -201,6 +206,13 @@ class Player:
 
     async def _ask_node(self, ctx: TaskContext, told: list[Any], id: str, takes: float) -> None:
         told.append(await ctx.ask(f"q {id}"))
+
+    async def _slow_node(self, ctx: TaskContext, told: list[Any], id: str, takes: float) -> None:
+        told.append(await ctx.ask(f"slow {id}"))
+
+    async def _raise_node(self, ctx: TaskContext, told: list[Any], id: str, takes: float) -> None:
+        await ctx.sleep(takes)
+        raise LookupError(id)
 
     async def _never_node(self, ctx: TaskContext, told: list[Any]) -> None:
         await ctx.ask("never?")

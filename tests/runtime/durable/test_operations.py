@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec import structs
 
 from greenroom import Agent, Principal, TaskContext, TaskRejected, TaskState
 from greenroom.protocol.errors import UnavailableError
@@ -310,6 +311,38 @@ async def test_arguments_that_differ_within_one_version_block_the_task() -> None
         assert not found.artifacts
     async with running(doubling(1, "1"), store=store) as peer:
         assert values(await peer.over(task)) == 2
+
+
+async def sleeping(ctx: TaskContext) -> str:
+    await ctx.sleep(60)
+    return "slept"
+
+
+async def timing(ctx: TaskContext) -> str:
+    async with ctx.timeout(50):
+        await ctx.sleep(40)
+    return "in time"
+
+
+@pytest.mark.parametrize(("handler", "kind"), [(sleeping, b"sleep"), (timing, b"timeout")])
+async def test_a_journal_that_does_not_say_where_blocks_ended_blocks_its_task(
+    handler: Any, kind: bytes
+) -> None:
+    """Earlier builds recorded the moment of a timer as a number, and not its end."""
+    store = KeptStore()
+    task = await crashed(store, agent_of(handler))
+    for owned in store._scopes.values():
+        for row in owned.tasks.values():
+            begin = b'{"kind":"%b"' % kind
+            row.records[:] = [
+                structs.replace(entry, body=begin + b',"value":1800000050.0}')
+                if entry.body.startswith(begin)
+                else entry
+                for entry in row.records
+            ]
+    async with running(agent_of(handler), store=store) as peer:
+        found = await peer.until(task, lambda task: said(task).startswith("Blocked"))
+        assert "written by an earlier Greenroom" in said(found)
 
 
 async def test_cancellation_is_never_the_failure_of_a_step() -> None:
