@@ -10,7 +10,7 @@ from msgspec import Struct
 from ..protocol.types import AgentInterface, SecurityRequirement
 
 
-class Scope(NamedTuple):
+class TaskScope(NamedTuple):
     """What owns a task. Every read and write of the store names it (the store adds its deployment).
 
     ``tenant`` comes from the principal, never from the wire; ``agent`` is the slug of the agent;

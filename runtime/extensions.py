@@ -13,7 +13,7 @@ from ..protocol.frame import Frame
 from ..protocol.operations import EXTENDED_CARD, Operation
 from ..protocol.types import AgentExtension, StreamResponse, Wire
 from .call import Call
-from .journal.feed import Stream
+from .journal.feed import Subscription
 
 log = logging.getLogger("greenroom.extensions")
 R = TypeVar("R")
@@ -114,7 +114,7 @@ async def carried_out(
     for hook in hooks:
         request = await _asked(hook, hook.on_request(context, request)) or request
     response = await operate(request)
-    if isinstance(response, Stream):
+    if isinstance(response, Subscription):
         listening = [one for one in hooks if type(one).on_event is not Extension.on_event]
         return HookedStream(response, listening, context) if listening else response
     for hook in hooks:
@@ -136,10 +136,10 @@ async def _asked(hook: Extension, answer: Awaitable[R | None]) -> R | None:
 
 
 class HookedStream:
-    """A ``Stream`` whose events pass the hooks."""
+    """A ``Subscription`` whose events pass the hooks."""
 
     def __init__(
-        self, stream: Stream, hooks: Sequence[Extension], context: ExtensionContext
+        self, stream: Subscription, hooks: Sequence[Extension], context: ExtensionContext
     ) -> None:
         self._stream = stream
         self._hooks = hooks
@@ -147,7 +147,7 @@ class HookedStream:
         self._taken: Sequence[Frame] | None = None
 
     async def next(self) -> Sequence[Frame] | None:
-        """As ``Stream.next``; a hook that was cancelled sees its events again."""
+        """As ``Subscription.next``; a hook that was cancelled sees its events again."""
         if self._taken is None:
             self._taken = await self._stream.next()
         frames = self._taken

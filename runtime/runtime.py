@@ -29,7 +29,7 @@ from .actor.directory import Directory
 from .actor.system import System
 from .actor.timers import CANCEL
 from .agent import Agent
-from .call import ANONYMOUS, Call, Scope
+from .call import ANONYMOUS, Call, TaskScope
 from .concurrency.supervisor import supervisor
 from .contexts.contexts import Contexts
 from .extensions import ExtensionContext, carried_out
@@ -226,7 +226,8 @@ class Runtime:
     async def dispatch(self, call: Call, operation: Operation, request: Any) -> Any:
         """Carry out one operation for one caller.
 
-        Returns the response Struct, a ``Stream`` for streaming operations, ``None`` for deletions.
+        Returns the response Struct; a ``Subscription`` for a streaming operation; ``None`` for a
+        deletion.
         Raises ``A2AError`` for everything the caller may be told.
         """
         counts = self._counts
@@ -307,7 +308,7 @@ class Runtime:
             await gate.authorize(call, agent, operation, request, principal)
         gate.measure(operation, request)
         self._check_capability(call, agent, operation)
-        scope = Scope(principal.tenant, agent.slug, principal.owner)
+        scope = TaskScope(principal.tenant, agent.slug, principal.owner)
         if agent.extensions:
             agent.negotiation.activate(call, operation)
             hooks = agent.negotiation.hooks(call)
@@ -321,7 +322,7 @@ class Runtime:
         return await self._enter(operation, call, agent, scope, request)
 
     async def _enter(
-        self, operation: Operation, call: Call, agent: Agent, scope: Scope, request: Any
+        self, operation: Operation, call: Call, agent: Agent, scope: TaskScope, request: Any
     ) -> Any:
         door = self._doors[operation.name]
         if self.system.tracing:

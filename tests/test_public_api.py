@@ -55,7 +55,7 @@ def test_public_names_are_sorted_and_complete() -> None:
     assert greenroom.__all__ == sorted(greenroom.__all__)
     for expected in (
         "Agent", "TaskContext", "InputRequired", "Runtime", "serve", "asgi",
-        "Principal", "Reason", "TaskRejected", "Retry", "Scope", "StepFailed", "StepInfo",
+        "Principal", "Reason", "TaskRejected", "Retry", "TaskScope", "StepFailed", "StepInfo",
         "TaskCancelled", "step_info",
     ):  # fmt: skip
         assert expected in greenroom.__all__

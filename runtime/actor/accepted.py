@@ -22,7 +22,7 @@ from ...protocol.types import (
     TaskStatusUpdateEvent,
 )
 from ..agent import Agent
-from ..call import Scope, Sender
+from ..call import Sender, TaskScope
 from ..content import fit
 from ..journal.committer import Writer
 from ..journal.entries import ALL_TIMERS, Entry, Header, Kind, SendRecord, Timer
@@ -108,7 +108,7 @@ class AcceptedState(Writer):
     )  # fmt: skip
 
     def __init__(
-        self, system: System, agent: Agent, scope: Scope, task_id: str, context_id: str
+        self, system: System, agent: Agent, scope: TaskScope, task_id: str, context_id: str
     ) -> None:
         settings = system.settings
         self.system = system

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...protocol.errors import TaskNotFoundError
 from ..agent import Agent
-from ..call import Scope
+from ..call import TaskScope
 from ..journal.entries import Loaded
 from ..journal.run_start import open_ask, start_of
 from .actor import Actor
@@ -81,20 +81,20 @@ class Directory:
 
     # --- waking -----------------------------------------------------------------------------------
 
-    def awake(self, scope: Scope, task_id: str) -> Actor | None:
+    def awake(self, scope: TaskScope, task_id: str) -> Actor | None:
         """Return the actor if it is awake here, born and the scope's."""
         actor = self._actors.get(task_id)
         if actor is None or actor.scope != scope or actor.committed is None:
             return None
         return actor
 
-    def create(self, agent: Agent, scope: Scope, context_id: str) -> Actor:
+    def create(self, agent: Agent, scope: TaskScope, context_id: str) -> Actor:
         """Make the actor of a new task."""
         actor = Actor(self._system, agent, scope, self._system.new_id(), context_id)
         self._actors[actor.id] = actor
         return actor
 
-    async def activate(self, scope: Scope, task_id: str) -> Actor:
+    async def activate(self, scope: TaskScope, task_id: str) -> Actor:
         """Return the actor of a task, awake. Raises ``TaskNotFoundError``."""
         actor = self.awake(scope, task_id)
         if actor is not None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from ..call import Scope
+from ..call import TaskScope
 from ..concurrency.lanes import Agenda, Lane, Ticker
 from ..concurrency.signal import Signal
 from ..concurrency.supervisor import Body, Child, Supervisor
@@ -93,7 +93,7 @@ class System:
         """What the lifespans of the agents yielded, by slug."""
         self.sends: dict[bytes, tuple[Any, int, int]] = {}
         """Sends accepted and not yet committed: a repeat attaches to (actor, after, sequence)."""
-        self.lost_tasks: dict[str, Scope] = {}
+        self.lost_tasks: dict[str, TaskScope] = {}
         """Tasks whose actor was lost: who has them now must be looked up in the store."""
         self.former_nodes: set[str] = set()
         """Names that this node had before a lease of it ran out."""
@@ -151,12 +151,12 @@ class System:
                 return
             await self._alive.wait()
 
-    def began(self, scope: Scope) -> None:
+    def began(self, scope: TaskScope) -> None:
         """A handler is to run: it counts from here on, not only once its child has its turn."""
         self.running += 1
         self._count(scope, 1)
 
-    def ended(self, scope: Scope) -> None:
+    def ended(self, scope: TaskScope) -> None:
         """A handler ended."""
         self.running -= 1
         self._count(scope, -1)
@@ -164,21 +164,21 @@ class System:
             self._quiet.notify()
         self.notify_drain()
 
-    def paused(self, scope: Scope) -> None:
+    def paused(self, scope: TaskScope) -> None:
         """A handler waits for its client, or for time."""
         self.waiting += 1
         self._count(scope, -1)
 
-    def resumed(self, scope: Scope) -> None:
+    def resumed(self, scope: TaskScope) -> None:
         """It waits no longer."""
         self.waiting -= 1
         self._count(scope, 1)
 
-    def at_work(self, scope: Scope) -> int:
+    def at_work(self, scope: TaskScope) -> int:
         """How many handlers of this owner are at work."""
         return self._at_work.get((scope.tenant, scope.owner), 0)
 
-    def _count(self, scope: Scope, more: int) -> None:
+    def _count(self, scope: TaskScope, more: int) -> None:
         key = (scope.tenant, scope.owner)
         left = self._at_work.get(key, 0) + more
         if left:

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Sequence
 from math import inf, nextafter
 
-from ..call import Scope
+from ..call import TaskScope
 from ..journal.entries import Append, Context, Gone, Header, Outcome, TaskPage, TaskQuery, Verdict
 from ..journal.store import Clock, Tasks
 from ..journal.store import Contexts as ContextRows
@@ -43,7 +43,7 @@ class Contexts:
         self._settings = settings
         self._clock = clock
         self._listeners: list[Listener] = []
-        self._touched: dict[tuple[Scope, str], float] = {}
+        self._touched: dict[tuple[TaskScope, str], float] = {}
         """Contexts that began or completed a task, and when the task began (infinity: it did not
         begin now)."""
         self._idle_until = inf
@@ -54,7 +54,12 @@ class Contexts:
     # --- looking --------------------------------------------------------------------------------
 
     async def list(
-        self, scope: Scope, *, limit: int = 100, after: Context | None = None, idle: bool = False
+        self,
+        scope: TaskScope,
+        *,
+        limit: int = 100,
+        after: Context | None = None,
+        idle: bool = False,
     ) -> Sequence[Context]:
         """Read contexts, those active last first; ``after``: the last one of the page before;
         ``idle``: only those that are."""
@@ -63,13 +68,13 @@ class Contexts:
             place = (nextafter(self._idle_since(), inf), "")
         return await self._rows.contexts(scope, limit=limit, after=place)
 
-    async def get(self, scope: Scope, context_id: str) -> Context | None:
+    async def get(self, scope: TaskScope, context_id: str) -> Context | None:
         """Read one; ``None``: the scope has no task in it."""
         return await self._rows.context(scope, context_id)
 
     async def tasks(
         self,
-        scope: Scope,
+        scope: TaskScope,
         context_id: str,
         *,
         limit: int = 100,
@@ -88,20 +93,20 @@ class Contexts:
 
     # --- keeping and deleting -------------------------------------------------------------------
 
-    async def touch(self, scope: Scope, context_id: str) -> bool:
+    async def touch(self, scope: TaskScope, context_id: str) -> bool:
         """Count it as active now, as if a task of it had changed; ``False``: there is none."""
         now = self._clock.now()
         return await self._rows.mark_context(scope, context_id, touched_at=now)
 
-    async def pin(self, scope: Scope, context_id: str) -> bool:
+    async def pin(self, scope: TaskScope, context_id: str) -> bool:
         """Keep it with all its tasks until it is unpinned or deleted; ``False``: there is none."""
         return await self._rows.mark_context(scope, context_id, pinned=True)
 
-    async def unpin(self, scope: Scope, context_id: str) -> bool:
+    async def unpin(self, scope: TaskScope, context_id: str) -> bool:
         """Let it expire as others do, by when it was active; ``False``: there is none."""
         return await self._rows.mark_context(scope, context_id, pinned=False)
 
-    async def delete(self, scope: Scope, context_id: str) -> bool:
+    async def delete(self, scope: TaskScope, context_id: str) -> bool:
         """Delete it with all its tasks, pinned or not; ``False``: there is none. Raises
         ``NotOverError``, and deletes nothing, while a task of it is not over."""
         found = await self._rows.delete_context(scope, context_id)
@@ -180,7 +185,7 @@ class Contexts:
     def _tell(
         self,
         kind: ContextEventKind,
-        scope: Scope,
+        scope: TaskScope,
         context: Context,
     ) -> None:
         event = ContextEvent(kind, scope, context, self._clock.now())

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ..call import Scope
+from ..call import TaskScope
 from ..journal.entries import Context
 
 ContextEventKind = Literal["created", "completed", "idle", "expired", "pruned"]
@@ -24,7 +24,7 @@ class ContextEvent(Struct, frozen=True):
     """
 
     kind: ContextEventKind
-    scope: Scope
+    scope: TaskScope
     context: Context
     at: float
     """When it was noticed."""

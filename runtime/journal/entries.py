@@ -16,7 +16,7 @@ from enum import IntEnum
 from msgspec import Struct
 
 from ...protocol.types import TaskState
-from ..call import Scope
+from ..call import TaskScope
 
 
 class Kind(IntEnum):
@@ -48,7 +48,7 @@ class Header(Struct, frozen=True):
     """The header row of a task: all that ListTasks and activation need, and nothing large."""
 
     id: str
-    scope: Scope
+    scope: TaskScope
     context_id: str
     state: TaskState
     status: bytes
@@ -132,7 +132,7 @@ class Append(Struct, frozen=True):
     header: Header | None = None
     entries: Sequence[Entry] = ()
     sends: Sequence[SendRecord] = ()
-    scope: Scope | None = None
+    scope: TaskScope | None = None
     """Of ``sends``, when there is no header."""
     segment: Segment | None = None
     timers: Sequence[Timer] = ()
@@ -199,7 +199,7 @@ class EventPage(Struct, frozen=True):
 class TaskQuery(Struct, frozen=True):
     """ListTasks. Newest ``updated_at`` first, ties by ``id`` descending."""
 
-    scope: Scope
+    scope: TaskScope
     limit: int
     context_id: str | None = None
     state: TaskState | None = None
@@ -217,7 +217,7 @@ class TaskPage(Struct, frozen=True):
 
 
 class TaskRef(Struct, frozen=True):
-    scope: Scope
+    scope: TaskScope
     id: str
 
 
@@ -244,7 +244,7 @@ class Context(Struct, frozen=True):
 class Gone(Struct, frozen=True):
     """A context of which nothing is left."""
 
-    scope: Scope
+    scope: TaskScope
     context: Context
     """As it was before."""
     expired: bool

@@ -72,7 +72,7 @@ Catchup = Callable[[int], Awaitable["Sequence[Frame] | None"]]
 """Reads events after a cursor from the store; ``None``: the range or the task is gone."""
 
 
-class Stream:
+class Subscription:
     """One reader of one task. See ``next``; call ``close`` when done, always."""
 
     __slots__ = (
@@ -113,7 +113,7 @@ class Stream:
         self._resync = resync
         self.release = release
         """Called once on closing, by whom the feed belongs to …"""
-        self.on_close: Callable[[Stream], None] | None = None
+        self.on_close: Callable[[Subscription], None] | None = None
         """… and by whoever counts streams."""
         self._closed = False
         self._done = False
@@ -239,4 +239,4 @@ class Stream:
                 self.on_close(self)
 
     def __repr__(self) -> str:
-        return f"<Stream cursor={self.cursor} {'closed' if self._closed else 'open'}>"
+        return f"<Subscription cursor={self.cursor} {'closed' if self._closed else 'open'}>"

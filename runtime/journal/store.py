@@ -1,8 +1,8 @@
 """What the runtime needs from a store. Each sentence here is a clause of the contract suite.
 
-All times are seconds since the epoch (float) and always an argument: a store owns no clock. Every
-method that takes a ``Scope`` sees only what that scope owns; the deployment is a property of the
-store itself. A store holds encoded bytes (``rows``), never live objects.
+All times are seconds since the epoch (float) and always an argument: a store owns no clock. A
+method that takes a ``TaskScope`` sees only the tasks of that scope; the deployment is a property of
+the store itself. A store holds encoded bytes (``rows``), never live objects.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..call import Scope
+from ..call import TaskScope
 from .entries import (
     NEVER,
     Append,
@@ -69,20 +69,20 @@ class Journal(Protocol):
         """
         ...
 
-    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+    async def load(self, scope: TaskScope, task_id: str) -> Loaded | None:
         """Read what an actor needs to wake. Of a task that is over no ``entries`` and ``borders``:
         nothing of it is ever run again, or shortened by its actor."""
         ...
 
     async def events(
-        self, scope: Scope, task_id: str, *, after: int, limit: int
+        self, scope: TaskScope, task_id: str, *, after: int, limit: int
     ) -> EventPage | None:
         """Read up to ``limit`` events with ``generation > after``, in order."""
         ...
 
     async def messages(
         self,
-        scope: Scope,
+        scope: TaskScope,
         task_id: str,
         *,
         before: int | None = None,
@@ -93,7 +93,7 @@ class Journal(Protocol):
         before``, newest first; given ``after``, those with ``sequence > after``, oldest first."""
         ...
 
-    async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
+    async def journal(self, scope: TaskScope, task_id: str) -> Sequence[Entry]:
         """Every entry of a task that is kept, in order. For tools."""
         ...
 
@@ -141,11 +141,11 @@ class Timers(Protocol):
 class Sends(Protocol):
     """Which messages were accepted, and what they became."""
 
-    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+    async def find_send(self, scope: TaskScope, key: bytes) -> SendRecord | None:
         """Return the record of a send with this key, if it was committed."""
         ...
 
-    async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
+    async def sends(self, scope: TaskScope, begin: bytes) -> Sequence[SendRecord]:
         """Return the sends whose keys begin so, in the order in which they were committed."""
         ...
 
@@ -153,24 +153,29 @@ class Sends(Protocol):
 class Tasks(Protocol):
     """Tasks as they are, and as they were."""
 
-    async def header(self, scope: Scope, task_id: str) -> Header | None:
+    async def header(self, scope: TaskScope, task_id: str) -> Header | None:
         """Return the header row, ``None`` if there is no such task or it is not the scope's."""
         ...
 
     async def snapshot(
-        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
+        self, scope: TaskScope, task_id: str, *, history: int | None, artifacts: bool = True
     ) -> Snapshot | None:
         """Read a task for showing; ``history`` is how many messages (``None``: all)."""
         ...
 
     async def snapshots(
-        self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
+        self,
+        scope: TaskScope,
+        task_ids: Sequence[str],
+        *,
+        history: int | None,
+        artifacts: bool = True,
     ) -> Sequence[Snapshot]:
         """Read several tasks for showing, all in one transaction: those that the scope has, in the
         order asked."""
         ...
 
-    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
+    async def as_of(self, scope: TaskScope, task_id: str, generation: int) -> Snapshot | None:
         """Read a task as it was at a generation: the segments that end at it or before, and the
         events from there to it; no messages, and the header as it is now. All in one transaction.
         ``None``: there is no such task, or what is kept of it does not tell."""
@@ -186,11 +191,11 @@ class Tasks(Protocol):
         scope: one with just this id is the first. For tools."""
         ...
 
-    async def scopes(self) -> Sequence[Scope]:
+    async def scopes(self) -> Sequence[TaskScope]:
         """All that own anything. For tools."""
         ...
 
-    async def delete_task(self, scope: Scope, task_id: str) -> Header | None:
+    async def delete_task(self, scope: TaskScope, task_id: str) -> Header | None:
         """Delete a task with all that is its own, if it is over; else leave it as it is. Return its
         header, ``None`` if there is no such task. Its sends stay, as with ``prune``."""
         ...
@@ -200,19 +205,19 @@ class Contexts(Protocol):
     """Which conversations there are."""
 
     async def contexts(
-        self, scope: Scope, *, limit: int, after: tuple[float, str] | None = None
+        self, scope: TaskScope, *, limit: int, after: tuple[float, str] | None = None
     ) -> Sequence[Context]:
         """Read contexts, those active last first, ties by ``id`` descending; ``after`` is the
         (active_at, id) of the last one of the page before."""
         ...
 
-    async def context(self, scope: Scope, context_id: str) -> Context | None:
+    async def context(self, scope: TaskScope, context_id: str) -> Context | None:
         """Read one; ``None``: the scope has no task in it."""
         ...
 
     async def mark_context(
         self,
-        scope: Scope,
+        scope: TaskScope,
         context_id: str,
         *,
         touched_at: float | None = None,
@@ -222,14 +227,14 @@ class Contexts(Protocol):
         ``None`` stays as it is. ``False``: there is no such context. It lasts as the context."""
         ...
 
-    async def delete_context(self, scope: Scope, context_id: str) -> Context | None:
+    async def delete_context(self, scope: TaskScope, context_id: str) -> Context | None:
         """Delete it with all its tasks, pinned or not, if none of them is ``live``; else leave all
         as it is. Return it as it was, ``None`` if there is no such context."""
         ...
 
     async def quiet_contexts(
         self, *, after: float, until: float
-    ) -> Sequence[tuple[Scope, Context]]:
+    ) -> Sequence[tuple[TaskScope, Context]]:
         """Contexts of all scopes with ``after < active_at <= until``, in any order."""
         ...
 

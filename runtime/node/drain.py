@@ -9,11 +9,11 @@ import anyio
 from ..actor.cancellation import Reason
 from ..actor.directory import Directory
 from ..actor.system import System
-from ..journal.feed import Stream
+from ..journal.feed import Subscription
 
 
 async def drain(
-    system: System, directory: Directory, streams: Iterable[Stream], grace: float
+    system: System, directory: Directory, streams: Iterable[Subscription], grace: float
 ) -> None:
     """Let handlers end within ``grace`` seconds, and the streams of their tasks with them.
 
@@ -33,7 +33,7 @@ async def drain(
     directory.rest()
 
 
-async def _finish(system: System, directory: Directory, streams: Iterable[Stream]) -> None:
+async def _finish(system: System, directory: Directory, streams: Iterable[Subscription]) -> None:
     """Return when no handler is at work and every stream has ended or was sent away."""
     while True:
         directory.cancel(Reason.SHUTDOWN, asleep=True)  # what they wait for does not come any more

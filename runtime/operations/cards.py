@@ -13,7 +13,7 @@ from ...protocol.errors import (
 )
 from ...protocol.types import AgentCard, AgentInterface, GetExtendedAgentCardRequest
 from ..agent import Agent
-from ..call import Call, Scope
+from ..call import Call, TaskScope
 from ..security.gate import Gate
 
 
@@ -31,7 +31,7 @@ class ExtendedCards:
         self._make = make
 
     async def get(
-        self, call: Call, agent: Agent, scope: Scope, request: GetExtendedAgentCardRequest
+        self, call: Call, agent: Agent, scope: TaskScope, request: GetExtendedAgentCardRequest
     ) -> AgentCard:
         """Return the card with the skills that the caller may use, as the agent's own function
         left it, signed if cards are."""

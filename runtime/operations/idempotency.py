@@ -10,7 +10,7 @@ from zlib import crc32
 import msgspec
 
 from ...protocol.types import Message
-from ..call import Principal, Scope
+from ..call import Principal, TaskScope
 
 _encode = msgspec.json.Encoder().encode
 _UUID = "[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
@@ -22,7 +22,7 @@ _UUID_GRADE = re.compile(
 """What nobody picks twice by chance; long is not enough (``my-conversation-message-1``)."""
 
 
-def send_key(scope: Scope, principal: Principal, message: Message) -> bytes | None:
+def send_key(scope: TaskScope, principal: Principal, message: Message) -> bytes | None:
     """Digest of everything that makes two sends the same: owner, id, content, task and context.
 
     ``None`` where repeats cannot be told from coincidence: between anonymous callers, who share an
@@ -42,5 +42,5 @@ def key_begin(message_id: str) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _of_scope(scope: Scope) -> blake2b:
+def _of_scope(scope: TaskScope) -> blake2b:
     return blake2b("\x00".join((*scope, "")).encode(), digest_size=16)

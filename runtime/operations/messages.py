@@ -35,10 +35,10 @@ from ..actor.running import RunningHandler
 from ..actor.system import System
 from ..actor.waits import Wait
 from ..agent import Agent
-from ..call import ANONYMOUS, Call, Scope, Sender
+from ..call import ANONYMOUS, Call, Sender, TaskScope
 from ..concurrency.signal import Signal
 from ..journal.entries import Header, SendRecord
-from ..journal.feed import Stream
+from ..journal.feed import Subscription
 from ..journal.store import Sends
 from ..modes import accepts, media_types
 from ..security.gate import Gate
@@ -67,7 +67,11 @@ class MessageOperations:
     """The doors through which messages and cancellations come."""
 
     def __init__(
-        self, system: System, directory: Directory, gate: Gate, opened: Callable[[Stream], None]
+        self,
+        system: System,
+        directory: Directory,
+        gate: Gate,
+        opened: Callable[[Subscription], None],
     ) -> None:
         self._system = system
         self._sends: Sends = system.store
@@ -80,7 +84,7 @@ class MessageOperations:
     # --- SendMessage ----------------------------------------------------------------------------
 
     async def send(
-        self, call: Call, agent: Agent, scope: Scope, request: SendMessageRequest
+        self, call: Call, agent: Agent, scope: TaskScope, request: SendMessageRequest
     ) -> SendMessageResponse:
         """Answer with the task when it ends or asks, at once if asked to, or a direct Message."""
         configuration = request.configuration
@@ -95,7 +99,7 @@ class MessageOperations:
         self,
         call: Call,
         agent: Agent,
-        scope: Scope,
+        scope: TaskScope,
         request: SendMessageRequest,
         immediate: bool,
         at_once: bool,
@@ -143,7 +147,7 @@ class MessageOperations:
         self,
         call: Call,
         agent: Agent,
-        scope: Scope,
+        scope: TaskScope,
         request: SendMessageRequest,
         at_once: bool,
     ) -> Admission | Message:
@@ -183,7 +187,7 @@ class MessageOperations:
         self,
         call: Call,
         agent: Agent,
-        scope: Scope,
+        scope: TaskScope,
         request: SendMessageRequest,
         record: SendRecord | None,
         at_once: bool,
@@ -196,7 +200,7 @@ class MessageOperations:
         self,
         call: Call,
         agent: Agent,
-        scope: Scope,
+        scope: TaskScope,
         request: SendMessageRequest,
         record: SendRecord | None,
     ) -> Admission:
@@ -232,7 +236,7 @@ class MessageOperations:
         self,
         call: Call,
         agent: Agent,
-        scope: Scope,
+        scope: TaskScope,
         request: SendMessageRequest,
         record: SendRecord | None,
         at_once: bool,
@@ -254,7 +258,7 @@ class MessageOperations:
         execution.start()
         return Admission(actor, fresh=True)
 
-    def _check_room(self, call: Call, scope: Scope, own: RunningHandler | None = None) -> None:
+    def _check_room(self, call: Call, scope: TaskScope, own: RunningHandler | None = None) -> None:
         """Refuse to set another handler to work; ``own``, the task's, does not stand in its own
         way. Nothing may be awaited between this and the handler's start: then it is counted."""
         system = self._system
@@ -265,7 +269,7 @@ class MessageOperations:
                 "This server runs as many handlers as it allows", headers={"Retry-After": "1"}
             )
 
-    async def _known(self, scope: Scope, send: SendRecord) -> Admission | Message:
+    async def _known(self, scope: TaskScope, send: SendRecord) -> Admission | Message:
         if send.message is not None:
             return _decode_message(send.message)
         try:
@@ -291,12 +295,12 @@ class MessageOperations:
     # --- SendStreamingMessage -------------------------------------------------------------------
 
     async def stream(
-        self, call: Call, agent: Agent, scope: Scope, request: SendMessageRequest
-    ) -> Stream:
+        self, call: Call, agent: Agent, scope: TaskScope, request: SendMessageRequest
+    ) -> Subscription:
         """Stream the task from where it is until it ends or asks, or one direct Message."""
         found = await self._carry_out(call, agent, scope, request, True, False)
         if isinstance(found, Message):
-            stream = Stream(
+            stream = Subscription(
                 None, Frame(0, response=StreamResponse(message=found)), cursor=0,
                 sending=True, catchup=_nothing, release=self._system.notify_drain,
             )  # fmt: skip
@@ -316,7 +320,7 @@ class MessageOperations:
     # --- CancelTask -----------------------------------------------------------------------------
 
     async def cancel(
-        self, call: Call, agent: Agent, scope: Scope, request: CancelTaskRequest
+        self, call: Call, agent: Agent, scope: TaskScope, request: CancelTaskRequest
     ) -> Task:
         """Cancel; the answer is the task in its end state, whoever wins the race to it."""
         actor = await self._directory.activate(scope, request.id)

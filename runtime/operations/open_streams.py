@@ -15,7 +15,7 @@ import anyio.lowlevel
 from ...protocol.errors import A2AError, ResourceExhaustedError, UnavailableError
 from ..call import Call
 from ..concurrency.signal import Signal
-from ..journal.feed import Stream
+from ..journal.feed import Subscription
 from ..journal.store import Clock
 from ..security.gate import Gate
 
@@ -58,28 +58,30 @@ class OpenStreams:
         self._clock = clock
         self._most = most
         self._every = every
-        self._open: set[Stream] = set()
+        self._open: set[Subscription] = set()
         self._opening = 0
-        self._calls: dict[int, tuple[Stream, Call]] = {}
+        self._calls: dict[int, tuple[Subscription, Call]] = {}
         self._due: list[tuple[float, int]] = []  # a heap; of streams that are closed, too
         self._opened = 0
 
-    def __iter__(self) -> Iterator[Stream]:
+    def __iter__(self) -> Iterator[Subscription]:
         return iter(list(self._open))
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: Subscription) -> None:
         """Take a stream in, as the doors do that make them."""
         self._open.add(stream)
         stream.on_close = self._open.discard
 
-    def door(self, door: Callable[..., Awaitable[Stream]]) -> Callable[..., Awaitable[Stream]]:
+    def door(
+        self, door: Callable[..., Awaitable[Subscription]]
+    ) -> Callable[..., Awaitable[Subscription]]:
         """Return the door of an operation that streams, watched over. It raises
         ResourceExhaustedError before anything is asked."""
 
-        async def watched(call: Call, *arguments: Any) -> Stream:
+        async def watched(call: Call, *arguments: Any) -> Subscription:
             if len(self._open) + self._opening >= self._most:
                 raise ResourceExhaustedError(
                     "This server has as many open streams as it allows",
@@ -100,12 +102,12 @@ class OpenStreams:
 
         return watched
 
-    def _watch(self, stream: Stream, call: Call, give_back: Callable[[], None]) -> None:
+    def _watch(self, stream: Subscription, call: Call, give_back: Callable[[], None]) -> None:
         self._opened = number = self._opened + 1
         self._calls[number] = stream, call
         self._look_again(number, call)
 
-        def closed(stream: Stream) -> None:
+        def closed(stream: Subscription) -> None:
             self._open.discard(stream)
             self._calls.pop(number, None)
             give_back()
@@ -146,7 +148,7 @@ class OpenStreams:
         limiter = anyio.CapacityLimiter(_AT_ONCE)
         async with anyio.create_task_group() as group:
 
-            async def verify(number: int, stream: Stream, call: Call) -> None:
+            async def verify(number: int, stream: Subscription, call: Call) -> None:
                 async with limiter:
                     await self._verify(number, stream, call)
 
@@ -166,7 +168,7 @@ class OpenStreams:
                     else:
                         group.start_soon(verify, number, stream, call)
 
-    async def _verify(self, number: int, stream: Stream, call: Call) -> None:
+    async def _verify(self, number: int, stream: Subscription, call: Call) -> None:
         try:
             await self._gate.reauthenticate(call)
         except UnavailableError:

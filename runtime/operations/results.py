@@ -8,7 +8,7 @@ import msgspec
 from ...protocol.errors import TaskNotFoundError
 from ...protocol.types import Message, Task
 from ..actor.directory import Directory
-from ..call import Scope
+from ..call import TaskScope
 from ..contexts.contexts import Contexts, NotOverError
 from ..journal.fold import task_of
 from ..journal.store import Sends, Tasks
@@ -34,7 +34,7 @@ class Results:
         self._contexts = contexts
 
     async def by_task(
-        self, scope: Scope, task_id: str, *, history: int | None = 0, wait: float = 0.0
+        self, scope: TaskScope, task_id: str, *, history: int | None = 0, wait: float = 0.0
     ) -> Task | None:
         """Read a task with its artifacts as it is committed, after up to ``wait`` seconds for its
         end. ``history`` is how many messages (``None``: all). ``None``: there is no such task."""
@@ -44,7 +44,7 @@ class Results:
         return None if snapshot is None else task_of(snapshot)
 
     async def by_message(
-        self, scope: Scope, message_id: str, *, history: int | None = 0, wait: float = 0.0
+        self, scope: TaskScope, message_id: str, *, history: int | None = 0, wait: float = 0.0
     ) -> Task | Message | None:
         """The task that a message began or went on with, or the Message that answered it.
 
@@ -61,7 +61,7 @@ class Results:
             return _decode_message(send.message)
         return await self.by_task(scope, send.task_id, history=history, wait=wait)
 
-    async def delete(self, scope: Scope, task_id: str) -> bool:
+    async def delete(self, scope: TaskScope, task_id: str) -> bool:
         """Delete a finished task with all that is its own: history, artifacts, events, journal;
         pinned contexts do not keep it. ``False``: there is no such task. Raises ``NotOverError``.
 
@@ -76,7 +76,7 @@ class Results:
         await self._contexts.lost(header)
         return True
 
-    async def _end(self, scope: Scope, task_id: str, seconds: float) -> None:
+    async def _end(self, scope: TaskScope, task_id: str, seconds: float) -> None:
         try:
             actor = await self._directory.activate(scope, task_id)
         except TaskNotFoundError:

@@ -12,7 +12,7 @@ from ...protocol.types import SendMessageConfiguration, StreamResponse, Task
 from ..actor.actor import Actor
 from ..actor.system import System
 from ..call import Call
-from ..journal.feed import Stream
+from ..journal.feed import Subscription
 from ..journal.fold import rewind
 from ..journal.store import Journal, StoreError, Tasks
 
@@ -35,7 +35,7 @@ async def open_stream(
     history: int | None,
     sending: bool = False,
     first: Frame | None = None,
-) -> Stream:
+) -> Subscription:
     """Open a reader on a task: a snapshot as of n, then n+1, n+2 … (none twice, none missing).
 
     With ``call.last_event_id`` n is that; a cursor outside what is kept gets the present.
@@ -71,7 +71,7 @@ async def open_stream(
         actor.release()
         system.notify_drain()
 
-    stream = Stream(
+    stream = Subscription(
         actor.feed, first, cursor=first.generation, sending=sending,
         catchup=catchup, resync=snapshot, release=release,
     )  # fmt: skip

@@ -26,9 +26,9 @@ from ..actor.directory import Directory
 from ..actor.system import System
 from ..actor.waits import Wait
 from ..agent import Agent
-from ..call import Call, Scope
+from ..call import Call, TaskScope
 from ..journal.entries import Snapshot, TaskQuery
-from ..journal.feed import Stream
+from ..journal.feed import Subscription
 from ..journal.fold import task_of
 from ..journal.store import Tasks
 from ..security.gate import Gate
@@ -42,7 +42,11 @@ class TaskOperations:
     """The doors for those who look."""
 
     def __init__(
-        self, system: System, directory: Directory, gate: Gate, opened: Callable[[Stream], None]
+        self,
+        system: System,
+        directory: Directory,
+        gate: Gate,
+        opened: Callable[[Subscription], None],
     ) -> None:
         self._system = system
         self._tasks: Tasks = system.store
@@ -52,7 +56,9 @@ class TaskOperations:
 
     # --- GetTask --------------------------------------------------------------------------------
 
-    async def get(self, call: Call, agent: Agent, scope: Scope, request: GetTaskRequest) -> Task:
+    async def get(
+        self, call: Call, agent: Agent, scope: TaskScope, request: GetTaskRequest
+    ) -> Task:
         history = request.history_length
         if history is None:
             history = self._system.settings.history_limit
@@ -69,7 +75,7 @@ class TaskOperations:
             task, generation = task_of(snapshot), snapshot.header.generation
         return with_generation(task, generation, call)
 
-    async def _newer(self, scope: Scope, task_id: str, generation: int) -> None:
+    async def _newer(self, scope: TaskScope, task_id: str, generation: int) -> None:
         """Long-poll (1.1, section 3.2.7): wait until the task is past ``generation``."""
         actor = await self._directory.activate(scope, task_id)
         wait = Wait(actor)
@@ -85,7 +91,7 @@ class TaskOperations:
     # --- ListTasks ------------------------------------------------------------------------------
 
     async def list(
-        self, call: Call, agent: Agent, scope: Scope, request: ListTasksRequest
+        self, call: Call, agent: Agent, scope: TaskScope, request: ListTasksRequest
     ) -> ListTasksResponse:
         size = (
             request.page_size
@@ -131,8 +137,8 @@ class TaskOperations:
     # --- SubscribeToTask ------------------------------------------------------------------------
 
     async def subscribe(
-        self, call: Call, agent: Agent, scope: Scope, request: SubscribeToTaskRequest
-    ) -> Stream:
+        self, call: Call, agent: Agent, scope: TaskScope, request: SubscribeToTaskRequest
+    ) -> Subscription:
         actor = await self._directory.activate(scope, request.id)
         committed = actor.committed
         assert committed is not None

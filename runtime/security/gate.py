@@ -1,8 +1,8 @@
 """The one gate: who calls, what may they do, and how often. Every operation passes it.
 
-Order: authenticate, rate of the caller, tenant, scopes, rate of the operation, size. After it an
-operation has a ``Scope`` that names its owner, and no store is asked without one: what is not the
-caller's does not exist (section 13.1).
+Order: authenticate, rate of the caller, tenant, scopes, rate of the operation, size. The gate
+gives the operation a ``TaskScope`` that names its owner, and no store is read without one: somebody
+else's task does not exist for the caller (section 13.1).
 """
 
 from __future__ import annotations

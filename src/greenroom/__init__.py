@@ -18,7 +18,7 @@ from .protocol.types import AgentSkill as Skill
 from .runtime.actor.cancellation import Reason, StepFailed, TaskCancelled, TaskRejected
 from .runtime.actor.states import IllegalTransition
 from .runtime.agent import Agent
-from .runtime.call import Principal, Scope
+from .runtime.call import Principal, TaskScope
 from .runtime.contexts.contexts import NotOverError
 from .runtime.contexts.events import ContextEvent
 from .runtime.durable.steps import Retry, StepInfo, step_info
@@ -55,7 +55,6 @@ __all__ = [
     "Runtime",
     "RuntimeSettings",
     "SQLiteStore",
-    "Scope",
     "ServerError",
     "Settings",
     "SettingsError",
@@ -67,6 +66,7 @@ __all__ = [
     "TaskCancelled",
     "TaskContext",
     "TaskRejected",
+    "TaskScope",
     "TaskState",
     "TaskStatus",
     "asgi",

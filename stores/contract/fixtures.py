@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ...protocol.types import TaskState
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import (
     Append,
     Entry,
@@ -27,13 +27,13 @@ MakeStore = Callable[[], Store]
 Clause = Callable[[MakeStore], Awaitable[None]]
 
 NOW = 1_000_000.0
-MINE = Scope("acme", "desk", "ann")
+MINE = TaskScope("acme", "desk", "ann")
 STRANGERS = (
-    Scope("other", "desk", "ann"),
-    Scope("acme", "other", "ann"),
-    Scope("acme", "desk", "other"),
-    Scope("", "", ""),
-    Scope("acmedesk", "", "ann"),
+    TaskScope("other", "desk", "ann"),
+    TaskScope("acme", "other", "ann"),
+    TaskScope("acme", "desk", "other"),
+    TaskScope("", "", ""),
+    TaskScope("acmedesk", "", "ann"),
 )
 """Each differs from ``MINE`` in something, the last only in where one name ends."""
 
@@ -72,7 +72,7 @@ def send(key: bytes, task_id: str = "", at: float = NOW) -> SendRecord:
 class GivenTask:
     """A task as its one writer knows it: numbers entries, and remembers all that it wrote."""
 
-    def __init__(self, task_id: str = "task", scope: Scope = MINE, **fields: Any) -> None:
+    def __init__(self, task_id: str = "task", scope: TaskScope = MINE, **fields: Any) -> None:
         begin: dict[str, Any] = {
             "id": task_id, "scope": scope, "context_id": "context", "state": TaskState.SUBMITTED,
             "status": b'{"state":"TASK_STATE_SUBMITTED"}', "generation": 1, "sequence": 0,
@@ -132,7 +132,7 @@ async def taken(store: Store, header: Header, node: str) -> Header | None:
     return mine if outcome.verdict is Verdict.COMMITTED else None
 
 
-async def everything(store: Store, scope: Scope, task_id: str) -> tuple[object, ...]:
+async def everything(store: Store, scope: TaskScope, task_id: str) -> tuple[object, ...]:
     """All that can be read of one task: equal before and after says that nothing changed."""
     return (
         await store.header(scope, task_id),

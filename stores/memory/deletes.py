@@ -9,7 +9,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from ...protocol.types import TERMINAL
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import NEVER, Context, Gone, Header, Pruned, TaskRef
 from .reads import Reads
 from .rows import Owned
@@ -18,7 +18,7 @@ from .rows import Owned
 class Deletes(Reads):
     """The part of the store that lets go of what is old or unwanted."""
 
-    async def delete_task(self, scope: Scope, task_id: str) -> Header | None:
+    async def delete_task(self, scope: TaskScope, task_id: str) -> Header | None:
         task = self._find(scope, task_id)
         if task is None:
             return None
@@ -26,7 +26,7 @@ class Deletes(Reads):
             self._delete(TaskRef(scope, task_id))
         return task.header
 
-    async def delete_context(self, scope: Scope, context_id: str) -> Context | None:
+    async def delete_context(self, scope: TaskScope, context_id: str) -> Context | None:
         found = await self.context(scope, context_id)
         if found is not None and not found.live:
             self._delete_context(scope, context_id)
@@ -78,7 +78,7 @@ class Deletes(Reads):
             self._delete_context(gone.scope, gone.context.id)
         return outdated
 
-    def _delete_context(self, scope: Scope, context_id: str) -> None:
+    def _delete_context(self, scope: TaskScope, context_id: str) -> None:
         tasks = self._scopes[scope].tasks
         for task_id in [id for id, t in tasks.items() if t.header.context_id == context_id]:
             self._delete(TaskRef(scope, task_id))
@@ -96,7 +96,7 @@ class Deletes(Reads):
         return len(outdated)
 
     @staticmethod
-    def _old(owned: Owned, before: float) -> Iterable[tuple[float, Scope, str]]:
+    def _old(owned: Owned, before: float) -> Iterable[tuple[float, TaskScope, str]]:
         for updated_at, task_id in owned.order:
             if updated_at >= before:
                 break
@@ -104,7 +104,7 @@ class Deletes(Reads):
             if header.state in TERMINAL:
                 yield updated_at, header.scope, task_id
 
-    def _unpinned(self, owned: Owned, before: float) -> Iterable[tuple[float, Scope, str]]:
+    def _unpinned(self, owned: Owned, before: float) -> Iterable[tuple[float, TaskScope, str]]:
         for found in self._old(owned, before):
             marks = owned.marks.get(owned.tasks[found[2]].header.context_id)
             if marks is None or not marks[1]:

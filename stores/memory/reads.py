@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from operator import attrgetter
 
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import (
     BORDERS,
     Context,
@@ -31,18 +31,18 @@ _by_sequence = attrgetter("sequence")
 class Reads(Tables):
     """The reading half of the store."""
 
-    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+    async def find_send(self, scope: TaskScope, key: bytes) -> SendRecord | None:
         self._check()
         owned = self._scopes.get(scope)
         return None if owned is None else owned.sends.get(key)
 
-    async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
+    async def sends(self, scope: TaskScope, begin: bytes) -> Sequence[SendRecord]:
         self._check()
         owned = self._scopes.get(scope)
         found = {} if owned is None else owned.sends
         return [send for key, send in found.items() if key.startswith(begin)]
 
-    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
+    async def as_of(self, scope: TaskScope, task_id: str, generation: int) -> Snapshot | None:
         task = self._find(scope, task_id)
         if task is None or not 1 <= generation <= task.header.generation:
             return None
@@ -53,11 +53,11 @@ class Reads(Tables):
         events = [e.body for e in task.after(border) if e.generation <= generation]
         return Snapshot(task.header, [segment.body for segment in segments], events)
 
-    async def header(self, scope: Scope, task_id: str) -> Header | None:
+    async def header(self, scope: TaskScope, task_id: str) -> Header | None:
         task = self._find(scope, task_id)
         return None if task is None else task.header
 
-    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+    async def load(self, scope: TaskScope, task_id: str) -> Loaded | None:
         task = self._find(scope, task_id)
         if task is None:
             return None
@@ -69,13 +69,18 @@ class Reads(Tables):
         return Loaded(header, tail, task.since(header.run_start), borders)
 
     async def snapshot(
-        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
+        self, scope: TaskScope, task_id: str, *, history: int | None, artifacts: bool = True
     ) -> Snapshot | None:
         task = self._find(scope, task_id)
         return None if task is None else self._snapshot(task, history, artifacts)
 
     async def snapshots(
-        self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
+        self,
+        scope: TaskScope,
+        task_ids: Sequence[str],
+        *,
+        history: int | None,
+        artifacts: bool = True,
     ) -> Sequence[Snapshot]:
         found = (self._find(scope, task_id) for task_id in task_ids)
         return [self._snapshot(task, history, artifacts) for task in found if task is not None]
@@ -93,7 +98,7 @@ class Reads(Tables):
         )
 
     async def events(
-        self, scope: Scope, task_id: str, *, after: int, limit: int
+        self, scope: TaskScope, task_id: str, *, after: int, limit: int
     ) -> EventPage | None:
         task = self._find(scope, task_id)
         if task is None:
@@ -103,7 +108,7 @@ class Reads(Tables):
 
     async def messages(
         self,
-        scope: Scope,
+        scope: TaskScope,
         task_id: str,
         *,
         before: int | None = None,
@@ -126,7 +131,7 @@ class Reads(Tables):
         return TaskPage() if owned is None else owned.find(query)
 
     async def contexts(
-        self, scope: Scope, *, limit: int, after: tuple[float, str] | None = None
+        self, scope: TaskScope, *, limit: int, after: tuple[float, str] | None = None
     ) -> Sequence[Context]:
         self._check()
         owned = self._scopes.get(scope)
@@ -134,14 +139,14 @@ class Reads(Tables):
         found.sort(key=lambda context: (context.active_at, context.id), reverse=True)
         return [c for c in found if after is None or (c.active_at, c.id) < after][:limit]
 
-    async def context(self, scope: Scope, context_id: str) -> Context | None:
+    async def context(self, scope: TaskScope, context_id: str) -> Context | None:
         self._check()
         owned = self._scopes.get(scope)
         return None if owned is None else owned.context(context_id)
 
     async def quiet_contexts(
         self, *, after: float, until: float
-    ) -> Sequence[tuple[Scope, Context]]:
+    ) -> Sequence[tuple[TaskScope, Context]]:
         self._check()
         return [
             (scope, context)
@@ -184,7 +189,7 @@ class Reads(Tables):
                 found.append(DueTimer(TaskRef(scope, task_id), Timer(called, due_at)))
         return found
 
-    async def scopes(self) -> Sequence[Scope]:
+    async def scopes(self) -> Sequence[TaskScope]:
         self._check()
         return list(self._scopes)
 
@@ -199,7 +204,7 @@ class Reads(Tables):
         found.sort(key=lambda header: (header.id, header.scope))
         return found[:limit]
 
-    async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
+    async def journal(self, scope: TaskScope, task_id: str) -> Sequence[Entry]:
         task = self._find(scope, task_id)
         return () if task is None else task.since(0)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import inf
 
 from ...protocol.types import TERMINAL
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import (
     COMMITTED,
     LOST,
@@ -83,7 +83,7 @@ class MemoryStore(Deletes):
 
     async def mark_context(
         self,
-        scope: Scope,
+        scope: TaskScope,
         context_id: str,
         *,
         touched_at: float | None = None,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from ...protocol.types import TERMINAL
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import ALL_TIMERS, Header, TaskRef, Timer
 from ...runtime.journal.store import StoreClosedError
 from .rows import Owned, Task
@@ -17,15 +17,15 @@ class Tables:
     """All that there is, and what keeps it in order."""
 
     def __init__(self) -> None:
-        self._scopes: dict[Scope, Owned] = {}
+        self._scopes: dict[TaskScope, Owned] = {}
         self._nodes: dict[str, float] = {}
         """Node id to the end of its lease; the past once it is retired."""
         self._working: dict[str, dict[TaskRef, None]] = {}
         """Tasks by the node that owns them."""
-        self._timers: list[tuple[float, Scope, str, str]] = []
+        self._timers: list[tuple[float, TaskScope, str, str]] = []
         self._closed = False
 
-    def _find(self, scope: Scope, task_id: str) -> Task | None:
+    def _find(self, scope: TaskScope, task_id: str) -> Task | None:
         self._check()
         owned = self._scopes.get(scope)
         return None if owned is None else owned.tasks.get(task_id)

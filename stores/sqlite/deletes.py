@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import Context, Gone, Header, Pruned
 from .queries import (
     FOLDED,
@@ -31,7 +31,7 @@ class Deletes:
     def mark_context(
         self,
         db: sqlite3.Connection,
-        scope: Scope,
+        scope: TaskScope,
         context_id: str,
         touched_at: float,
         pinned: bool | None,
@@ -49,7 +49,7 @@ class Deletes:
         return True
 
     def delete_context(
-        self, db: sqlite3.Connection, scope: Scope, context_id: str
+        self, db: sqlite3.Connection, scope: TaskScope, context_id: str
     ) -> Context | None:
         with transaction(db):
             place = self._place(db, scope, context_id)
@@ -61,7 +61,7 @@ class Deletes:
                 _delete_context(db, place)
         return found
 
-    def delete_task(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Header | None:
+    def delete_task(self, db: sqlite3.Connection, scope: TaskScope, task_id: str) -> Header | None:
         with transaction(db):
             row = db.execute(HEADER, (self._deployment, *scope, task_id)).fetchone()
             if row is None:
@@ -72,7 +72,7 @@ class Deletes:
                 _forget_context(db, self._place(db, scope, header.context_id))
         return header
 
-    def _place(self, db: sqlite3.Connection, scope: Scope, context_id: str) -> tuple[int, str]:
+    def _place(self, db: sqlite3.Connection, scope: TaskScope, context_id: str) -> tuple[int, str]:
         row = db.execute(f"SELECT {SCOPE}", (self._deployment, *scope)).fetchone()
         return row[0] or 0, context_id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import NEVER, Context, DueTimer, TaskRef, Timer
 from .queries import CONTEXTS, FOLDED, ONE_CONTEXT, OUTDATED, SCOPE, context_of, reading, scope_of
 from .schema import OVER
@@ -20,7 +20,7 @@ class AcrossReads:
     # --- contexts -------------------------------------------------------------------------------
 
     def contexts(
-        self, db: sqlite3.Connection, scope: Scope, limit: int, after: tuple[float, str] | None
+        self, db: sqlite3.Connection, scope: TaskScope, limit: int, after: tuple[float, str] | None
     ) -> Sequence[Context]:
         having = "" if after is None else "HAVING (active, context_id) < (?, ?)"
         rows = db.execute(
@@ -30,7 +30,7 @@ class AcrossReads:
         )
         return [context_of(row) for row in rows]
 
-    def context(self, db: sqlite3.Connection, scope: Scope, context_id: str) -> Context | None:
+    def context(self, db: sqlite3.Connection, scope: TaskScope, context_id: str) -> Context | None:
         row = db.execute(
             f"{CONTEXTS} WHERE task.scope = {SCOPE} AND context_id = ? GROUP BY context_id",
             (self._deployment, *scope, context_id),
@@ -39,10 +39,10 @@ class AcrossReads:
 
     def quiet_contexts(
         self, db: sqlite3.Connection, after: float, until: float
-    ) -> Sequence[tuple[Scope, Context]]:
-        found: list[tuple[Scope, Context]] = []
+    ) -> Sequence[tuple[TaskScope, Context]]:
+        found: list[tuple[TaskScope, Context]] = []
         with reading(db):
-            # Scope by scope: no index knows the tasks of all scopes by time.
+            # One scope after the other: no index orders the tasks of all scopes by time.
             places = db.execute(
                 "SELECT DISTINCT scope.id, context_id FROM scope CROSS JOIN task ON task.scope = "
                 "scope.id AND updated_at > ? AND updated_at <= ? WHERE scope.deployment = ? UNION "
@@ -93,7 +93,7 @@ class AcrossReads:
     ) -> Sequence[TaskRef]:
         of, names = _of_agents(agents)
         return [
-            TaskRef(Scope(*scope), task_id)
+            TaskRef(TaskScope(*scope), task_id)
             for task_id, *scope in db.execute(
                 "SELECT task.id, tenant, agent, owner FROM task JOIN scope ON scope.id = scope "
                 f"WHERE node <> '' AND task.deployment = ? AND NOT {OVER} AND node NOT IN "
@@ -107,7 +107,7 @@ class AcrossReads:
     ) -> Sequence[TaskRef]:
         of, names = _of_agents(agents)
         return [
-            TaskRef(Scope(*scope), task_id)
+            TaskRef(TaskScope(*scope), task_id)
             for task_id, *scope in db.execute(
                 "SELECT task.id, tenant, agent, owner FROM task JOIN scope ON scope.id = scope "
                 f"WHERE node = ? AND node <> '' AND task.deployment = ? AND NOT {OVER}{of}",
@@ -127,7 +127,7 @@ class AcrossReads:
         if name:
             of, names = f"{of} AND timer.name = ?", (*names, name)
         return [
-            DueTimer(TaskRef(Scope(*scope), task_id), Timer(called, due_at))
+            DueTimer(TaskRef(TaskScope(*scope), task_id), Timer(called, due_at))
             for called, due_at, task_id, *scope in db.execute(
                 "SELECT timer.name, due_at, task.id, tenant, agent, owner FROM timer "
                 "JOIN task ON task.number = timer.task JOIN scope ON scope.id = task.scope "
@@ -136,9 +136,9 @@ class AcrossReads:
             )
         ]
 
-    def scopes(self, db: sqlite3.Connection) -> Sequence[Scope]:
+    def scopes(self, db: sqlite3.Connection) -> Sequence[TaskScope]:
         return [
-            Scope(*row)
+            TaskScope(*row)
             for row in db.execute(
                 "SELECT tenant, agent, owner FROM scope WHERE deployment = ? ORDER BY id",
                 (self._deployment,),

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import Context, Header
 from .bulk import Row
 from .schema import OVER, SHIFT, STATES
@@ -48,16 +48,16 @@ def context_of(row: Row) -> Context:
     return Context(context_id, created_at, active_at, tasks, live, bool(pinned))
 
 
-def header_of(scope: Scope, row: Row) -> Header:
+def header_of(scope: TaskScope, row: Row) -> Header:
     """Make a header of a row of ``HEADER``."""
     _, task_id, context_id, state, *rest = row
     return Header(task_id, scope, context_id, STATES[state], *rest)
 
 
-def scope_of(db: sqlite3.Connection, number: int) -> Scope:
+def scope_of(db: sqlite3.Connection, number: int) -> TaskScope:
     """Read the scope that a number stands for."""
     row = db.execute("SELECT tenant, agent, owner FROM scope WHERE id = ?", (number,)).fetchone()
-    return Scope(*row)
+    return TaskScope(*row)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import (
     BORDERS,
     Entry,
@@ -38,7 +38,7 @@ from .schema import SHIFT, STATE_NUMBERS
 class Reads(AcrossReads):
     """The reading half of the store. ``deployment`` is the number that stands for it."""
 
-    def find_send(self, db: sqlite3.Connection, scope: Scope, key: bytes) -> SendRecord | None:
+    def find_send(self, db: sqlite3.Connection, scope: TaskScope, key: bytes) -> SendRecord | None:
         row = db.execute(
             "SELECT key, message_id, created_at, task_id, message FROM send "
             f"WHERE scope = {SCOPE} AND key = ?",
@@ -46,7 +46,7 @@ class Reads(AcrossReads):
         ).fetchone()
         return None if row is None else SendRecord(*row)
 
-    def sends(self, db: sqlite3.Connection, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
+    def sends(self, db: sqlite3.Connection, scope: TaskScope, begin: bytes) -> Sequence[SendRecord]:
         rows = db.execute(
             "SELECT key, message_id, created_at, task_id, message FROM send "
             f"WHERE scope = {SCOPE} AND key BETWEEN ? AND ? ORDER BY number",
@@ -54,11 +54,11 @@ class Reads(AcrossReads):
         )
         return [SendRecord(*row) for row in rows]
 
-    def header(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Header | None:
+    def header(self, db: sqlite3.Connection, scope: TaskScope, task_id: str) -> Header | None:
         row = self._find(db, scope, task_id)
         return None if row is None else header_of(scope, row)
 
-    def load(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Loaded | None:
+    def load(self, db: sqlite3.Connection, scope: TaskScope, task_id: str) -> Loaded | None:
         with reading(db):
             row = self._find(db, scope, task_id)
             if row is None:
@@ -72,7 +72,7 @@ class Reads(AcrossReads):
             return Loaded(header, tail, entries, self._borders(db, number, header))
 
     def as_of(
-        self, db: sqlite3.Connection, scope: Scope, task_id: str, generation: int
+        self, db: sqlite3.Connection, scope: TaskScope, task_id: str, generation: int
     ) -> Snapshot | None:
         with reading(db):
             row = self._find(db, scope, task_id)
@@ -99,7 +99,7 @@ class Reads(AcrossReads):
     def snapshots(
         self,
         db: sqlite3.Connection,
-        scope: Scope,
+        scope: TaskScope,
         task_ids: Sequence[str],
         history: int | None,
         artifacts: bool,
@@ -112,7 +112,12 @@ class Reads(AcrossReads):
             ]
 
     def _snapshot(
-        self, db: sqlite3.Connection, scope: Scope, row: Row, history: int | None, artifacts: bool
+        self,
+        db: sqlite3.Connection,
+        scope: TaskScope,
+        row: Row,
+        history: int | None,
+        artifacts: bool,
     ) -> Snapshot:
         header = header_of(scope, row)
         number: int = row[0]
@@ -136,7 +141,7 @@ class Reads(AcrossReads):
         return Snapshot(header, segments, events, messages)
 
     def events(
-        self, db: sqlite3.Connection, scope: Scope, task_id: str, after: int, limit: int
+        self, db: sqlite3.Connection, scope: TaskScope, task_id: str, after: int, limit: int
     ) -> EventPage | None:
         with reading(db):
             row = self._find(db, scope, task_id)
@@ -148,7 +153,7 @@ class Reads(AcrossReads):
     def messages(
         self,
         db: sqlite3.Connection,
-        scope: Scope,
+        scope: TaskScope,
         task_id: str,
         before: int | None,
         after: int | None,
@@ -188,10 +193,10 @@ class Reads(AcrossReads):
                 FIND,
                 (beginning, beginning + LAST_CHARACTER, self._deployment, limit),
             ).fetchall()
-            headers = [self.header(db, Scope(*scope), task_id) for task_id, *scope in found]
+            headers = [self.header(db, TaskScope(*scope), task_id) for task_id, *scope in found]
         return [header for header in headers if header is not None]
 
-    def journal(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Sequence[Entry]:
+    def journal(self, db: sqlite3.Connection, scope: TaskScope, task_id: str) -> Sequence[Entry]:
         with reading(db):
             row = self._find(db, scope, task_id)
             return [] if row is None else self._entries(db, row[0], 0)
@@ -215,7 +220,7 @@ class Reads(AcrossReads):
 
     # --- parts ----------------------------------------------------------------------------------
 
-    def _find(self, db: sqlite3.Connection, scope: Scope, task_id: str) -> Row | None:
+    def _find(self, db: sqlite3.Connection, scope: TaskScope, task_id: str) -> Row | None:
         row: Row | None = db.execute(HEADER, (self._deployment, *scope, task_id)).fetchone()
         return row
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import (
     NEVER,
     Append,
@@ -252,26 +252,26 @@ class SQLiteStore:
         self._check_there()  # what was written to a log that is gone is not safe
         return outcomes
 
-    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+    async def find_send(self, scope: TaskScope, key: bytes) -> SendRecord | None:
         return await self._read(Reads.find_send, scope, key)
 
-    async def sends(self, scope: Scope, begin: bytes) -> Sequence[SendRecord]:
+    async def sends(self, scope: TaskScope, begin: bytes) -> Sequence[SendRecord]:
         return await self._read(Reads.sends, scope, begin)
 
     async def contexts(
-        self, scope: Scope, *, limit: int, after: tuple[float, str] | None = None
+        self, scope: TaskScope, *, limit: int, after: tuple[float, str] | None = None
     ) -> Sequence[Context]:
         return await self._read(Reads.contexts, scope, limit, after)
 
-    async def context(self, scope: Scope, context_id: str) -> Context | None:
+    async def context(self, scope: TaskScope, context_id: str) -> Context | None:
         return await self._read(Reads.context, scope, context_id)
 
-    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
+    async def as_of(self, scope: TaskScope, task_id: str, generation: int) -> Snapshot | None:
         return await self._read(Reads.as_of, scope, task_id, generation)
 
     async def mark_context(
         self,
-        scope: Scope,
+        scope: TaskScope,
         context_id: str,
         *,
         touched_at: float | None = None,
@@ -281,42 +281,47 @@ class SQLiteStore:
             self._writes.mark_context, scope, context_id, touched_at or 0.0, pinned
         )
 
-    async def delete_context(self, scope: Scope, context_id: str) -> Context | None:
+    async def delete_context(self, scope: TaskScope, context_id: str) -> Context | None:
         return await self._write(self._writes.delete_context, scope, context_id)
 
     async def quiet_contexts(
         self, *, after: float, until: float
-    ) -> Sequence[tuple[Scope, Context]]:
+    ) -> Sequence[tuple[TaskScope, Context]]:
         return await self._read(Reads.quiet_contexts, after, until)
 
-    async def delete_task(self, scope: Scope, task_id: str) -> Header | None:
+    async def delete_task(self, scope: TaskScope, task_id: str) -> Header | None:
         return await self._write(self._writes.delete_task, scope, task_id)
 
-    async def header(self, scope: Scope, task_id: str) -> Header | None:
+    async def header(self, scope: TaskScope, task_id: str) -> Header | None:
         return await self._read(Reads.header, scope, task_id)
 
-    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+    async def load(self, scope: TaskScope, task_id: str) -> Loaded | None:
         return await self._read(Reads.load, scope, task_id)
 
     async def snapshot(
-        self, scope: Scope, task_id: str, *, history: int | None, artifacts: bool = True
+        self, scope: TaskScope, task_id: str, *, history: int | None, artifacts: bool = True
     ) -> Snapshot | None:
         found = await self.snapshots(scope, (task_id,), history=history, artifacts=artifacts)
         return found[0] if found else None
 
     async def snapshots(
-        self, scope: Scope, task_ids: Sequence[str], *, history: int | None, artifacts: bool = True
+        self,
+        scope: TaskScope,
+        task_ids: Sequence[str],
+        *,
+        history: int | None,
+        artifacts: bool = True,
     ) -> Sequence[Snapshot]:
         return await self._read(Reads.snapshots, scope, task_ids, history, artifacts)
 
     async def events(
-        self, scope: Scope, task_id: str, *, after: int, limit: int
+        self, scope: TaskScope, task_id: str, *, after: int, limit: int
     ) -> EventPage | None:
         return await self._read(Reads.events, scope, task_id, after, limit)
 
     async def messages(
         self,
-        scope: Scope,
+        scope: TaskScope,
         task_id: str,
         *,
         before: int | None = None,
@@ -351,13 +356,13 @@ class SQLiteStore:
     async def remind(self, ref: TaskRef, timer: Timer) -> bool:
         return await self._write(self._writes.remind, ref, timer)
 
-    async def scopes(self) -> Sequence[Scope]:
+    async def scopes(self) -> Sequence[TaskScope]:
         return await self._read(Reads.scopes)
 
     async def find(self, beginning: str, *, limit: int) -> Sequence[Header]:
         return await self._read(Reads.find, beginning, limit)
 
-    async def journal(self, scope: Scope, task_id: str) -> Sequence[Entry]:
+    async def journal(self, scope: TaskScope, task_id: str) -> Sequence[Entry]:
         return await self._read(Reads.journal, scope, task_id)
 
     async def prune(

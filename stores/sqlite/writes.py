@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ...runtime.call import Scope
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import (
     ALL_TIMERS,
     COMMITTED,
@@ -112,7 +112,7 @@ class Writes(Deletes):
     def __init__(self, deployment: str) -> None:
         self._name = deployment
         self._deployment = 0
-        self._scopes: dict[Scope, int] = {}
+        self._scopes: dict[TaskScope, int] = {}
 
     def enlist(self, db: sqlite3.Connection, *, alone: bool) -> int:
         """Return the number that stands for the deployment in this file.
@@ -138,7 +138,7 @@ class Writes(Deletes):
     # --- append ---------------------------------------------------------------------------------
 
     def append(self, db: sqlite3.Connection, batch: Sequence[Append]) -> list[Outcome]:
-        new_scopes: dict[Scope, int] = {}
+        new_scopes: dict[TaskScope, int] = {}
         with transaction(db):
             outcomes = self._append(db, batch, new_scopes)
         if len(self._scopes) > _SCOPES_KEPT:
@@ -147,7 +147,7 @@ class Writes(Deletes):
         return outcomes
 
     def _append(
-        self, db: sqlite3.Connection, batch: Sequence[Append], new_scopes: dict[Scope, int]
+        self, db: sqlite3.Connection, batch: Sequence[Append], new_scopes: dict[TaskScope, int]
     ) -> list[Outcome]:
         scopes = [self._scope(db, append, new_scopes) for append in batch]
         rows = self._rows(db, batch, scopes)
@@ -192,7 +192,9 @@ class Writes(Deletes):
         self._write(db, rows, plan)
         return outcomes
 
-    def _scope(self, db: sqlite3.Connection, append: Append, new_scopes: dict[Scope, int]) -> int:
+    def _scope(
+        self, db: sqlite3.Connection, append: Append, new_scopes: dict[TaskScope, int]
+    ) -> int:
         scope = append.scope if append.header is None else append.header.scope
         assert scope is not None, "an append without a header names the scope of its sends"
         number = self._scopes.get(scope) or new_scopes.get(scope)

@@ -20,13 +20,13 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.journal.entries import Entry, Kind
 from greenroom.stores.sqlite import SQLiteStore
 from tests.support.interpreters import environment
 
 HERE = Path(__file__).parent
-SCOPE = Scope("", "faulty", "anonymous")
+SCOPE = TaskScope("", "faulty", "anonymous")
 _BROKEN = (OSError, http.client.HTTPException)
 
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from greenroom import Agent, TaskContext, TaskState
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.durable.steps import step_info
 from greenroom.runtime.journal.entries import COMMITTED, Append
 from greenroom.runtime.runtime import Runtime
@@ -21,7 +21,7 @@ from tests.support.drive import START, Caller, KeptStore, result, settle
 __all__ = ["virtual_backend"]
 
 pytestmark = pytest.mark.anyio
-SCOPE = Scope("", "worker", "anonymous")
+SCOPE = TaskScope("", "worker", "anonymous")
 LEASE = 15.0
 
 

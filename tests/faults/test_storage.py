@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from greenroom import Agent, TaskContext, TaskState
 from greenroom.protocol.errors import A2AError, UnavailableError
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.durable.steps import step_info
 from greenroom.runtime.journal.entries import Append, EventPage, Kind, Loaded, Outcome
 from greenroom.runtime.journal.store import OutcomeUnknownError, StoreError
@@ -27,7 +27,7 @@ from tests.support.drive import KeptStore, read, result, running, said, settle, 
 __all__ = ["virtual_backend"]
 
 pytestmark = pytest.mark.anyio
-SCOPE = Scope("", "worker", "anonymous")
+SCOPE = TaskScope("", "worker", "anonymous")
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ class Disk(KeptStore):
         return await super().heartbeat(node, now=now, lease=lease)
 
     async def events(
-        self, scope: Scope, task_id: str, *, after: int, limit: int
+        self, scope: TaskScope, task_id: str, *, after: int, limit: int
     ) -> EventPage | None:
         if self.unreadable:
             raise StoreError("the disk cannot be read")
         return await super().events(scope, task_id, after=after, limit=limit)
 
-    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+    async def load(self, scope: TaskScope, task_id: str) -> Loaded | None:
         if self.cannot_load:
             self.cannot_load -= 1
             raise StoreError("the disk cannot be read")

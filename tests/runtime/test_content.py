@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from greenroom import Agent, Artifact, InputRequired, Message, Part, Role, TaskContext, TaskState
 from greenroom.protocol.errors import InvalidParamsError
 from greenroom.runtime.agent import slug_of
-from greenroom.runtime.call import Principal, Scope
+from greenroom.runtime.call import Principal, TaskScope
 from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from tests.support.drive import Caller, KeptStore, read, result, running, said, states, user
@@ -173,7 +173,7 @@ class PagingStore(KeptStore):
         self.reads: list[int] = []
 
     async def messages(
-        self, scope: Scope, task_id: str, **options: Any
+        self, scope: TaskScope, task_id: str, **options: Any
     ) -> Sequence[tuple[int, bytes]]:
         found = await super().messages(scope, task_id, **options)
         self.reads.append(len(found))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from greenroom.protocol.types import TaskState
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.journal.entries import (
     NEVER,
     Append,
@@ -33,7 +33,7 @@ from greenroom.runtime.journal.store import Store
 from greenroom.stores.memory import MemoryStore
 from greenroom.stores.sqlite import SQLiteStore
 
-SCOPES = (Scope("", "a", "x"), Scope("", "a", "y"))
+SCOPES = (TaskScope("", "a", "x"), TaskScope("", "a", "y"))
 times = st.integers(0, 40).map(float)
 scopes = st.sampled_from(SCOPES)
 ids = st.sampled_from(["t1", "t2", "t\x00", "ü"])
@@ -52,7 +52,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.portal = self.portal_context.__enter__()
         self.memory: Store = MemoryStore()
         self.sqlite: Store = SQLiteStore(Path(self.folder) / "t.db", durability="relaxed")
-        self.rows: dict[tuple[Scope, str], Header] = {}
+        self.rows: dict[tuple[TaskScope, str], Header] = {}
         self.nodes: set[str] = set()
         self.agree(lambda store: store.open(now=0.0))
 
@@ -153,16 +153,16 @@ class StoresAgree(RuleBasedStateMachine):
         self.refresh()
 
     @rule(scope=scopes, context=ids, at=st.none() | times, pinned=st.none() | st.booleans())
-    def mark(self, scope: Scope, context: str, at: float | None, pinned: bool | None) -> None:
+    def mark(self, scope: TaskScope, context: str, at: float | None, pinned: bool | None) -> None:
         self.agree(lambda s: s.mark_context(scope, context, touched_at=at, pinned=pinned))
 
     @rule(scope=scopes, name=ids, whole=st.booleans())
-    def delete(self, scope: Scope, name: str, whole: bool) -> None:
+    def delete(self, scope: TaskScope, name: str, whole: bool) -> None:
         self.agree(lambda s: s.delete_context(scope, name) if whole else s.delete_task(scope, name))
         self.refresh()
 
     @rule(scope=scopes, name=ids, after=times, until=times)
-    def read_contexts(self, scope: Scope, name: str, after: float, until: float) -> None:
+    def read_contexts(self, scope: TaskScope, name: str, after: float, until: float) -> None:
         async def quiet(store: Store) -> list[Any]:
             found = await store.quiet_contexts(after=after, until=until)
             return sorted((*owner, context.id, repr(context)) for owner, context in found)
@@ -188,7 +188,7 @@ class StoresAgree(RuleBasedStateMachine):
                 self.rows[scope, header.id] = header
 
     @rule(scope=scopes, task_id=ids, history=st.none() | st.integers(0, 3), at=st.integers(0, 12))
-    def read_task(self, scope: Scope, task_id: str, history: int | None, at: int) -> None:
+    def read_task(self, scope: TaskScope, task_id: str, history: int | None, at: int) -> None:
         self.agree(lambda s: s.header(scope, task_id))
         self.agree(lambda s: s.load(scope, task_id))
         self.agree(lambda s: s.snapshot(scope, task_id, history=history))
@@ -205,7 +205,7 @@ class StoresAgree(RuleBasedStateMachine):
     )  # fmt: skip
     def read_list(
         self,
-        scope: Scope,
+        scope: TaskScope,
         context: str | None,
         state: TaskState | None,
         after: tuple[float, str] | None,

@@ -28,7 +28,7 @@ from greenroom.protocol.types import (
 )
 from greenroom.runtime.agent import Agent
 from greenroom.runtime.call import Call, Principal
-from greenroom.runtime.journal.feed import Stream
+from greenroom.runtime.journal.feed import Subscription
 from greenroom.runtime.journal.store import Store
 from greenroom.runtime.runtime import Runtime
 from greenroom.runtime.settings.settings import RuntimeSettings
@@ -106,13 +106,13 @@ class Caller:
         assert isinstance(answer, Task)
         return answer
 
-    async def stream(self, content: str | Message, **options: Any) -> Stream:
+    async def stream(self, content: str | Message, **options: Any) -> Subscription:
         request = self.request(content, **options)
-        found: Stream = await self.runtime.dispatch(self.call(), ops.STREAM, request)
+        found: Subscription = await self.runtime.dispatch(self.call(), ops.STREAM, request)
         return found
 
-    async def subscribe(self, task: str, *, after: int | None = None) -> Stream:
-        found: Stream = await self.runtime.dispatch(
+    async def subscribe(self, task: str, *, after: int | None = None) -> Subscription:
+        found: Subscription = await self.runtime.dispatch(
             self.call(after), ops.SUBSCRIBE, SubscribeToTaskRequest(id=task)
         )
         return found
@@ -172,7 +172,7 @@ class KeptStore(MemoryStore):
         pass
 
 
-async def read(stream: Stream, *, beats: bool = False) -> list[Frame]:
+async def read(stream: Subscription, *, beats: bool = False) -> list[Frame]:
     """Read a stream to its end; heartbeats are left out."""
     frames: list[Frame] = []
     try:
@@ -183,7 +183,7 @@ async def read(stream: Stream, *, beats: bool = False) -> list[Frame]:
     return frames
 
 
-async def take(stream: Stream, count: int) -> list[Frame]:
+async def take(stream: Subscription, count: int) -> list[Frame]:
     """Read at least ``count`` frames and stay open."""
     frames: list[Frame] = []
     while len(frames) < count:

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..runtime.call import Scope
+from ..runtime.call import TaskScope
 from ..runtime.journal.entries import Context, TaskQuery
 from ..runtime.journal.store import Store
 from .tasks import count, moment, on_store, some, task_line
@@ -50,7 +50,7 @@ def run(parsed: argparse.Namespace) -> int:
     return on_store(parsed, actions[parsed.action])
 
 
-async def _scopes(store: Store, parsed: argparse.Namespace) -> list[Scope]:
+async def _scopes(store: Store, parsed: argparse.Namespace) -> list[TaskScope]:
     asked = (parsed.tenant, parsed.agent, parsed.owner)
     return [
         scope
@@ -59,7 +59,7 @@ async def _scopes(store: Store, parsed: argparse.Namespace) -> list[Scope]:
     ]
 
 
-async def _find(store: Store, parsed: argparse.Namespace) -> tuple[Scope, Context]:
+async def _find(store: Store, parsed: argparse.Namespace) -> tuple[TaskScope, Context]:
     """The one context of that id. Raises ``ValueError``."""
     found = [
         (scope, context)
@@ -76,7 +76,7 @@ async def _find(store: Store, parsed: argparse.Namespace) -> tuple[Scope, Contex
     return found[0]
 
 
-def _line(scope: Scope, context: Context) -> str:
+def _line(scope: TaskScope, context: Context) -> str:
     owner = f"{scope.tenant}/{scope.owner}" if scope.tenant else scope.owner
     marks = f"{some(context.tasks, 'task')}, {context.live} live"
     marks += ", pinned" if context.pinned else ""

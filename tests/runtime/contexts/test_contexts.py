@@ -8,13 +8,13 @@ import pytest
 from greenroom import Agent, Message, Part, Role, RuntimeSettings, TaskContext, TaskState
 from greenroom.protocol.errors import TaskNotFoundError
 from greenroom.protocol.types import Task
-from greenroom.runtime.call import Principal, Scope
+from greenroom.runtime.call import Principal, TaskScope
 from greenroom.runtime.contexts.contexts import Contexts, NotOverError
 from greenroom.runtime.contexts.events import ContextEvent
 from tests.support.drive import Caller, KeptStore, result, running, settle, user
 
 pytestmark = pytest.mark.anyio
-SCOPE = Scope("", "clerk", "ann")
+SCOPE = TaskScope("", "clerk", "ann")
 ANN = Principal("ann")
 
 
@@ -117,7 +117,7 @@ async def test_a_touched_context_lives_on_and_a_pinned_one_for_ever() -> None:
         tasks = {name: await ann.send("a", context=name) for name in ("plain", "held", "pinned")}
         for mark in (contexts.touch, contexts.pin, contexts.unpin):
             assert not await mark(SCOPE, "unknown")
-            assert not await mark(Scope("", "clerk", "bob"), "held")
+            assert not await mark(TaskScope("", "clerk", "bob"), "held")
         assert await contexts.pin(SCOPE, "pinned")
         await anyio.sleep(3000)
         assert [found.id for found in await contexts.list(SCOPE, idle=True)] == [
@@ -150,7 +150,7 @@ async def test_a_context_is_deleted_with_its_tasks_unless_one_is_not_over() -> N
             await contexts.delete(SCOPE, "trip")
         assert (await ann.get(done.id)).status.state is TaskState.COMPLETED
         await ann.cancel(asked.id)
-        assert not await contexts.delete(Scope("", "clerk", "bob"), "trip")
+        assert not await contexts.delete(TaskScope("", "clerk", "bob"), "trip")
         assert await contexts.delete(SCOPE, "trip")
         assert not await contexts.delete(SCOPE, "trip")
         for task in (done, asked):
@@ -222,7 +222,7 @@ async def test_a_result_is_deleted_once_its_task_is_over() -> None:
         with pytest.raises(NotOverError):
             await results.delete(SCOPE, task.id)
         assert result(await ann.send("Ada", task=task.id)) == "Hello Ada"
-        assert not await results.delete(Scope("", "clerk", "bob"), task.id)
+        assert not await results.delete(TaskScope("", "clerk", "bob"), task.id)
         assert await results.delete(SCOPE, task.id)
         assert not await results.delete(SCOPE, task.id)
         assert await results.by_task(SCOPE, task.id) is None
@@ -253,7 +253,7 @@ async def test_results_are_found_by_task_and_by_message_after_a_restart() -> Non
             assert [m.message_id for m in turn.history or () if m.role is Role.USER] == [
                 "m3", "m4",
             ]  # fmt: skip
-        for stranger in (Scope("", "clerk", "bob"), Scope("x", "clerk", "ann")):
+        for stranger in (TaskScope("", "clerk", "bob"), TaskScope("x", "clerk", "ann")):
             assert await results.by_task(stranger, task.id) is None
             assert await results.by_task(stranger, task.id, wait=1.0) is None
             assert await results.by_message(stranger, "m1") is None

@@ -14,7 +14,7 @@ import msgspec
 from greenroom import Agent, Task, TaskState
 from greenroom.protocol.errors import UnsupportedOperationError
 from greenroom.protocol.types import Role
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.journal.entries import Append, Entry, Kind, Outcome
 from greenroom.runtime.runtime import Runtime
 from greenroom.runtime.settings.settings import RuntimeSettings
@@ -24,7 +24,7 @@ from tests.support.drive import START, Caller, KeptStore, said
 
 from .programs import Maker, Node, Player, World
 
-SCOPE = Scope("", "fuzz", "anonymous")
+SCOPE = TaskScope("", "fuzz", "anonymous")
 SLOW = 37.7
 """Seconds after which the client answers a slow question."""
 SWEEP = 5.0

@@ -15,7 +15,7 @@ from greenroom import Agent, InputRequired, Task, TaskContext, TaskState
 from greenroom.protocol.errors import TaskNotCancelableError
 from greenroom.protocol.types import Role
 from greenroom.runtime.actor.cancellation import StepFailed
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.durable.steps import Retry
 from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.runtime.journal.records import RecordKind, is_kind
@@ -30,7 +30,7 @@ from .test_crash_prefixes import AWAKE, PASSIVATED, check
 pytestmark = pytest.mark.anyio
 
 Handler = Callable[[TaskContext], Any]
-SCOPE = Scope("", "matrix", "anonymous")
+SCOPE = TaskScope("", "matrix", "anonymous")
 
 
 async def work(what: Any = 1, takes: float = 0.001) -> Any:

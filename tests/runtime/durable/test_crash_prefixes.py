@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from greenroom import Task
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.journal.entries import Entry, Kind
 from tests.support.crash import RecordingStore, ShufflingLoop, copy_of
 from tests.support.drive import KeptStore, running
@@ -18,7 +18,7 @@ from .script import Script, heard, play
 
 pytestmark = pytest.mark.anyio
 
-SCOPE = Scope("", "script", "anonymous")
+SCOPE = TaskScope("", "script", "anonymous")
 HEARD = ["go", "Ada", "old", "42", "yes", "sure", "more"]
 AWAKE, PASSIVATED = 3600.0, 0.5
 """Idle times: waiting in memory, or in the store."""

@@ -19,7 +19,7 @@ from greenroom.protocol.errors import UnavailableError
 from greenroom.protocol.frame import Frame
 from greenroom.protocol.types import Artifact, Message, Part, Role
 from greenroom.runtime.actor.cancellation import StepFailed
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.durable.steps import Retry, step_info
 from greenroom.runtime.journal.entries import Kind, SendRecord, TaskRef, Timer
 from greenroom.runtime.runtime import Runtime
@@ -359,7 +359,7 @@ async def test_cancellation_is_never_the_failure_of_a_step() -> None:
         found = await peer.cancel(task.id)
         assert found.status.state is TaskState.CANCELED
         store: Any = peer.runtime.system.store
-        entries = await store.journal(Scope("", "one", "anonymous"), task.id)
+        entries = await store.journal(TaskScope("", "one", "anonymous"), task.id)
         assert not [e for e in entries if e.kind is Kind.RECORD and e.ordinal]
 
 
@@ -393,7 +393,7 @@ async def test_an_interrupted_stream_goes_on_as_it_was_told(on_restart: str) -> 
         found = await peer.over(task)
         texts = {a.artifact_id: [p.text for p in a.parts] for a in found.artifacts or []}
         page = await peer.runtime.system.store.events(
-            Scope("", "one", "anonymous"), task, after=1, limit=100
+            TaskScope("", "one", "anonymous"), task, after=1, limit=100
         )
         assert page is not None
         chunks = [body for _, body in page.events if b'"artifactId":"text"' in body]
@@ -677,7 +677,7 @@ async def test_the_right_version_tries_what_is_blocked_as_soon_as_it_starts() ->
         async with running(right, store=with_both, unblock_every=1e6) as peer:
             for task in tasks:
                 assert result(await peer.over(task)) == "flown to Rome"
-            scope = Scope("", "traveller", "anonymous")
+            scope = TaskScope("", "traveller", "anonymous")
             for task in tasks:
                 header = await with_both.header(scope, task)
                 assert header is not None
@@ -958,7 +958,7 @@ async def test_what_came_while_nobody_served_counts_for_more_than_recovery(text:
         late = (await peer.send(text, now=True)).id
         await anyio.sleep(1)
     started.clear()
-    scope = Scope("", "one", "anonymous")
+    scope = TaskScope("", "one", "anonymous")
     assert await store.remind(TaskRef(scope, task), Timer("cancel", START + 2000))
     assert await store.remind(TaskRef(scope, late), Timer("deadline", START + 2000))
     async with Runtime(agent_of(handler), store=store, clock=LoopClock(START + 3000)) as runtime:
@@ -1068,7 +1068,7 @@ class SlowStore(KeptStore):
         super().__init__()
         self.go: anyio.Event | None = None
 
-    async def find_send(self, scope: Scope, key: bytes) -> SendRecord | None:
+    async def find_send(self, scope: TaskScope, key: bytes) -> SendRecord | None:
         if self.go is not None:
             await self.go.wait()
         return await super().find_send(scope, key)

@@ -15,7 +15,7 @@ import pytest
 
 from greenroom import Agent, InputRequired, Message, Part, Role, TaskContext, TaskState
 from greenroom.runtime.actor.cancellation import StepFailed, TaskCancelled
-from greenroom.runtime.call import ANONYMOUS, Scope
+from greenroom.runtime.call import ANONYMOUS, TaskScope
 from greenroom.runtime.durable.steps import Retry
 from greenroom.runtime.handler.blocking import BlockingContext
 from tests.support.drive import KeptStore, read, result, running, said, states
@@ -223,7 +223,7 @@ async def test_a_thread_that_was_left_behind_does_not_count() -> None:
         with anyio.fail_after(10):
             while peer.runtime.directory or system.running:
                 await anyio.lowlevel.checkpoint()
-        mine = Scope("", peer.runtime.default.slug, ANONYMOUS.owner)
+        mine = TaskScope("", peer.runtime.default.slug, ANONYMOUS.owner)
         assert (system.waiting, system.at_work(mine)) == (0, 0)
 
 

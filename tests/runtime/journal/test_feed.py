@@ -17,7 +17,7 @@ from greenroom.protocol.errors import (
     UnsupportedOperationError,
 )
 from greenroom.protocol.frame import Frame
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.journal.entries import EventPage, Loaded, Snapshot
 from tests.support.drive import (
     KeptStore,
@@ -34,8 +34,8 @@ from tests.support.drive import (
 pytestmark = pytest.mark.anyio
 
 
-def of(agent: str) -> Scope:
-    return Scope("", agent, "anonymous")
+def of(agent: str) -> TaskScope:
+    return TaskScope("", agent, "anonymous")
 
 
 class PrunedMeanwhile(KeptStore):
@@ -48,16 +48,16 @@ class PrunedMeanwhile(KeptStore):
             await self.prune(tasks_before=0, sends_before=0, events_before=inf, limit=10)
         self.reads_left -= 1
 
-    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+    async def load(self, scope: TaskScope, task_id: str) -> Loaded | None:
         await self._meanwhile()
         return await super().load(scope, task_id)
 
-    async def as_of(self, scope: Scope, task_id: str, generation: int) -> Snapshot | None:
+    async def as_of(self, scope: TaskScope, task_id: str, generation: int) -> Snapshot | None:
         await self._meanwhile()
         return await super().as_of(scope, task_id, generation)
 
     async def events(
-        self, scope: Scope, task_id: str, *, after: int, limit: int
+        self, scope: TaskScope, task_id: str, *, after: int, limit: int
     ) -> EventPage | None:
         await self._meanwhile()
         return await super().events(scope, task_id, after=after, limit=limit)
@@ -69,7 +69,7 @@ class Weighed(KeptStore):
     loads = 0
     records = 0
 
-    async def load(self, scope: Scope, task_id: str) -> Loaded | None:
+    async def load(self, scope: TaskScope, task_id: str) -> Loaded | None:
         loaded = await super().load(scope, task_id)
         self.loads += 1
         self.records += len(loaded.entries) if loaded is not None else 0

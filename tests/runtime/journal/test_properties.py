@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from greenroom import Agent, Artifact, Part, TaskContext, TaskState
 from greenroom.protocol.frame import Frame
 from greenroom.protocol.types import StreamResponse, Task, TaskArtifactUpdateEvent
-from greenroom.runtime.call import ANONYMOUS, Scope
+from greenroom.runtime.call import ANONYMOUS, TaskScope
 from greenroom.runtime.journal.fold import SEAL, Artifacts, join, lines_of
 from greenroom.testing import VirtualTimeLoop
 from tests.support.drive import Caller, KeptStore, running
@@ -262,7 +262,7 @@ def test_every_reader_gets_exactly_the_journal(
                 for reader in readers:
                     group.start_soon(come, *reader)
             live = await peer.get(task)
-            scope = Scope("", agent.slug, ANONYMOUS.owner)
+            scope = TaskScope("", agent.slug, ANONYMOUS.owner)
             page = await store.events(scope, task, after=0, limit=10_000)
             assert page is not None
             journal = dict(page.events)

@@ -7,11 +7,11 @@ import sys
 import anyio
 
 from greenroom.protocol.types import TaskState
-from greenroom.runtime.call import Scope
+from greenroom.runtime.call import TaskScope
 from greenroom.runtime.journal.entries import Append, Entry, Header, Kind, SendRecord
 from greenroom.stores.sqlite import SQLiteStore
 
-SCOPE = Scope("acme", "desk", "ann")
+SCOPE = TaskScope("acme", "desk", "ann")
 
 
 def append(task_id: str, entries: int = 4) -> Append:
