@@ -14,6 +14,9 @@ from ..journal.records import Cut, Reached, RecordKind
 from .branch import Branch, Line, Operation
 from .run import Run
 
+_OVER = -1
+"""Instead of the number of an operation: the branch had ended."""
+
 
 class Cancellable:
     """An operation that may cancel what is below it."""
@@ -73,7 +76,9 @@ class Cancellable:
         return Cut(self.by, tuple(reached), tuple(spawned))
 
     def tell(self, reached: list[Reached], spawned: list[tuple[str, int]]) -> None:
-        """Add where the lines are that the operation has started."""
+        """Add where the lines are that the operation has started, and that its block is over."""
+        if self.block is not None and self.block.left:
+            reached.append(Reached(self.block.name, _OVER, True))
         if self.branches:
             spawned.append((inside(self.place), len(self.branches)))
         for line in self.branches:
@@ -87,7 +92,7 @@ class Cancellable:
         """Return what must be so again: the branches of the record, and those that had ended."""
         named = {item.branch for item in cut.reached}
         found = [
-            Reached(f"{operation}.{index}", -1, True)
+            Reached(f"{operation}.{index}", _OVER, True)
             for operation, count in cut.spawned
             for index in range(count)
             if f"{operation}.{index}" not in named
@@ -100,7 +105,7 @@ class Cancellable:
             return False
         if branch.left:
             return True
-        if item.ordinal < 0:
+        if item.ordinal == _OVER:
             return False
         return branch.ended >= item.ordinal if item.over else branch.ordinal >= item.ordinal
 

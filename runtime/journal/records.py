@@ -72,7 +72,7 @@ class Reached(msgspec.Struct, frozen=True, array_like=True):
 
     branch: str
     ordinal: int
-    """The operation that the branch had begun last."""
+    """The operation that the branch had begun last; -1: the branch had ended."""
     over: bool
     """Whether that operation was over."""
 

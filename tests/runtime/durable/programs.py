@@ -105,7 +105,18 @@ class Maker:
                 first = ("step", self._id(line), self._time() / 50)
             branches.append(("seq", [first, branch]))
         if kind == "group":
-            block = ("seq", [seq(asks=listens == count) for _ in range(pick.randint(1, 2))])
+            fails = pick.random() < 0.4
+            if fails:  # by way of a gather, which takes a moment; and the block may wait for that
+                self._ids += 1
+                bad = ("bad", self._id(f"{line}/{self._ids}"), self._time())
+                branches.append(("seq", [("gather", [("seq", [bad])])]))
+            block = (
+                "seq",
+                [
+                    seq(asks=listens == count, waits=waits or fails)
+                    for _ in range(pick.randint(1, 2))
+                ],
+            )
             return (kind, block, branches)
         return (kind, branches)
 
