@@ -33,6 +33,8 @@ from .settings.bounds import seconds
 F = TypeVar("F", bound=Callable[..., Any])
 
 TEXT_AND_DATA = ("text/plain", "application/json")
+TARGET = "target_agent"
+"""The key in metadata by which clients of CrewAI's servers name an agent, or a skill of a crew."""
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -250,6 +252,7 @@ class Agent:
     ) -> str | None:
         """The skill that a message names, if any; ``metadata`` is that of the request.
 
+        Clients of CrewAI's servers name one by ``target_agent``, which may also name an agent.
         Raises InvalidParamsError for one that there is not. What an agent without skills makes of
         the word is its own affair.
         """
@@ -259,7 +262,8 @@ class Agent:
         if wanted is None and metadata:
             wanted, where = metadata.get("skill"), "metadata.skill"
         if wanted is None:
-            return None
+            wanted = (message.metadata or {}).get(TARGET, (metadata or {}).get(TARGET))
+            return wanted if isinstance(wanted, str) and wanted in self._choice else None
         if isinstance(wanted, str) and wanted in self._choice:
             return wanted
         shown = ", ".join(skill for skill in self._choice if skill not in self._extended)

@@ -142,7 +142,9 @@ class Runtime:
             most=settings.streams,
             every=inf if self._exclusive else settings.heartbeat,
         )
-        messages = MessageOperations(self.system, self.directory, self.gate, self._streams.add)
+        messages = MessageOperations(
+            self.system, self.directory, self.gate, self.agents, self._streams.add
+        )
         tasks = TaskOperations(self.system, self.directory, self.gate, self._streams.add)
         cards = ExtendedCards(self.gate, self.card)
         self._doors: dict[str, Callable[..., Awaitable[Any]]] = {
@@ -270,6 +272,14 @@ class Runtime:
         if agent is None:
             raise UnsupportedOperationError(f"There is no agent {call.agent!r} here")
         return agent
+
+    async def agents_for(self, call: Call) -> list[Agent]:
+        """Return the agents that the caller may use, the default agent first.
+
+        Raises what ``Gate.admit`` does.
+        """
+        principal = call.principal or await self.gate.admit(call)
+        return [agent for slug, agent in self.agents.items() if self.gate.reaches(principal, slug)]
 
     def check_capability(
         self, call: Call, operation: Operation, violations: Sequence[tuple[str, str]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -45,6 +45,7 @@ from ..security.gate import Gate
 from .idempotency import send_key
 from .open_streams import held
 from .subscription import open_stream, shown_history, with_generation
+from .targets import check_target
 
 _decode_message = msgspec.json.Decoder(Message).decode
 
@@ -71,12 +72,14 @@ class MessageOperations:
         system: System,
         directory: Directory,
         gate: Gate,
+        agents: Mapping[str, Agent],
         opened: Callable[[Subscription], None],
     ) -> None:
         self._system = system
         self._sends: Sends = system.store
         self._directory = directory
         self._gate = gate
+        self._agents = agents
         self._opened = opened
         self._claims: dict[bytes, Signal] = {}
         """Sends that are being looked at: a repeat waits until they are accepted or refused."""
@@ -156,6 +159,7 @@ class MessageOperations:
         system = self._system
         self._check_content(agent, message)
         agent.named_skill(message, request.metadata)  # or there is none such
+        check_target(call, agent, self._agents, self._gate, request)
         configuration = request.configuration
         if configuration is not None and configuration.task_push_notification_config is not None:
             raise PushNotificationNotSupportedError  # rather than dropping it in silence

@@ -50,9 +50,13 @@ class CardSecurity:
         return [_with_scopes(one, extra) for one in self._authenticator.requirements]
 
     def secured(self, agent: Agent, card: AgentCard) -> AgentCard:
-        """Write onto a card what the gate enforces."""
+        """Write onto a card what the gate enforces.
+
+        In anonymous mode no caller is known, so nobody can get an extended card of their own.
+        """
         if self._authenticator is None:
-            return card
+            capabilities = structs.replace(card.capabilities, extended_agent_card=False)
+            return structs.replace(card, capabilities=capabilities)
         skills = [
             structs.replace(skill, security_requirements=self.requirements(agent, skill.id))
             if agent.skill_scopes.get(skill.id)

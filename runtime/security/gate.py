@@ -225,6 +225,10 @@ class Gate:
                 if wait:
                     await self._throttle(wait, name, principal)
 
+    def reaches(self, principal: Principal, slug: str) -> bool:
+        """Whether a principal has the scopes that every operation of an agent needs."""
+        return self._agent_scopes.get(slug, frozenset()) <= principal.scopes
+
     def check_skill(self, call: Call, agent: Agent, skill: str | None) -> None:
         """Raise PermissionDeniedError unless the caller may use a skill (``None``: none in
         particular). Follow-ups are held against the skill of their task too, once it is found."""

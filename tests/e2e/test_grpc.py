@@ -86,3 +86,14 @@ def test_grpc_is_refused_under_trio_with_what_works_there() -> None:
     ran = cli("serve", f"{AGENTS}:agent", "--backend", "trio", "--grpc-port", "0")
     assert ran.returncode == 2
     assert "grpc_port needs backend = asyncio" in ran.stderr
+
+
+def test_the_cards_of_http_may_leave_grpc_out() -> None:
+    options = ("--store", "memory://", "--grpc-port", "0", "--set", "grpc.on_card=false")
+    with as_process(*options) as server:
+        with urllib.request.urlopen(server.ready["card"]) as response:
+            assert b"GRPC" not in response.read()
+        with grpc.insecure_channel(server.ready["grpc"]) as channel:
+            client: Any = stubs.A2AServiceStub(channel)  # type: ignore[no-untyped-call]
+            done = client.SendMessage(said("echo hello"), timeout=10).task
+            assert done.status.state == pb.TASK_STATE_COMPLETED

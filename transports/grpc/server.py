@@ -181,6 +181,8 @@ class GrpcServer:
 
     def interfaces(self, agent: str, base: str) -> list[AgentInterface]:
         """Return the gRPC entries for the card of an agent whose HTTP address is ``base``."""
+        if not self.settings.on_card:
+            return []
         host = urlsplit(base).hostname or self.settings.host
         return self.cards.interfaces(agent, host)
 

@@ -39,6 +39,13 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
             "that leads to a token (RFC 9728)."
         ),
     ] = None
+    on_card: Annotated[
+        bool,
+        Meta(
+            description="Whether the cards that HTTP clients read name the gRPC addresses. Turn "
+            "it off while clients that prefer gRPC cannot reach the port."
+        ),
+    ] = True
     agent_ports: Annotated[
         tuple[str, ...],
         Meta(

@@ -21,6 +21,7 @@ from ..auth.resource import WELL_KNOWN, ProtectedResource, pointed
 from ..caller.proxies import Proxies
 from ..errors import ClientGone, public_error
 from ..metrics import Metrics
+from . import page
 from .body import discard
 from .cards import Cards
 from .cors import Cors
@@ -28,7 +29,7 @@ from .errors import MethodNotAllowedError, PathNotFoundError, headers_of
 from .exchange import JSON, Exchange, Receive, Scope, Send, answer_headers
 from .jsonrpc import JsonRpc
 from .rest import Rest
-from .routes import Routes, Target, path_of, rpc_path
+from .routes import AGENTS, CARD, LIST, Routes, Target, path_of, rpc_path
 from .settings import HttpSettings
 from .sse import EventWriter, OpenResponses
 from .unread import Unread
@@ -36,8 +37,7 @@ from .unread import Unread
 log = logging.getLogger("greenroom.transports")
 
 _READ = frozenset({"GET", "HEAD"})
-_POST = frozenset({"POST"})
-_PLAIN = b"text/plain; charset=utf-8"
+_ADDRESS = frozenset({"GET", "HEAD", "POST"})
 
 
 class Mounted(Protocol):
@@ -70,6 +70,9 @@ class Application:
         self._proxies = Proxies(self.settings.trusted_proxies, self.settings.forwarded_headers)
         self._cors = Cors(self.settings, (runtime.gate.card.schemes or {}).values())
         self._vary = b"" if self.settings.public_url else self._proxies.vary
+        self._caching = [(b"cache-control", b"public, max-age=%d" % self.settings.card_max_age)]
+        if self._vary:
+            self._caching.append((b"vary", self._vary))
         self._cards = Cards(
             runtime.card,
             max_age=self.settings.card_max_age,
@@ -84,6 +87,8 @@ class Application:
             "/ready": self._ready,
             "/metrics": self._metrics,
         }
+        for path in LIST:
+            self._plain[path] = self._list
         self._resource = ProtectedResource(runtime)
         self._challenge = self._point if self._resource else None
         if self._resource:
@@ -185,11 +190,7 @@ class Application:
             await discard(exchange)
             await self._options(exchange)
         elif target is not None:
-            raise MethodNotAllowedError(
-                "This is the JSON-RPC address: POST to it. The agent's card is at "
-                "/.well-known/agent-card.json",
-                _POST,
-            )
+            await self._address(exchange, target)
         elif (card := self.routes.cards.get(path)) is not None:
             await self._read_only(exchange)
             await self._card(exchange, card)
@@ -223,7 +224,7 @@ class Application:
     def _allowed(self, path: str) -> set[str]:
         methods = {"OPTIONS"}
         if path in self.routes.rpc:
-            methods |= _POST
+            methods |= _ADDRESS
         elif path in self.routes.cards or path in self._plain:
             methods |= _READ
         elif (place := self.routes.below(path)) is not None:
@@ -233,6 +234,45 @@ class Application:
         return methods
 
     # --- what is no binding ---------------------------------------------------------------------
+
+    async def _address(self, exchange: Exchange, target: Target) -> None:
+        """Answer who looks at an agent's address: programs get its card, browsers a page."""
+        if exchange.method not in _READ:
+            raise MethodNotAllowedError(
+                "This is the JSON-RPC address: POST to it. GET answers with the agent's card",
+                _ADDRESS,
+            )
+        await discard(exchange)
+        exchange.extra.append((b"vary", b"Accept"))
+        if not page.wanted(exchange.fields.get(b"accept", b"")):
+            await self._card(exchange, target)
+            return
+        base = self._base(exchange) + target.prefix
+        card = self.runtime.card(target.agent, ())
+        interfaces = self._interfaces(exchange, target)
+        headers = [*page.HEADERS, *self._caching]
+        await exchange.reply(200, headers, page.page(card, interfaces, base + CARD))
+
+    async def _list(self, exchange: Exchange) -> None:
+        """Answer with the agents that the caller may use."""
+        agents = await self.runtime.agents_for(exchange.call(HTTP_JSON, ""))
+        exchange.private = not self.runtime.gate.open
+        base = self._base(exchange) + AGENTS
+        listed = [
+            {
+                "slug": agent.slug,
+                "name": agent.name,
+                "description": agent.description,
+                "version": agent.version,
+                "url": f"{base}{agent.slug}/",
+                "card": f"{base}{agent.slug}{CARD}",
+            }
+            for agent in agents
+        ]
+        headers = [(b"content-type", JSON)]
+        if self._vary:
+            headers.append((b"vary", self._vary))
+        await exchange.reply(200, headers, protojson.encode({"agents": listed}))
 
     async def _card(self, exchange: Exchange, target: Target) -> None:
         agent, prefix = target
@@ -250,19 +290,12 @@ class Application:
         return tuple(self._cards.interfaces(agent, base + prefix, rpc_path(prefix)))
 
     async def _key_set(self, exchange: Exchange) -> None:
-        caching = (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age)
-        await exchange.reply(200, [(b"content-type", JSON), caching], self._jwks)
+        await exchange.reply(200, [(b"content-type", JSON), self._caching[0]], self._jwks)
 
     async def _resource_metadata(self, exchange: Exchange) -> None:
         path = exchange.path[len(WELL_KNOWN) :]
         body = self._resource.metadata(self.routes.rpc[path].agent, self._base(exchange) + path)
-        headers = [
-            (b"content-type", JSON),
-            (b"cache-control", b"public, max-age=%d" % self.settings.card_max_age),
-        ]
-        if self._vary:
-            headers.append((b"vary", self._vary))
-        await exchange.reply(200, headers, body)
+        await exchange.reply(200, [(b"content-type", JSON), *self._caching], body)
 
     def _point(self, exchange: Exchange, challenges: str) -> str:
         """Add the address of the metadata of the interface that was asked (RFC 9728 section 5.1).

@@ -30,6 +30,7 @@ _WANTED = frozenset(
     {
         b"a2a-extensions",
         b"a2a-version",
+        b"accept",
         b"access-control-request-method",
         b"content-encoding",
         b"content-length",

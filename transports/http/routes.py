@@ -10,6 +10,8 @@ from ..caller.proxies import root_of
 from .exchange import Scope
 
 AGENTS = "/a2a/agents/"
+LIST = ("/a2a/agents", AGENTS)
+"""Where the agents are listed."""
 RPC = "/a2a"
 _SAFE = "/:@!$&'()*+,;=~"  # what a path may hold beside letters (RFC 3986 section 3.3)
 _CARDS = ("/.well-known/agent-card.json", "/.well-known/agent.json")
@@ -58,6 +60,10 @@ class Routes:
         slug, slash, rest = path[len(AGENTS) :].partition("/")
         target = self._agents.get(slug)
         return None if target is None else (target, slash + rest)
+
+
+CARD = _CARDS[0]
+"""The path of a card below its agent's prefix."""
 
 
 def rpc_path(prefix: str) -> str:

@@ -14,7 +14,7 @@ from tests.support.asgi import Peer, Response, message, request
 
 pytestmark = pytest.mark.anyio
 
-RPC = "OPTIONS, POST"
+RPC = "GET, HEAD, OPTIONS, POST"
 READ = "GET, HEAD, OPTIONS"
 
 
@@ -28,6 +28,8 @@ READ = "GET, HEAD, OPTIONS"
         ("/.well-known/agent-card.json", READ),
         ("/.well-known/agent.json", READ),
         ("/a2a/agents/other/.well-known/agent-card.json", READ),
+        ("/a2a/agents", READ),
+        ("/a2a/agents/", READ),
         ("/health", READ),
         ("/ready", READ),
         ("/metrics", READ),
@@ -59,8 +61,6 @@ async def test_other_methods_are_told_which_ones_there_are(
     [
         "/nope",
         "/a2a/nope",
-        "/a2a/agents",
-        "/a2a/agents/",
         "/a2a/agents/nobody",
         "/a2a/agents/nobody/tasks",
         "/a2a/agents/other/nope",
