@@ -7,7 +7,8 @@ import re
 import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints, overload
 
 import msgspec
 from msgspec import structs
@@ -49,7 +50,10 @@ class Handler(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Handler:
         if not callable(function):
-            raise TypeError(f"a handler is a function, not {type(function).__name__}")
+            raise TypeError(
+                f"a handler is a function, not {type(function).__name__}: put @agent.handler above "
+                "`async def answer(ctx: TaskContext)`"
+            )
         target: Any = function if inspect.isroutine(function) else type(function).__call__
         name = getattr(function, "__name__", type(function).__name__)
         if inspect.isgeneratorfunction(target):
@@ -59,15 +63,47 @@ class Handler(msgspec.Struct, frozen=True):
         except TypeError as error:
             raise TypeError(
                 f"{name} cannot be a handler: it is called with one argument, the context ({error})"
+                f"; write `{_signature(name, target)}`"
             ) from None
         except ValueError:
             pass  # made in C: it does not tell
+        _check_context(name, target)
         awaitable = inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
         try:
             returns = get_type_hints(target).get("return")
-        except (NameError, TypeError):
+        except Exception:  # whatever a name of the user's means
             returns = None
         return cls(function, threaded=not awaitable, direct=returns is Message)
+
+
+def _signature(name: str, target: Callable[..., Any]) -> str:
+    """The first line of a handler as it should have been written."""
+    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
+        return f"async def {name}(ctx: TaskContext)"
+    return f"def {name}(ctx: BlockingContext)"
+
+
+def _check_context(name: str, target: Callable[..., Any]) -> None:
+    """Raise TypeError where the annotation of the one argument says that it is no context."""
+    try:
+        [parameter, *_] = [
+            one for one in inspect.signature(target).parameters.values() if one.name != "self"
+        ]
+        kind = get_type_hints(target).get(parameter.name, Any)
+    except Exception:  # made in C, or of names that mean nothing here
+        return
+    kind = get_origin(kind) or kind
+    if kind is UnionType:
+        return
+    if not isinstance(kind, type) or kind in (object, Any) or getattr(kind, "_is_protocol", False):
+        return
+    if any(base.__name__ in ("TaskContext", "BlockingContext") for base in kind.__mro__):
+        return
+    raise TypeError(
+        f"{name} cannot be a handler: it takes {parameter.name}: {kind.__name__}, and a handler is "
+        f"called with the context; write `{_signature(name, target)}` and read `ctx.text` or "
+        "`ctx.message`"
+    )
 
 
 class Agent:
@@ -104,23 +140,26 @@ class Agent:
         security_schemes: Mapping[str, SecurityScheme] | None = None,
         extended_skills: Sequence[AgentSkill] = (),
         extended_card: bool = False,
-        on_interrupt: str | None = None,
-        on_mismatch: str = "block",
+        on_interrupt: Literal["resume", "rerun", "fail"] | None = None,
+        on_mismatch: Literal["block", "fail"] = "block",
         deadline: float | None = None,
     ) -> None:
-        if not name:
-            raise ValueError("an agent needs a name")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"an agent needs a name, a text, not {name!r}: Agent('Travel desk')")
         if on_interrupt not in (None, "resume", "rerun", "fail"):
-            raise ValueError("on_interrupt is 'resume', 'rerun' or 'fail'")
+            raise ValueError(f"on_interrupt is 'resume', 'rerun' or 'fail', not {on_interrupt!r}")
         if on_mismatch not in ("block", "fail"):
-            raise ValueError("on_mismatch is 'block' or 'fail'")
+            raise ValueError(f"on_mismatch is 'block' or 'fail', not {on_mismatch!r}")
+        _check_skills(skills, "skills")
+        _check_skills(extended_skills, "extended_skills")
         self.name = name
         self.description = description or name
         self.version = version
         self.slug = slug_of(name) if slug is None else slug
         if self.slug != slug_of(self.slug):
             raise ValueError(
-                f"the slug {self.slug!r} may hold lower-case letters, digits and '-' only"
+                f"the slug {self.slug!r} may hold lower-case letters, digits and '-' only: write "
+                f"slug={slug_of(self.slug)!r}"
             )
         self.provider = provider
         self.documentation_url = documentation_url
@@ -156,13 +195,34 @@ class Agent:
 
     # --- decorators -----------------------------------------------------------------------------
 
-    def handler(self, function: F) -> F:
-        """Make ``function(ctx)`` the handler: async, an async generator, or a plain function."""
+    @overload
+    def handler(self, function: F, /) -> F: ...
+
+    @overload
+    def handler(self) -> Callable[[F], F]: ...
+
+    def handler(self, *functions: Callable[..., Any]) -> Any:
+        """Make ``function(ctx)`` the handler: async, an async generator, or a plain function.
+
+        Written ``@agent.handler`` or ``@agent.handler()``. Raises TypeError for a function that
+        cannot be one, and ValueError if there is a handler already.
+        """
+        if not functions:
+            return self.handler
+        [function] = functions
+        handler = Handler.of(function)
         if self._handler is not None:
-            raise ValueError(f"agent {self.name!r} has a handler already")
-        self._handler = Handler.of(function)
+            raise ValueError(
+                f"agent {self.name!r} has a handler already: make the other one a skill "
+                "(@agent.skill), or give it an Agent of its own"
+            )
+        self._handler = handler
         return function
 
+    @overload
+    def skill(self, function: F, /) -> F: ...
+
+    @overload
     def skill(
         self,
         id: str | None = None,
@@ -175,8 +235,25 @@ class Agent:
         output_modes: Sequence[str] = (),
         scopes: Sequence[str] = (),
         extended: bool = False,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[F], F]: ...
+
+    def skill(
+        self,
+        id: str | Callable[..., Any] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] = (),
+        examples: Sequence[str] = (),
+        input_modes: Sequence[str] = (),
+        output_modes: Sequence[str] = (),
+        scopes: Sequence[str] = (),
+        extended: bool = False,
+    ) -> Any:
         """Declare a skill on the card and make the function its handler.
+
+        Written ``@agent.skill``, ``@agent.skill()`` or ``@agent.skill("translate", ...)``; without
+        an id the skill has the name of its function.
 
         A message whose metadata has ``{"skill": id}`` goes to that skill; others go to the
         ``@agent.handler``, or to the first skill where there is none; a follow-up that names none
@@ -184,10 +261,20 @@ class Agent:
         too; an ``extended`` one is shown on the extended card only, to who may use it.
         """
 
+        if id is not None and not isinstance(id, str):
+            return self.skill()(id)
+        for texts, where in ((tags, "tags"), (examples, "examples"), (scopes, "scopes")):
+            if isinstance(texts, str):
+                raise TypeError(f"{where} is a list of texts, as in [{texts!r}], not one text")
+
         def declare(function: F) -> F:
             key = id or slug_of(getattr(function, "__name__", "skill").replace("_", " "))
+            handler = Handler.of(function)
             if key in self._by_skill:
-                raise ValueError(f"agent {self.name!r} has a skill {key!r} already")
+                raise ValueError(
+                    f"agent {self.name!r} has a skill {key!r} already: give this one another id, "
+                    'as in @agent.skill("other")'
+                )
             lines = (inspect.getdoc(function) or "").splitlines()
             title = name or key.replace("-", " ").replace("_", " ").capitalize()
             self._skills[key] = AgentSkill(
@@ -199,7 +286,7 @@ class Agent:
                 input_modes=modes.checked(input_modes, "input_modes") if input_modes else None,
                 output_modes=modes.checked(output_modes, "output_modes") if output_modes else None,
             )
-            self._by_skill[key] = Handler.of(function)
+            self._by_skill[key] = handler
             if scopes:
                 self.skill_scopes[key] = frozenset(scopes)
             if extended:
@@ -218,6 +305,11 @@ class Agent:
 
     def lifespan(self, function: Callable[[], AsyncGenerator[Any, None]]) -> Any:
         """Make what the async generator yields ``ctx.deps``, from start to shutdown."""
+        if not inspect.isasyncgenfunction(function):
+            raise TypeError(
+                "the lifespan of an agent is an async generator function: `async def resources():` "
+                "that makes them, yields them once, and closes them"
+            )
         self._lifespan = asynccontextmanager(function)
         return function
 
@@ -236,7 +328,8 @@ class Agent:
         """Raise ``ValueError`` if the agent cannot be served."""
         if self._handler is None and not self._by_skill:
             raise ValueError(
-                f"agent {self.name!r} has no handler: decorate a function with @agent.handler"
+                f"agent {self.name!r} has no handler: decorate a function with @agent.handler, as "
+                "in `@agent.handler` above `async def answer(ctx: TaskContext)`"
             )
 
     def handler_of(self, skill: str | None) -> Handler:
@@ -372,6 +465,19 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<Agent {self.slug} {self.version} skills={len(self._skills)}>"
+
+
+def _check_skills(skills: object, where: str) -> None:
+    if isinstance(skills, str | AgentSkill) or not isinstance(skills, Sequence):
+        raise TypeError(
+            f"{where} is a list: [Skill(id=..., name=..., description=..., tags=[...])]"
+        )
+    for skill in skills:
+        if not isinstance(skill, AgentSkill):
+            raise TypeError(
+                f"{where} holds {skill!r}: write Skill(id=..., name=..., description=..., "
+                "tags=[...]), or decorate the function that carries it out with @agent.skill"
+            )
 
 
 def _unchanged(card: AgentCard, principal: Principal) -> AgentCard:

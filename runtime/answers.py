@@ -6,7 +6,7 @@ import datetime
 import decimal
 import enum
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Union, get_args, get_origin
 
@@ -15,6 +15,9 @@ import msgspec.inspect
 
 from ..protocol.types import Part
 from .content import decode_hook, is_pydantic
+
+_FAULTS = 10
+"""Faults of one answer that its sender is told."""
 
 
 class InvalidAnswer(ValueError):
@@ -53,7 +56,7 @@ def answer(parts: Sequence[Part], annotation: Any) -> Any:
         raise
     except Exception as error:
         raise InvalidAnswer(
-            f"That does not look like {describe(annotation)}: {_first_line(error)}"
+            f"That does not look like {describe(annotation)}: {_reason(error)}"
         ) from None
 
 
@@ -119,8 +122,22 @@ def describe(annotation: Any) -> str:
     return str(annotation).replace("typing.", "")
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """What is wrong with an answer, on one line: of pydantic every fault with its place."""
+    faults = getattr(error, "errors", None)
+    if callable(faults):
+        listed: Sequence[Any] = faults()
+        told = [_fault(fault) for fault in listed[:_FAULTS]]
+        if len(listed) > _FAULTS:
+            told.append(f"and {len(listed) - _FAULTS} more")
+        if told:
+            return "; ".join(told)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    place = ".".join(map(str, fault.get("loc", ())))
+    return f"{place}: {fault.get('msg')}" if place else str(fault.get("msg"))
 
 
 __all__ = ["InvalidAnswer", "answer", "check_type", "describe"]

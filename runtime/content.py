@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from math import isfinite
@@ -176,6 +177,11 @@ def json_of(value: Any) -> Any:
         why = error
     if why is None:
         return found
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TypeError(
+            f"{value.__qualname__}(...) is a coroutine and no value yet: write `await` before it"
+        )
     raise TypeError(f"{type(value).__name__} cannot be sent as JSON ({why}); {_ADVICE}")
 
 

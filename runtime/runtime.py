@@ -96,7 +96,15 @@ class Runtime:
     ) -> None:
         listed = [agents] if isinstance(agents, Agent) else list(agents)
         if not listed:
-            raise ValueError("a runtime needs at least one agent")
+            raise ValueError("there is no agent to serve: give at least one Agent")
+        for agent in listed:
+            if not isinstance(agent, Agent):
+                raise TypeError(
+                    f"{agent!r} is no Agent: make one (agent = Agent('Name')), decorate a function "
+                    "with @agent.handler, and give the agent"
+                )
+        if isinstance(store, str):
+            raise TypeError(f"store is a store, not a text: write open_store({store!r})")
         self.agents: Mapping[str, Agent] = {agent.slug: agent for agent in listed}
         if len(self.agents) != len(listed):
             raise ValueError("two agents have the same slug; give one of them slug='...'")

@@ -41,7 +41,13 @@ def recover(actor: Actor, loaded: Loaded) -> None:
         if policy == "fail":
             here = loaded.header.node in (actor.system.node, *actor.system.former_nodes)
             by = "a failure of its store" if here else "a restart of its server"
-            _fail(actor, f"The agent was interrupted by {by}.")
+            why = f"The agent was interrupted by {by}."
+            if actor.agent.on_interrupt is None:
+                why += (
+                    " Its handler had recorded nothing, and running it again could repeat its "
+                    'effects; Agent(..., on_interrupt="resume") runs it again.'
+                )
+            _fail(actor, why)
             return
         if actor.attempts >= actor.system.settings.attempts:
             _fail(

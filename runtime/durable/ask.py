@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any, TypeVar, overload
 
 import anyio
@@ -61,6 +62,8 @@ class AskOperations:
         return answer
 
     async def _ask(self, content: Content, type: Any, state: TaskState) -> Any:
+        if isinstance(content, builtins.type):
+            raise TypeError(f"the question comes first: ctx.ask('How many?', {content.__name__})")
         if type is not Message and type is not str:
             check_type(type)
         operation = self._run.begin()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from warnings import warn as _warn
 
 from .app import asgi, open_store, serve
+from .loading import LoadError
 from .protocol.errors import A2AError
 from .protocol.types import AgentCard, Artifact, Message, Part, Role, Task, TaskState, TaskStatus
 from .protocol.types import AgentSkill as Skill
@@ -44,6 +45,7 @@ __all__ = [
     "ContextEvent",
     "IllegalTransition",
     "InputRequired",
+    "LoadError",
     "MemoryStore",
     "Message",
     "NotOverError",

@@ -17,7 +17,7 @@ import anyio
 from msgspec import structs
 
 from .settings.security import check_transport, secure
-from .settings.settings import Settings, SettingsError, load
+from .settings.settings import Settings, SettingsError, check_public_url, load
 from .store_url import parse
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def asgi(
 
     http = http or HttpSettings()
     if public_url is not None:
+        check_public_url(public_url)
         http = structs.replace(http, public_url=public_url)
     opened = open_store(store) if isinstance(store, str) else store
     made = Runtime(agents, store=opened, settings=runtime, security=security, limits=limits)
@@ -58,23 +59,27 @@ def asgi(
 
 
 def serve(
-    *agents: Agent,
+    *agents: Agent | str,
     settings: Settings | None = None,
     security: Security | None = None,
     **overrides: object,
 ) -> None:
     """Serve ``agents`` until SIGTERM or SIGINT; does not return before.
 
+    An agent is an ``Agent``, or its name as `greenroom serve` takes it (``"shop.agents:desk"``).
     ``overrides`` are fields of ``Settings`` (``port=8080``, ``store="memory://"``); without
     ``settings`` the environment (``GREENROOM_…``) counts below them. ``security`` (see
     ``greenroom.auth``) takes the place of the settings of the group ``auth``.
-    Raises SettingsError and ServerError, which say what to change.
+    Raises SettingsError, LoadError and ServerError, which say what to change.
     """
+    from .loading import load_agent
+
     if settings is None:
         settings = load(environ=os.environ, overrides=overrides)
     elif overrides:
         raise TypeError("give either settings or single overrides, not both")
-    start(agents, settings, security)
+    made = [load_agent(agent) if isinstance(agent, str) else agent for agent in agents]
+    start(made, settings, security)
 
 
 def start(

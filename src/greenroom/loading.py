@@ -5,10 +5,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 from .runtime.agent import Agent
+
+_HERE = str(Path(__file__).resolve().parent)
+"""The folder of this package, to tell its frames from those of the user."""
 
 
 class LoadError(Exception):
@@ -29,21 +34,20 @@ def load_agents(targets: tuple[str, ...]) -> tuple[Agent, ...]:
 
 def load_agent(target: str) -> Agent:
     """Return the agent ``target`` names; without ``:attribute`` the only agent of the module."""
-    name, _, attribute = target.partition(":")
-    if name[1:2] == ":" and "\\" in attribute:  # a Windows drive
-        drive, _, rest = target.rpartition(":")
-        name, attribute = (drive, rest) if len(drive) > 1 else (target, "")
+    name, attribute = _split(target)
     module = _module(name)
     if not attribute:
         return _only(module, name)
     found: object = module
     for step in attribute.split("."):
         if not hasattr(found, step):
-            offered = ", ".join(_agents(module)) or "none at all"
-            raise LoadError(f"{name} has no attribute {attribute!r}; its agents are: {offered}")
+            raise LoadError(f"{name} has no attribute {attribute!r}; {_offered(module)}")
         found = getattr(found, step)
     if not isinstance(found, Agent):
-        raise LoadError(f"{target} is a {type(found).__name__}, not an Agent")
+        raise LoadError(
+            f"{target} is a {type(found).__name__}, not an Agent: name the Agent whose handler it "
+            f"is; {_offered(module)}"
+        )
     try:
         found.check()
     except ValueError as error:
@@ -65,10 +69,13 @@ def load_object(target: str) -> object:
 
 
 def _module(name: str) -> ModuleType:
-    if name.endswith(".py") or "/" in name or "\\" in name:
+    if _is_path(name):
         path = Path(name).resolve()
+        if path.is_dir():
+            raise LoadError(f"{name} is a folder: name a file in it ({path.name}/main.py:agent)")
         if not path.is_file():
-            raise LoadError(f"there is no file {name}")
+            hint = f"; did you mean {name}.py?" if Path(f"{path}.py").is_file() else ""
+            raise LoadError(f"there is no file {name} (looked for {path}){hint}")
         # Its neighbours are importable, as with `python file.py`.
         _prefer(str(path.parent))
         name = path.stem
@@ -80,7 +87,11 @@ def _module(name: str) -> ModuleType:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException as error:
+            del sys.modules[name]
+            raise _failed(str(path), error) from error
         return module
     _prefer(str(Path.cwd()))
     try:
@@ -90,12 +101,82 @@ def _module(name: str) -> ModuleType:
             raise LoadError(
                 f"there is no module {error.name!r}; looked in {Path.cwd()} and the environment"
             ) from None
-        raise  # a module that the agent's own code imports: its traceback helps most
+        raise _failed(name, error) from error  # a module that the agent's own code imports
+    except BaseException as error:
+        raise _failed(name, error) from error
+
+
+def _failed(name: str, error: BaseException) -> BaseException:
+    """Return what to raise for an error in the user's own module: its traceback as the user would
+    have it from `python`, without a frame of ours."""
+    if isinstance(error, LoadError) or not isinstance(error, Exception | SystemExit):
+        return error
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    lines = traceback.TracebackException(type(error), error, trace)
+    for chained in (lines, lines.__cause__, lines.__context__):
+        while chained is not None and chained.stack and _is_ours(chained.stack[-1].filename):
+            chained.stack.pop()
+    text = "".join(lines.format()).rstrip()
+    advice = ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        top = error.name.partition(".")[0]
+        advice = (
+            f"\nInstall what has the module {top!r} beside greenroom, or, if it is your own, run "
+            "greenroom in the folder where it is."
+        )
+    elif isinstance(error, SystemExit):
+        advice = "\nDo not exit where the module is loaded."
+    return LoadError(f"{name} cannot be loaded:\n{text}{advice}")
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith(("<frozen importlib", _HERE, importlib.__file__))
+
+
+def source_folders(targets: Iterable[str]) -> list[Path]:
+    """Return the folders in which the sources of ``targets`` are, without loading them; nothing
+    for installed packages and for what is not there."""
+    _prefer(str(Path.cwd()))
+    folders: list[Path] = []
+    for target in targets:
+        name = _split(target)[0]
+        if _is_path(name):
+            folders.append(Path(name).resolve().parent)
+            continue
+        try:
+            spec = importlib.util.find_spec(name.partition(".")[0])
+        except (ImportError, ValueError):
+            continue
+        places = [] if spec is None else list(spec.submodule_search_locations or ())
+        if spec is not None and not places and spec.origin:
+            places = [str(Path(spec.origin).parent)]
+        folders += [Path(place) for place in places if "site-packages" not in place]
+    return folders
+
+
+def _split(target: str) -> tuple[str, str]:
+    """Return the module or file of a target, and the attribute."""
+    name, _, attribute = target.partition(":")
+    if name[1:2] == ":" and "\\" in attribute:  # a Windows drive
+        drive, _, rest = target.rpartition(":")
+        name, attribute = (drive, rest) if len(drive) > 1 else (target, "")
+    return name, attribute
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".py") or "/" in name or "\\" in name
 
 
 def _prefer(folder: str) -> None:
     if folder not in sys.path:
         sys.path.insert(0, folder)
+
+
+def _offered(module: ModuleType) -> str:
+    agents = ", ".join(_agents(module))
+    return f"its agents are: {agents}" if agents else "it has no agents: make one (Agent('Name'))"
 
 
 def _agents(module: ModuleType) -> list[str]:
@@ -105,6 +186,6 @@ def _agents(module: ModuleType) -> list[str]:
 def _only(module: ModuleType, name: str) -> Agent:
     found = _agents(module)
     if len(found) != 1:
-        offered = ", ".join(f"{name}:{attribute}" for attribute in found) or "it has no agents"
+        offered = ", ".join(f"{name}:{attribute}" for attribute in found) or _offered(module)
         raise LoadError(f"say which agent of {name} to serve: {offered}")
     return load_agent(f"{name}:{found[0]}")

@@ -79,7 +79,7 @@ class SQLiteStore:
         readers: int = 2,
     ) -> None:
         name = os.fspath(path)
-        if not name or name.startswith((":memory:", "file:")):
+        if not name or name.startswith((":memory:", "file:", "sqlite:")):
             raise ValueError(
                 f"SQLiteStore needs the path of a file, not {name!r}; "
                 "use MemoryStore (memory://) to keep nothing"

@@ -10,6 +10,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -405,3 +406,60 @@ def test_a_payment_is_not_made_again_for_a_client_that_heard_nothing(
         assert "interrupted" in task["status"]["message"]["parts"][0]["text"]
         assert server.stop() == 0
     assert payments.read_text() == "42 cents"
+
+
+def test_reload_watches_the_folder_of_the_agent_too(tmp_path: Path) -> None:
+    """The agent's file is outside of the working directory; a change of it restarts the server."""
+    source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
+    source.mkdir()
+    elsewhere.mkdir()
+    agent = source / "shop.py"
+    text = (ROOT / "tests" / "e2e" / "agents.py").read_text()
+    agent.write_text(text)
+    command = [sys.executable, "-m", "greenroom", "serve", f"{agent}:agent", "--port", "0",
+               "--store", "memory://", "--log-format", "json", "--reload"]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=elsewhere, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert json.loads(process.stdout.readline())["agents"][0]["name"] == "E2E"
+            agent.write_text(text.replace('"E2E"', '"Renamed"'))
+            assert json.loads(process.stdout.readline())["agents"][0]["name"] == "Renamed"
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def test_serve_takes_the_name_of_an_agent(tmp_path: Path) -> None:
+    script = f'from greenroom import serve\nserve({AGENTS + ":agent"!r}, port=0, store="memory://")'
+    (tmp_path / "main.py").write_text(script)
+    command = [sys.executable, "main.py"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert "listens on http://" in process.stdout.readline()
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
+
+
+def test_who_may_call_is_said_behind_the_address(tmp_path: Path) -> None:
+    """Both on one terminal: a user reads the address first."""
+    with (tmp_path / "terminal").open("w+") as terminal:
+        command = [sys.executable, "-m", "greenroom", "serve", f"{AGENTS}:agent", "--port", "0",
+                   "--store", "memory://"]  # fmt: skip
+        with subprocess.Popen(command, cwd=ROOT, stdout=terminal, stderr=terminal) as process:
+            try:
+                while "anonymous mode" not in (tmp_path / "terminal").read_text():
+                    assert process.poll() is None
+                    time.sleep(0.05)
+            finally:
+                process.terminate()
+                process.wait(60)
+        terminal.seek(0)
+        said = terminal.read()
+    assert said.startswith("Greenroom ")
+    assert said.index("listens on") < said.index("anonymous mode")

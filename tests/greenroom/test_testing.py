@@ -110,7 +110,10 @@ async def test_a_restart_over_the_same_store_in_memory() -> None:
         assert task.artifacts is not None
         assert task.artifacts[0].text == "2"
         # nothing that it did is on record, and nobody said that it may be done twice
-        assert (await client.wait(asleep)).status.state is TaskState.FAILED
+        failed = await client.wait(asleep)
+        assert failed.status.state is TaskState.FAILED
+        assert failed.status.message is not None
+        assert 'on_interrupt="resume"' in failed.status.message.text
 
 
 def test_run_wants_the_function_itself() -> None:

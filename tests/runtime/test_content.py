@@ -495,14 +495,14 @@ def test_slugs(name: str, slug: str) -> None:
 def test_what_cannot_be_served_is_refused_with_advice() -> None:
     with pytest.raises(ValueError, match="decorate a function"):
         Runtime(Agent("Empty"), store=MemoryStore())
-    with pytest.raises(ValueError, match="at least one agent"):
+    with pytest.raises(ValueError, match="at least one Agent"):
         Runtime([], store=MemoryStore())
     with pytest.raises(ValueError, match="same slug"):
         Runtime([returning(1), returning(2)], store=MemoryStore())
     with pytest.raises(ValueError, match="needs a name"):
         Agent("")
     with pytest.raises(ValueError, match="on_interrupt"):
-        Agent("A", on_interrupt="never")
+        Agent("A", on_interrupt="never")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="slug"):
         Agent("A", slug="Not A Slug")
     agent = returning(1)

@@ -89,6 +89,7 @@ def configure(settings: ServerSettings) -> Config:
 def listen(settings: ServerSettings) -> socket.socket:
     """Return the listening socket. Raises ServerError."""
     host = settings.host.strip("[]")
+    listener: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -105,6 +106,8 @@ def listen(settings: ServerSettings) -> socket.socket:
         listener.setblocking(False)
         listener.listen(settings.backlog)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise ServerError(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
             "choose another with --port (0 picks a free one)"

@@ -78,6 +78,11 @@ def _add_serve(commands: Any) -> None:
         epilog=EPILOG + _nested(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    serve.elsewhere = {
+        "--" + leaf.replace("_", "-"): f"--set {group}.{leaf}=..."
+        for group, _, leaf in (name.rpartition(".") for name in names().values())
+        if group
+    }
     serve.add_argument(
         "agents",
         nargs="*",
@@ -103,6 +108,7 @@ def _add_serve(commands: Any) -> None:
             extra["action"] = argparse.BooleanOptionalAction
         elif option.choices:
             extra["choices"] = option.choices
+            extra["type"] = str.lower
         else:
             extra["metavar"] = option.takes
         serve.add_argument(flag, **extra)
@@ -179,7 +185,7 @@ def _serve(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
     try:
         settings = _settings(parsed)
         if settings.reload:
-            return _reload(arguments)
+            return _reload(arguments, settings.agents)
         start(load_agents(settings.agents), settings, alone=True)
     except (SettingsError, LoadError, ServerError, StoreError) as error:
         return complain(str(error))
@@ -197,13 +203,14 @@ def _settings(parsed: argparse.Namespace) -> Settings:
         if not equals:
             raise SettingsError(f"the --set number {number} has no value: write NAME=VALUE")
         overrides[name.strip()] = value.strip()
-    return load(config=parsed.config, environ=os.environ, overrides=overrides)
+    return load(config=parsed.config, environ=os.environ, overrides=overrides, flags=True)
 
 
-def _reload(arguments: Sequence[str]) -> int:
+def _reload(arguments: Sequence[str], agents: Sequence[str]) -> int:
+    from ..loading import source_folders
     from .reload import watch
 
-    return watch([*arguments, "--no-reload"], Path.cwd())
+    return watch([*arguments, "--no-reload"], [Path.cwd(), *source_folders(agents)])
 
 
 def _send(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -6,7 +6,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 _SHOWN = 4
@@ -28,6 +28,8 @@ def _shown(word: str) -> str:
 class Parser(argparse.ArgumentParser):
     """Its commands are parsers of the same kind."""
 
+    elsewhere: Mapping[str, str] = {}
+    """What is no option but can be written otherwise, and how."""
     _given: Sequence[str] = ()
 
     def parse_known_args(  # type: ignore[override]
@@ -39,6 +41,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             name = unknown[0].partition("=")[0]
             hint = meant(name, self._option_string_actions) if name.startswith("-") else ""
+            if name in self.elsewhere:
+                hint = f"; write {self.elsewhere[name]}"
             self.error(f"unrecognized arguments: {' '.join(map(_shown, unknown))}{hint}")
         return parsed, unknown
 
@@ -51,7 +55,8 @@ class Parser(argparse.ArgumentParser):
         if chosen is not None:
             choices = (str(choice) for action in self._actions for choice in action.choices or ())
             message += meant(chosen[1], choices)
-        super().error(message)
+        # Without the usage, which can be longer than a screen: the last line is what matters.
+        self.exit(2, f"{self.prog}: error: {message} (`{self.prog} --help` tells more)\n")
 
     def format_help(self) -> str:
         return super().format_help().replace("``", "`")

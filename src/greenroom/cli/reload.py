@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -17,8 +17,8 @@ INTERVAL = 0.5
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
-def watch(arguments: Sequence[str], root: Path) -> int:
-    """Run ``greenroom`` with ``arguments``, restarting it on changes below ``root``.
+def watch(arguments: Sequence[str], roots: Sequence[Path]) -> int:
+    """Run ``greenroom`` with ``arguments``, restarting it on changes below ``roots``.
 
     Returns when a signal ends us. A child that ended by itself is started again by the next change.
     """
@@ -29,11 +29,11 @@ def watch(arguments: Sequence[str], root: Path) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    seen = snapshot(root)
+    seen = snapshot(roots)
     child = _start(arguments)
     while not stopping:
         time.sleep(INTERVAL)
-        now = snapshot(root)
+        now = snapshot(roots)
         if now == seen:
             continue
         changed = sorted(str(path) for path, _ in now.items() ^ seen.items())
@@ -44,19 +44,20 @@ def watch(arguments: Sequence[str], root: Path) -> int:
     return _end(child)
 
 
-def snapshot(root: Path) -> dict[Path, int]:
-    """Return every Python file below ``root`` with the time of its last change."""
-    found: dict[Path, int] = {}
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name not in SKIPPED and name[0] != "."]
-        for name in files:
-            if name.endswith(".py"):
-                path = Path(folder, name)
-                try:
-                    found[path] = path.stat().st_mtime_ns
-                except FileNotFoundError:
-                    continue
-    return found
+def snapshot(roots: Iterable[Path]) -> dict[Path, int]:
+    """Return every Python file below ``roots`` with the time of its last change."""
+    changes: dict[Path, int] = {}
+    for root in roots:
+        for folder, folders, files in os.walk(root):
+            folders[:] = [name for name in folders if name not in SKIPPED and name[0] != "."]
+            for name in files:
+                if name.endswith(".py"):
+                    path = Path(folder, name)
+                    try:
+                        changes[path] = path.stat().st_mtime_ns
+                    except FileNotFoundError:
+                        continue
+    return changes
 
 
 def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -112,7 +112,8 @@ def run(parsed: argparse.Namespace) -> int:
         text = textwrap.fill(one.meaning, 96, initial_indent="    ", subsequent_indent="    ")
         show(f"{one.name} ({one.default})\n{text}\n")
     if not found:
-        hint = meant(parsed.word, names().values())
+        known = names().values()
+        hint = meant(parsed.word, [*known, *(name.rpartition(".")[2] for name in known)])
         return complain(f"no setting has {parsed.word!r} in its name{hint}")
     return 0
 

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -198,17 +198,23 @@ def load(
     config: str | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, object] | None = None,
+    flags: bool = False,
 ) -> Settings:
     """Return the settings of all sources, later ones first obeyed.
 
     ``config`` is a TOML file with a ``[greenroom]`` table (default: ``GREENROOM_CONFIG``);
-    ``overrides`` are names with values (text is converted), nested ones as ``http.name``.
-    Raises SettingsError.
+    ``overrides`` are names with values (text is converted), nested ones as ``http.name``; with
+    ``flags`` they are those of a command line. Raises SettingsError, which says where the setting
+    was written.
     """
     environ = environ or {}
     values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     if config := config or environ.get("GREENROOM_CONFIG"):
-        _merge(values, _flatten(_read(Path(config))), f"{config}")
+        text, table = _read(Path(config))
+        flat = _flatten(table)
+        _merge(values, flat, f"{config}")
+        origins |= {name: f"{config}{_line_of(name, text)}" for name in flat}
     if (token := environ.get(AUTH_TOKEN)) is not None:
         if not token.strip():
             raise SettingsError(
@@ -216,8 +222,12 @@ def load(
                 "to everybody: give it a value, or unset it"
             )
         values["auth.token"] = token
-    _merge(values, _from_environment(environ), "the environment")
+    variables = _from_environment(environ)
+    _merge(values, variables, "the environment")
+    written = {setting: variable for variable, setting in names().items()}
+    origins |= {name: f"environment variable {written[name]}" for name in variables}
     _merge(values, overrides or {}, "the command line or call")
+    origins |= {name: _flag(name) if flags else f"argument {name}" for name in overrides or {}}
     nested: dict[str, Any] = {}
     for name, value in values.items():
         group, _, leaf = name.rpartition(".")
@@ -240,18 +250,66 @@ def load(
         for option in options():
             if option.name == name and option.choices:
                 text += f"; it is one of {', '.join(option.choices)}"
-        raise SettingsError(f"setting {name}: {text}") from None
-    if settings.public_url and not re.match(r"https?://[^/]", settings.public_url):
+        origin = f" ({origins[name]})" if name in origins else ""
+        raise SettingsError(f"setting {name}: {text}{_meant(text)}{origin}") from None
+    if settings.public_url:
+        check_public_url(settings.public_url)
+    return settings
+
+
+def check_public_url(url: str) -> None:
+    """Raise SettingsError for what is not a whole address."""
+    if not re.match(r"https?://[^/]", url):
         raise SettingsError(
             "setting public_url: it is not a whole address; write it as in "
             "https://agents.example.com"
         )
-    return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text in quotes",
+    "array": "a list",
+    "object": "a table",
+}
+
+
+def _meant(text: str) -> str:
+    """Say in words which kind of value msgspec expected, where it got another kind."""
+    wanted = re.match(r"Expected `(\w+)(?: \| null)?`, got", text)
+    kind = _KINDS.get(wanted[1]) if wanted is not None else None
+    return f": write {kind}" if kind else ""
+
+
+def _flag(name: str) -> str:
+    return f"--set {name}" if "." in name else "--" + name.replace("_", "-")
+
+
+def _line_of(name: str, text: str) -> str:
+    """Return ", line N" of a setting in the text of a TOML file; empty if it is not to be found,
+    as in an inline table."""
+    group, _, leaf = name.rpartition(".")
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[([^\[\]]+)\]\s*(#.*)?$", line)
+        if header is not None:
+            table = re.sub(r"[\s\"']", "", header[1])
+            continue
+        key = re.match(r"\s*([\w.\"'-]+)\s*=", line)
+        if key is None:
+            continue
+        whole = f"{table}.{key[1]}".replace('"', "").replace("'", "").replace("-", "_")
+        if whole == ".".join(filter(None, ("greenroom", group, leaf))):
+            return f", line {number}"
+    return ""
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        parsed = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        parsed = tomllib.loads(text)
     except OSError as error:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -261,7 +319,7 @@ def _read(path: Path) -> dict[str, Any]:
     table = parsed.get("greenroom")
     if not isinstance(table, dict):
         raise SettingsError(f"{path} has no [greenroom] table; put the settings under one")
-    return table
+    return text, table
 
 
 def _flatten(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,6 +352,18 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> None:
     known = {name: name for name in names().values()}
     for name, value in layer.items():
+        group = GROUPS.get(name)
+        if group is not None:
+            if isinstance(value, group):
+                value = {leaf: getattr(value, leaf) for leaf in group.__struct_fields__}
+                value = {leaf: one for leaf, one in value.items() if f"{name}.{leaf}" in known}
+            if not isinstance(value, Mapping):
+                raise SettingsError(
+                    f"setting {name!r} in {source}: it is a group of settings; write one of them, "
+                    f"such as {next(one for one in known if one.startswith(name + '.'))}"
+                )
+            _merge(values, {f"{name}.{leaf}": one for leaf, one in value.items()}, source)
+            continue
         if name not in known:
             raise SettingsError(
                 f"setting {shown(name)} in {source}: {unknown(name, known, GROUPS)}"
@@ -306,6 +376,8 @@ def _split(name: str, value: object) -> object:
     ``none`` where nothing may be set; but for who may call: a mistake there must not let all in."""
     group, _, leaf = name.rpartition(".")
     kind = get_type_hints(GROUPS[group] if group else Settings)[leaf]
+    if isinstance(value, str) and get_origin(kind) is Literal:
+        return value.lower()
     if value in _UNSET and NoneType in get_args(kind) and group != "auth":
         return None
     if isinstance(value, str) and getattr(kind, "__origin__", None) in (tuple, list, frozenset):

@@ -112,8 +112,10 @@ def test_what_is_misspelt_is_told_what_was_meant(
 
 def test_an_import_error_in_the_agents_own_code_keeps_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "broken_agent.py").write_text("import a_module_that_is_not_there\n")
-    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
+    with pytest.raises(LoadError, match="a_module_that_is_not_there") as raised:
         load_agent(f"{tmp_path}/broken_agent.py:agent")
+    assert isinstance(raised.value.__cause__, ModuleNotFoundError)
+    assert str(raised.value).count("  File ") == 1, "a frame that is not the user's is shown"
 
 
 def test_a_module_with_one_agent_needs_no_attribute(

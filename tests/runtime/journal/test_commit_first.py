@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -155,7 +155,7 @@ async def test_a_streamed_reply_shows_its_own_turn_whatever_was_seen_before(seen
 )
 @pytest.mark.parametrize("now", [False, True], ids=["blocking", "immediate"])
 async def test_a_handler_that_may_not_run_twice_starts_when_its_message_is_committed(
-    policy: str | None, settings: dict[str, Any], now: bool
+    policy: Literal["fail"] | None, settings: dict[str, Any], now: bool
 ) -> None:
     agent, paid = Agent("Payer", on_interrupt=policy), list[str]()
 
