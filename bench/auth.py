@@ -94,22 +94,22 @@ async def _costs(options: Options, servers: list[Server], tokens: list[str], key
             unknown, with_header(wire.send(), lambda: f"authorization: Bearer {next(fresh)}"),
         ),
     }  # fmt: skip
-    found: dict[str, list[Figures]] = {}
+    measured: dict[str, list[Figures]] = {}
     for round_ in range(-1, options.rounds):
         for name, (server, request) in rows.items():
             sample, cpu = await loaded(
                 server, request, expect=wire.COMPLETED, seconds=options.seconds
             )
             if round_ >= 0:
-                found.setdefault(name, []).append(per_request(sample, cpu))
+                measured.setdefault(name, []).append(per_request(sample, cpu))
     table = {
         name: {key: statistics.median(one[key] for one in many) for key in many[0]}
-        for name, many in found.items()
+        for name, many in measured.items()
     }
     # Round by round: what else the machine does changes between rounds more than within one.
-    base = [one["cpu µs"] for one in found["anonymous"]]
+    base = [one["cpu µs"] for one in measured["anonymous"]]
     for name, figures in table.items():
-        ratios = [one["cpu µs"] / own for one, own in zip(found[name], base, strict=True)]
+        ratios = [one["cpu µs"] / own for one, own in zip(measured[name], base, strict=True)]
         figures["added %"] = (statistics.median(ratios) - 1) * 100
     return Table("blocking send of a task, by credential", table, ())
 

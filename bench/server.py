@@ -64,8 +64,8 @@ class Server:
         pin(self._process.pid, SERVER_CORE)
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if found := _ADDRESS.search(line):
-                self.port = int(found[1])
+            if match := _ADDRESS.search(line):
+                self.port = int(match[1])
                 if self._answers():
                     return self
                 break
@@ -110,8 +110,8 @@ class Server:
     def rss(self) -> int:
         """Resident memory in bytes."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        return int(found[1]) * 1024 if found else 0
+        match = re.search(r"VmRSS:\s+(\d+) kB", status)
+        return int(match[1]) * 1024 if match else 0
 
 
 def pin(pid: int, core: int) -> None:

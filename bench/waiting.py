@@ -57,8 +57,8 @@ def _part(*arguments: str) -> dict[str, float]:
         [sys.executable, "-m", "bench.waiting", *arguments],
         stdout=subprocess.PIPE, check=True, cwd=Path(__file__).parents[1],
     )  # fmt: skip
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
 def _send(text: str, task: str | None = None) -> SendMessageRequest:

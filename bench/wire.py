@@ -26,8 +26,8 @@ def prepared(body: dict[str, Any]) -> Callable[[], bytes]:
     """Encode once; each call puts a fresh id where the body says `_PLACE`."""
     payload = json.dumps(body, separators=(",", ":"))
     whole = (_HEAD.format(len(payload)) + payload).encode()
-    before, found, after = whole.partition(_PLACE.encode())
-    if not found:
+    before, separator, after = whole.partition(_PLACE.encode())
+    if not separator:
         return lambda: whole
     return lambda: before + fresh_id() + after
 

@@ -190,14 +190,14 @@ _COLON = re.compile(r"%3[Aa](?=[^/%]*/?\Z)")
 
 def _meanings(path: str) -> Iterator[_Found]:
     """Yield the route of ``path`` as written, and that with a plain colon in front of its verb."""
-    found = _find(path)
-    if found is not None:
-        yield found
+    target = _find(path)
+    if target is not None:
+        yield target
     if "%3" in path:
         plain = _COLON.sub(":", path, 1)
-        found = None if plain == path else _find(plain)
-        if found is not None:
-            yield found
+        target = None if plain == path else _find(plain)
+        if target is not None:
+            yield target
 
 
 def _find(path: str) -> _Found | None:

@@ -395,8 +395,8 @@ class Agent:
     def skill_requirements(self, skill: str) -> Sequence[SecurityRequirement]:
         """The requirements that a declared ``AgentSkill`` brought with it."""
         # The card of an agent without skills shows the agent itself as one.
-        found = self._skills.get(skill)
-        return (found.security_requirements if found is not None else None) or ()
+        known = self._skills.get(skill)
+        return (known.security_requirements if known is not None else None) or ()
 
     def hides(self, skill: str) -> bool:
         """Whether a skill is on the extended card only."""

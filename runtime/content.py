@@ -135,8 +135,8 @@ def fit(value: T) -> tuple[T, bytes]:
 
 def _plain(value: T) -> T:
     try:
-        found = msgspec.to_builtins(value, str_keys=True, enc_hook=_enc_hook)
-        return msgspec.convert(mend_all(found), type(value))
+        builtin = msgspec.to_builtins(value, str_keys=True, enc_hook=_enc_hook)
+        return msgspec.convert(mend_all(builtin), type(value))
     except RecursionError:
         raise TypeError(f"what an agent says {_DEEP}") from None
     except (TypeError, NotImplementedError) as error:
@@ -165,18 +165,18 @@ def json_of(value: Any) -> Any:
     Raises TypeError for what is no JSON, or what not every binding could hold.
     """
     why: object
-    found = None
+    decoded = None
     try:
         body = _json(value)
         check_numbers(body, value)
-        found = msgspec.json.decode(body)
-        why = unfit(found)
+        decoded = msgspec.json.decode(body)
+        why = unfit(decoded)
     except RecursionError:
         why = _DEEP
     except (TypeError, NotImplementedError, ValueError) as error:
         why = error
     if why is None:
-        return found
+        return decoded
     if inspect.iscoroutine(value):
         value.close()
         raise TypeError(
@@ -223,10 +223,10 @@ def check_numbers(body: bytes, value: Any) -> None:
         match left.pop():
             case float() as number if not isfinite(number):
                 raise TypeError("NaN and infinity cannot be written as JSON")
-            case dict() as found:
-                left += found.values()
-            case list() | tuple() as found:
-                left += found
+            case dict() as children:
+                left += children.values()
+            case list() | tuple() as children:
+                left += children
 
 
 def _enc_hook(value: Any) -> Any:

@@ -27,10 +27,10 @@ def checked(modes: Sequence[str], of: str) -> list[str]:
     """
     if isinstance(modes, str | bytes):
         raise TypeError(f"{of} is a list of media types, as in [{modes!r}], not one text")
-    found = list(modes)
-    if not found:
+    listed = list(modes)
+    if not listed:
         raise ValueError(f"{of} has at least one media type, as in ['text/plain']")
-    for mode in found:
+    for mode in listed:
         if not isinstance(mode, str):
             raise TypeError(f"{of} is a list of texts, and {mode!r} is none")
         if mode.strip().lower() not in _KINDS and not _MODE.fullmatch(mode.strip()):
@@ -38,7 +38,7 @@ def checked(modes: Sequence[str], of: str) -> list[str]:
                 f"{of} has {mode!r}, which is no media type: write one such as 'text/plain', "
                 "'image/*' or '*/*', or 'text', 'file' or 'data' as cards of 0.2 do"
             )
-    return found
+    return listed
 
 
 def written(modes: Sequence[str]) -> list[str]:
@@ -51,15 +51,15 @@ def media_types(parts: Sequence[Part]) -> list[str]:
 
     A file without a media type says nothing and gives none.
     """
-    found: list[str] = []
+    types: list[str] = []
     for part in parts:
         if part.media_type:
-            found.append(part.media_type)
+            types.append(part.media_type)
         elif part.text is not None:
-            found.append("text/plain")
+            types.append("text/plain")
         elif part.data is not UNSET:
-            found.append("application/json")
-    return found
+            types.append("application/json")
+    return types
 
 
 def accepts(modes: Sequence[str], media_type: str) -> bool:

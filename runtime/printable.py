@@ -33,9 +33,9 @@ def printable_json(text: str) -> str:
     return _TEXT.sub(_unicode, text)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
-def _unicode(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+def _unicode(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

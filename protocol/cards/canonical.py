@@ -44,9 +44,9 @@ def _plain(value: Any, depth: int) -> Any:
 
 def _double(value: int) -> float:
     try:
-        found = float(value)
+        double = float(value)
     except OverflowError:
         raise ValueError("the number is too large for JSON") from None
-    if found != value:  # its neighbours would have the same form
+    if double != value:  # its neighbours would have the same form
         raise ValueError(f"{value} has more digits than numbers in JSON: write it as text")
-    return found
+    return double

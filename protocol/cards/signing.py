@@ -127,10 +127,10 @@ def verify(
             except JoseError as error:
                 why = f"key {kid!r}: {error}"
                 continue
-            found = Verified(key.kid, str(header["alg"]), form)
+            verified = Verified(key.kid, str(header["alg"]), form)
             if form == "spec":
-                return found
-            lesser = lesser or found
+                return verified
+            lesser = lesser or verified
     if lesser is None:
         raise SignatureError(f"No signature of the card can be believed: {why}")
     if accept_sdk_form:
@@ -143,24 +143,24 @@ def verify(
 
 def key_addresses(card: t.AgentCard) -> list[str]:
     """Return the ``jku`` addresses that the signatures name, not to be followed on their word."""
-    found = []
+    addresses = []
     for one in card.signatures or ():
         try:
             address = jose.header_of(one.protected).get("jku")
         except JoseError:
             continue
         if isinstance(address, str):
-            found.append(address)
-    return list(dict.fromkeys(found))
+            addresses.append(address)
+    return list(dict.fromkeys(addresses))
 
 
 def key_names(card: t.AgentCard) -> list[str]:
     """Return the ``kid`` of every signature that can be read."""
-    found = []
+    names = []
     for one in card.signatures or ():
         with suppress(JoseError):
-            found.append(str(jose.header_of(one.protected).get("kid") or ""))
-    return list(dict.fromkeys(found))
+            names.append(str(jose.header_of(one.protected).get("kid") or ""))
+    return list(dict.fromkeys(names))
 
 
 def _published(card: t.AgentCard) -> t.AgentCard:
@@ -183,7 +183,7 @@ def _present(value: Any) -> Any:
     """Apply the presence rules of sections 5.7 and 8.4.1."""
     if isinstance(value, t.Wire):
         kind = type(value)
-        found: dict[str, Any] = {}
+        members: dict[str, Any] = {}
         for field in structs.fields(kind):
             member = getattr(value, field.name)
             if member is None or member is msgspec.UNSET:
@@ -191,8 +191,8 @@ def _present(value: Any) -> Any:
             if not field.required and (kind, field.name) not in OPTIONAL and _default(member):
                 continue
             own = (kind, field.name) == (t.AgentExtension, "params")
-            found[field.encode_name] = member if own else _present(member)
-        return found
+            members[field.encode_name] = member if own else _present(member)
+        return members
     if isinstance(value, dict):
         return {key: _present(member) for key, member in value.items()}
     if isinstance(value, list):

@@ -109,15 +109,15 @@ class Contexts:
     async def delete(self, scope: TaskScope, context_id: str) -> bool:
         """Delete it with all its tasks, pinned or not; ``False``: there is none. Raises
         ``NotOverError``, and deletes nothing, while a task of it is not over."""
-        found = await self._rows.delete_context(scope, context_id)
-        if found is None:
+        context = await self._rows.delete_context(scope, context_id)
+        if context is None:
             return False
-        if found.live:
+        if context.live:
             raise NotOverError(
-                f"{found.live} of the {found.tasks} tasks of context {context_id} are not over: "
-                "cancel them first"
+                f"{context.live} of the {context.tasks} tasks of context {context_id} are not over. "
+                "Cancel them first."
             )
-        self.gone([Gone(scope, found, expired=False)])
+        self.gone([Gone(scope, context, expired=False)])
         return True
 
     # --- telling --------------------------------------------------------------------------------

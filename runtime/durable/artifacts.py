@@ -140,10 +140,10 @@ class ArtifactWriter:
             artifact = Artifact(artifact_id=self._artifact.artifact_id, parts=SEAL)
             self._chunk(artifact, append=True, last=True)
 
-    def _replace(self, found: list[Part], *, last: bool = False) -> None:
+    def _replace(self, parts: list[Part], *, last: bool = False) -> None:
         self._committed = []
         self._replayed = 0
-        artifact = msgspec.structs.replace(self._artifact, parts=found)
+        artifact = msgspec.structs.replace(self._artifact, parts=parts)
         self._chunk(artifact, append=False, last=last)
 
     def _chunk(self, artifact: Artifact, *, append: bool, last: bool = False) -> None:

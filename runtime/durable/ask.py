@@ -98,10 +98,10 @@ class AskOperations:
         elif entry.kind is Kind.RECORD:
             raise RuntimeError(_ONE_QUESTION)
         replay.take(asked)
-        found = run.value(answered, RecordKind.ANSWER)
-        if found is not None:
+        answer = run.value(answered, RecordKind.ANSWER)
+        if answer is not None:
             replay.take(answered)
-            return await self._message_at(found)
+            return await self._message_at(answer)
         since = run.actor.sequence if entry is None else entry.sequence
         repeated = len(replay.below(asked))
         return await self._wait_answer(

@@ -42,11 +42,11 @@ class Cancellable:
         """Who decided."""
         self.cut: Cut | None = None
         self.sequence = 0
-        found = run.replay.cut(self.place)
-        if found is not None:
-            self.cut, self.sequence = found
+        recorded = run.replay.cut(self.place)
+        if recorded is not None:
+            self.cut, self.sequence = recorded
             self._missing = self._places(self.cut)
-        self.pending = found is not None
+        self.pending = recorded is not None
         """Its cut is recorded and not carried out yet."""
         self.ready = False
         """Whoever decided then has come there again."""
@@ -91,13 +91,13 @@ class Cancellable:
     def _places(cut: Cut) -> list[Reached]:
         """Return what must be so again: the branches of the record, and those that had ended."""
         named = {item.branch for item in cut.reached}
-        found = [
+        places = [
             Reached(f"{operation}.{index}", _OVER, True)
             for operation, count in cut.spawned
             for index in range(count)
             if f"{operation}.{index}" not in named
         ]
-        return [*found, *cut.reached]
+        return [*places, *cut.reached]
 
     def _is_there(self, item: Reached) -> bool:
         branch: Branch | None = self.run.replay.branches.get(item.branch)

@@ -149,17 +149,17 @@ class Replay:
             return None
         if entry.kind is not Kind.RECORD:
             raise self.mismatch(place, _what(entry), _words(kind, name))
-        found = decode(entry.body)
-        if found.kind != kind or found.name != name:
+        record = decode(entry.body)
+        if record.kind != kind or record.name != name:
             raise self.mismatch(place, _what(entry), _words(kind, name))
-        return found
+        return record
 
-    def value(self, place: Place, found: Record) -> Any:
+    def value(self, place: Place, record: Record) -> Any:
         """Return the value of a record; raises ``ReplayMismatch`` for one of an earlier format."""
         try:
-            return value_of(found)
+            return value_of(record)
         except msgspec.ValidationError as error:
-            raise self.mismatch(place, f"{found.words}, {_EARLIER}", "replayed") from error
+            raise self.mismatch(place, f"{record.words}, {_EARLIER}", "replayed") from error
 
     def cut(self, place: Place) -> tuple[Cut, int] | None:
         """Return how the branches of the operation at ``place`` were cut off, if they were, and the
@@ -195,10 +195,10 @@ class Replay:
 
     def below(self, place: Place) -> Sequence[Entry]:
         """Return the entries that belong to the operation at ``place``, in order."""
-        found: list[Entry] = []
-        while (entry := self._entries.get(inner(place, len(found) + 1))) is not None:
-            found.append(entry)
-        return found
+        entries: list[Entry] = []
+        while (entry := self._entries.get(inner(place, len(entries) + 1))) is not None:
+            entries.append(entry)
+        return entries
 
     # --- what was found again ---------------------------------------------------------------------
 
@@ -239,18 +239,18 @@ class Replay:
         ``names`` is what this returned before."""
         if not self._rest:
             return []
-        found = self._beginning(begin) if names is None else names
-        while found and found[-1] not in self._rest:
-            found.pop()
-        return found
+        branches = self._beginning(begin) if names is None else names
+        while branches and branches[-1] not in self._rest:
+            branches.pop()
+        return branches
 
     def newest(self, branch: str) -> int:
         """Return the sequence of the newest entry of a branch and of all below it."""
-        found = 0
+        newest = 0
         for name in (branch, *self._beginning(f"{branch}/")):
             entry = self._entries.get(Place(name, self._last.get(name, 0)))
-            found = max(found, 0 if entry is None else entry.sequence)
-        return found
+            newest = max(newest, 0 if entry is None else entry.sequence)
+        return newest
 
     def _beginning(self, begin: str) -> list[str]:
         at = bisect_left(self._names, begin)
@@ -281,12 +281,12 @@ class Replay:
         ``branches``: what may be below it: branches, as of a gather or a race (``True``), entries
         of a question, a stream or chunks (``False``), nothing (``None``). One that is over may be
         ``traceless``."""
-        found = self._inner.get(place)
-        if found is False and branches and self.cut(place) is not None:
+        kind = self._inner.get(place)
+        if kind is False and branches and self.cut(place) is not None:
             return
-        if found is not None and found is not branches:
+        if kind is not None and kind is not branches:
             raise self.mismatch(place, self._describe(place), asked)
-        if found is None and not traceless and self._last.get(place.branch, 0) > place.ordinal:
+        if kind is None and not traceless and self._last.get(place.branch, 0) > place.ordinal:
             raise self.mismatch(place, self._describe(place), asked)
 
     def _describe(self, place: Place) -> str:

@@ -102,8 +102,8 @@ class Run:
 
     def value(self, place: Place, kind: RecordKind) -> Any:
         """Return the value of the record at ``place``; ``None`` if there is no record."""
-        found = self.replay.record(place, kind)
-        return None if found is None else self.replay.value(place, found)
+        record = self.replay.record(place, kind)
+        return None if record is None else self.replay.value(place, record)
 
     def record(self, place: Place, kind: RecordKind, value: Any = None, name: str = "") -> None:
         """Write a record."""

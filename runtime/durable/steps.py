@@ -186,12 +186,12 @@ class _Step:
         self._arguments = digest(args, kwargs)
         self.found = run.find(self.operation.place, RecordKind.STEP, self._name)
 
-    def recorded(self, found: Record) -> Any:
+    def recorded(self, record: Record) -> Any:
         """Return or raise what the step did before."""
-        check_arguments(self._run, self.operation, found, self._arguments)
-        if found.error is not None:
-            raise _failed(self._name, found.error)
-        return parts.decode(bytes(found.value), self._annotation)
+        check_arguments(self._run, self.operation, record, self._arguments)
+        if record.error is not None:
+            raise _failed(self._name, record.error)
+        return parts.decode(bytes(record.value), self._annotation)
 
     async def result(self) -> Any:
         """Run the function and record what came of it."""
@@ -252,21 +252,21 @@ class _Step:
         return await value if inspect.isawaitable(value) else value
 
 
-def check_arguments(run: Run, operation: Operation, found: Record, arguments: str) -> None:
+def check_arguments(run: Run, operation: Operation, record: Record, arguments: str) -> None:
     """Compare the arguments of a recorded step or stream with those that the handler passes now.
 
     Another version of the handler may pass other arguments: a warning. The same version does not,
     so replay has gone another way: raise ``ReplayMismatch``, which blocks the task.
     """
-    if found.arguments == arguments:
+    if record.arguments == arguments:
         return
     actor, place = run.actor, operation.place
     if actor.handler == actor.agent.version:
-        raise run.replay.mismatch(place, found.words, f"a {found.kind} with other arguments")
+        raise run.replay.mismatch(place, record.words, f"a {record.kind} with other arguments")
     log.warning(
         "task %s: the arguments of %s %r (%s) are not those of its first run; its recorded result "
         "is used",
-        actor.id, found.kind, found.name, place.where,
+        actor.id, record.kind, record.name, place.where,
     )  # fmt: skip
 
 

@@ -50,10 +50,10 @@ class StreamStep:
         """Take the place of the operation, and what is recorded of it."""
         run = self._run
         self.operation = operation = run.begin()
-        found = run.find(operation.place, RecordKind.STREAM, self._name)
-        self.done = found is not None
-        if found is not None:
-            check_arguments(run, operation, found, self._arguments)
+        record = run.find(operation.place, RecordKind.STREAM, self._name)
+        self.done = record is not None
+        if record is not None:
+            check_arguments(run, operation, record, self._arguments)
         committed: list[Part] = []
         for entry in run.replay.below(operation.place):
             self._chunks += 1

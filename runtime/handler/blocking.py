@@ -191,20 +191,20 @@ class BlockingContext:
         )
 
     def now(self) -> datetime:
-        found: datetime = self._do(self._context.now)
-        return found
+        moment: datetime = self._do(self._context.now)
+        return moment
 
     def uuid(self) -> UUID:
-        found: UUID = self._do(self._context.uuid)
-        return found
+        drawn: UUID = self._do(self._context.uuid)
+        return drawn
 
     def random(self) -> float:
-        found: float = self._do(self._context.random)
-        return found
+        drawn: float = self._do(self._context.random)
+        return drawn
 
     def patched(self, name: str) -> bool:
-        found: bool = self._do(self._context.patched, name)
-        return found
+        is_patched: bool = self._do(self._context.patched, name)
+        return is_patched
 
     def restart(self, state: Any = None) -> NoReturn:
         self._run(self._context.restart, state)

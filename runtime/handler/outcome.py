@@ -208,9 +208,9 @@ def cause_of(error: BaseException) -> BaseException:
     if not isinstance(error, BaseExceptionGroup):
         return error
     for wanted in (*_SIGNALS, TaskRejected, anyio.get_cancelled_exc_class()):
-        found, rest = error.split(wanted)
-        if found is not None and (rest is None or wanted in _SIGNALS):
-            cause: BaseException = found
+        matching, rest = error.split(wanted)
+        if matching is not None and (rest is None or wanted in _SIGNALS):
+            cause: BaseException = matching
             while isinstance(cause, BaseExceptionGroup):
                 cause = cause.exceptions[0]
             return cause

@@ -194,10 +194,10 @@ def is_kind(entry: Entry, *kinds: RecordKind) -> bool:
     )
 
 
-def value_of(found: Record) -> Any:
+def value_of(record: Record) -> Any:
     """Return the value of a record, typed by the table. Raises ``msgspec.ValidationError`` for a
     value of another type, which a runtime with other rules wrote."""
-    return msgspec.json.decode(found.value, type=TABLE[RecordKind(found.kind)].value)
+    return msgspec.json.decode(record.value, type=TABLE[RecordKind(record.kind)].value)
 
 
 def resumes(entry: Entry) -> bool:

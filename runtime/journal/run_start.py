@@ -57,9 +57,9 @@ def start_of(entries: Sequence[Entry], *, afresh: bool = False) -> Start:
             if message is None:
                 message = _decode_message(entry.body)
             elif b'"ROLE_USER"' in entry.body:
-                found = _decode_message(entry.body)
-                if found.role is Role.USER:
-                    later.append((entry.sequence, found))
+                accepted = _decode_message(entry.body)
+                if accepted.role is Role.USER:
+                    later.append((entry.sequence, accepted))
         # Only few records matter here; the others are not decoded.
         elif is_kind(entry, *readers):
             read.add(value_of(decode(entry.body)))

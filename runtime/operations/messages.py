@@ -92,10 +92,10 @@ class MessageOperations:
         """Answer with the task when it ends or asks, at once if asked to, or a direct Message."""
         configuration = request.configuration
         immediate = configuration is not None and configuration.return_immediately
-        found = await self._carry_out(call, agent, scope, request, immediate, immediate)
-        if isinstance(found, Message):
-            return SendMessageResponse(message=found)
-        task, generation = await found.actor.task(shown_history(self._system, configuration))
+        result = await self._carry_out(call, agent, scope, request, immediate, immediate)
+        if isinstance(result, Message):
+            return SendMessageResponse(message=result)
+        task, generation = await result.actor.task(shown_history(self._system, configuration))
         return SendMessageResponse(task=with_generation(task, generation, call))
 
     async def _carry_out(
@@ -114,12 +114,12 @@ class MessageOperations:
         """
         accepted = await self._accept(call, agent, scope, request, at_once)
         try:
-            found = await self._answer(call, accepted, immediate)
+            answer = await self._answer(call, accepted, immediate)
         except Duplicate as duplicate:
             # Another node was quicker with the same send: answer with what it made of it.
             accepted = await self._known(scope, duplicate.send)
-            found = await self._answer(call, accepted, immediate)
-        return found if isinstance(found, Message) else accepted
+            answer = await self._answer(call, accepted, immediate)
+        return answer if isinstance(answer, Message) else accepted
 
     async def _answer(
         self, call: Call, accepted: Admission | Message, immediate: bool
@@ -302,21 +302,21 @@ class MessageOperations:
         self, call: Call, agent: Agent, scope: TaskScope, request: SendMessageRequest
     ) -> Subscription:
         """Stream the task from where it is until it ends or asks, or one direct Message."""
-        found = await self._carry_out(call, agent, scope, request, True, False)
-        if isinstance(found, Message):
+        result = await self._carry_out(call, agent, scope, request, True, False)
+        if isinstance(result, Message):
             stream = Subscription(
-                None, Frame(0, response=StreamResponse(message=found)), cursor=0,
+                None, Frame(0, response=StreamResponse(message=result)), cursor=0,
                 sending=True, catchup=_nothing, release=self._system.notify_drain,
             )  # fmt: skip
         else:
-            actor = found.actor
-            if call.last_event_id is not None and call.last_event_id <= found.after:
+            actor = result.actor
+            if call.last_event_id is not None and call.last_event_id <= result.after:
                 # It saw an earlier turn, whose end would be taken for the end of this one.
                 call.last_event_id = None
             history = shown_history(self._system, request.configuration)
             stream = await open_stream(
                 self._system, actor, call, history=history, sending=True,
-                first=actor.born_frame(history) if found.fresh else None,
+                first=actor.born_frame(history) if result.fresh else None,
             )  # fmt: skip
         self._opened(stream)
         return stream

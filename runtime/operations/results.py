@@ -52,8 +52,8 @@ class Results:
         whose it was: of anonymous callers only messages with ids like UUIDs are known. Of several
         sends with one id (their contents differ) the newest counts.
         """
-        found = await self._sends.sends(scope, key_begin(message_id))
-        sends = [send for send in found if send.message_id == message_id]
+        beginning_so = await self._sends.sends(scope, key_begin(message_id))
+        sends = [send for send in beginning_so if send.message_id == message_id]
         if not sends:
             return None
         send = sends[-1]

@@ -136,9 +136,9 @@ def entry_of(
     task = context = ""
     if isinstance(request, SendMessageRequest):
         task, context = request.message.task_id or "", request.message.context_id or ""
-        found = result.task if isinstance(result, SendMessageResponse) else None
-        if isinstance(found, Task):
-            task, context = found.id, found.context_id or ""
+        answer = result.task if isinstance(result, SendMessageResponse) else None
+        if isinstance(answer, Task):
+            task, context = answer.id, answer.context_id or ""
         else:
             task = getattr(result, "task_id", "") or task  # of a stream
     else:

@@ -37,8 +37,8 @@ class CardSecurity:
     @property
     def schemes(self) -> dict[str, SecurityScheme] | None:
         """``securitySchemes`` of every agent's card; ``None`` in anonymous mode."""
-        found = self._authenticator
-        return dict(found.schemes) if found is not None else None
+        authenticator = self._authenticator
+        return dict(authenticator.schemes) if authenticator is not None else None
 
     def requirements(self, agent: Agent, skill: str | None = None) -> list[SecurityRequirement]:
         """``securityRequirements`` of an agent's card, or of one of its skills."""
@@ -146,19 +146,19 @@ def differences(
     declared: Mapping[str, SecurityScheme], enforced: Mapping[str, SecurityScheme]
 ) -> list[str]:
     """Say how declared schemes are not those that are enforced, one text for each difference."""
-    found = [
+    differences = [
         *(f"{name!r} is not enforced" for name in declared if name not in enforced),
         *(f"{name!r} is enforced and not declared" for name in enforced if name not in declared),
     ]
     for name in declared:
         if name in enforced:
             said, done = (_leaves(msgspec.to_builtins(one[name])) for one in (declared, enforced))
-            found += [
+            differences += [
                 f"{name}{at} is {_shown(said.get(at))} there and {_shown(done.get(at))} here"
                 for at in dict.fromkeys((*said, *done))
                 if said.get(at) != done.get(at)
             ]
-    return found
+    return differences
 
 
 def _leaves(value: Any, place: str = "") -> dict[str, Any]:

@@ -114,17 +114,19 @@ class Gate:
         try:
             held = self._authenticator.held(call, self._now())
             async with nullcontext() if held else self._guesses.turn(call.peer):
-                found: Principal | None = None
+                principal: Principal | None = None
                 try:
-                    found = await self._authenticate(call, self._now())
-                    return found
+                    principal = await self._authenticate(call, self._now())
+                    return principal
                 except (UnauthenticatedError, PermissionDeniedError) as error:
                     self._refused(call, error)  # before the next of its address has its turn
                     raise
                 finally:
                     for why in call.refused:
                         self.unauthenticated += 1
-                        self._refused(call, UnauthenticatedError(f"Beside others: {why}"), found)
+                        self._refused(
+                            call, UnauthenticatedError(f"Beside others: {why}"), principal
+                        )
         except UnauthenticatedError:
             self.unauthenticated += 1
             raise
@@ -264,8 +266,8 @@ class Gate:
         assert self._authenticator is not None
         if principal.expires is not None and principal.expires <= now:
             return False
-        found = self._authenticator.known(call, now)
-        return found is not None and _same(found, principal)
+        cached = self._authenticator.known(call, now)
+        return cached is not None and _same(cached, principal)
 
     async def reauthenticate(self, call: Call) -> None:
         """Look at the credentials of an admitted caller anew. Raises what ``admit`` would."""
@@ -275,8 +277,8 @@ class Gate:
         try:
             if principal.expires is not None and principal.expires <= now:
                 raise UnauthenticatedError("The credentials have expired")
-            found = await self._authenticate(call, now)
-            if not _same(found, principal):
+            current = await self._authenticate(call, now)
+            if not _same(current, principal):
                 raise UnauthenticatedError("The credentials are not what they were")
         except (UnauthenticatedError, PermissionDeniedError) as error:
             self.audit_refusal(call, error)

@@ -25,14 +25,14 @@ class Buckets:
         """Take one token: 0 if there was one, else the seconds until there will be."""
         full = max(1.0, rate * burst)
         levels = self._levels
-        found = levels.pop(key, None)  # and back at the end: the first are those unused longest
-        if found is None:
+        bucket = levels.pop(key, None)  # and back at the end: the first are those unused longest
+        if bucket is None:
             if len(levels) >= self._size:
                 for oldest in list(levels)[: max(1, self._size // 10)]:
                     del levels[oldest]
             level = full
         else:
-            level = min(full, found[0] + max(0.0, now - found[1]) * rate)
+            level = min(full, bucket[0] + max(0.0, now - bucket[1]) * rate)
         if level < 1.0:
             levels[key] = (level, now)
             return (1.0 - level) / rate

@@ -61,8 +61,8 @@ def _provider(environ: Mapping[str, str]) -> Any:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        [found] = entry_points(group="opentelemetry_traces_exporter", name=name)
-        exporter = found.load()()
+        [entry_point] = entry_points(group="opentelemetry_traces_exporter", name=name)
+        exporter = entry_point.load()()
     except (ImportError, ValueError) as error:
         package = {
             "otlp_proto_grpc": "opentelemetry-exporter-otlp-proto-grpc",

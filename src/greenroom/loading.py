@@ -38,21 +38,21 @@ def load_agent(target: str) -> Agent:
     module = _module(name)
     if not attribute:
         return _only(module, name)
-    found: object = module
+    value: object = module
     for step in attribute.split("."):
-        if not hasattr(found, step):
+        if not hasattr(value, step):
             raise LoadError(f"{name} has no attribute {attribute!r}; {_offered(module)}")
-        found = getattr(found, step)
-    if not isinstance(found, Agent):
+        value = getattr(value, step)
+    if not isinstance(value, Agent):
         raise LoadError(
-            f"{target} is a {type(found).__name__}, not an Agent: name the Agent whose handler it "
+            f"{target} is a {type(value).__name__}, not an Agent: name the Agent whose handler it "
             f"is; {_offered(module)}"
         )
     try:
-        found.check()
+        value.check()
     except ValueError as error:
         raise LoadError(f"{target}: {error}") from None
-    return found
+    return value
 
 
 def load_object(target: str) -> object:
@@ -60,12 +60,12 @@ def load_object(target: str) -> object:
     name, colon, attribute = target.partition(":")
     if not colon:
         raise LoadError(f"{target}: write module:attribute")
-    found: object = _module(name)
+    value: object = _module(name)
     for step in attribute.split("."):
-        if not hasattr(found, step):
+        if not hasattr(value, step):
             raise LoadError(f"{name} has no attribute {attribute!r}")
-        found = getattr(found, step)
-    return found
+        value = getattr(value, step)
+    return value
 
 
 def _module(name: str) -> ModuleType:
@@ -184,8 +184,8 @@ def _agents(module: ModuleType) -> list[str]:
 
 
 def _only(module: ModuleType, name: str) -> Agent:
-    found = _agents(module)
-    if len(found) != 1:
-        offered = ", ".join(f"{name}:{attribute}" for attribute in found) or _offered(module)
+    names = _agents(module)
+    if len(names) != 1:
+        offered = ", ".join(f"{name}:{attribute}" for attribute in names) or _offered(module)
         raise LoadError(f"say which agent of {name} to serve: {offered}")
-    return load_agent(f"{name}:{found[0]}")
+    return load_agent(f"{name}:{names[0]}")

@@ -121,10 +121,10 @@ async def check_the_same_id_under_another_owner_is_another_task(make: MakeStore)
         for other in others:
             await committed(store, other.writes(message(repr(other.header.scope)), event("x")))
         for task in (mine, *others):
-            found = await store.load(task.header.scope, "task")
-            assert found is not None
-            assert found.header == task.header
-            assert list(found.entries) == task.entries
+            loaded = await store.load(task.header.scope, "task")
+            assert loaded is not None
+            assert loaded.header == task.header
+            assert list(loaded.entries) == task.entries
 
 
 async def check_outcomes_of_a_batch_are_independent(make: MakeStore) -> None:

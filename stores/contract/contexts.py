@@ -126,7 +126,7 @@ async def check_a_touched_context_is_active_and_a_pinned_one_stays(make: MakeSto
         plain = Context("plain", NOW, NOW, 1, 0)
         assert list(await store.contexts(MINE, limit=9)) == [touched, plain, pinned]
         quiet = await store.quiet_contexts(after=NOW - 1, until=NOW)
-        assert sorted(quiet, key=lambda found: (found[0], found[1].id)) == [
+        assert sorted(quiet, key=lambda item: (item[0], item[1].id)) == [
             (MINE, pinned), (MINE, plain), (STRANGERS[0], replace(pinned, pinned=False)),
         ]  # fmt: skip
         assert list(await store.quiet_contexts(after=NOW, until=NOW + 5)) == [(MINE, touched)]

@@ -92,12 +92,12 @@ async def check_a_task_is_read_as_it_was(make: MakeStore) -> None:
         events = task.bodies(Kind.EVENT)
 
         async def past(generation: int) -> tuple[list[bytes], list[bytes]] | None:
-            found = await store.as_of(MINE, "task", generation)
-            if found is None:
+            snapshot = await store.as_of(MINE, "task", generation)
+            if snapshot is None:
                 return None
-            assert found.header == task.header
-            assert list(found.messages) == []
-            return list(found.segments), list(found.events)
+            assert snapshot.header == task.header
+            assert list(snapshot.messages) == []
+            return list(snapshot.segments), list(snapshot.events)
 
         folded = {5: [b"[1]"], 8: [b"[1]", b"[2]"]}
         for floor in (0, 5, 7, 8):
@@ -184,9 +184,9 @@ async def check_messages_are_read_backwards_in_pages(make: MakeStore) -> None:
         newest_first = [(e.sequence, e.body) for e in task.entries if e.kind is Kind.MESSAGE][::-1]
         for before in (None, 0, 1, 2, 3, 4, 8, 9, 10**12):
             for limit in (1, 2, 100):
-                found = await store.messages(MINE, "task", before=before, limit=limit)
+                page = await store.messages(MINE, "task", before=before, limit=limit)
                 wanted = [m for m in newest_first if before is None or m[0] < before]
-                assert list(found) == wanted[:limit]
+                assert list(page) == wanted[:limit]
 
 
 async def check_messages_are_read_forwards_in_pages(make: MakeStore) -> None:
@@ -200,12 +200,12 @@ async def check_messages_are_read_forwards_in_pages(make: MakeStore) -> None:
         for after in (-1, 0, 1, 2, 3, 4, 7, 8, 9, 10**12):
             for before in (None, 0, 5, 8, 10**12):
                 for limit in (1, 2, 100):
-                    found = await store.messages(
+                    page = await store.messages(
                         MINE, "task", after=after, before=before, limit=limit
                     )
                     wanted = [m for m in oldest_first if m[0] > after]
                     wanted = [m for m in wanted if before is None or m[0] < before]
-                    assert list(found) == wanted[:limit]
+                    assert list(page) == wanted[:limit]
 
 
 async def check_several_snapshots_are_what_each_is_alone(make: MakeStore) -> None:
@@ -219,12 +219,12 @@ async def check_several_snapshots_are_what_each_is_alone(make: MakeStore) -> Non
         asked = ["task-2", "nobody", "task-0", "theirs", "task-1"]
         for history in (None, 0, 2):
             for artifacts in (True, False):
-                found = await store.snapshots(MINE, asked, history=history, artifacts=artifacts)
+                snapshots = await store.snapshots(MINE, asked, history=history, artifacts=artifacts)
                 alone = [
                     await store.snapshot(MINE, name, history=history, artifacts=artifacts)
                     for name in ("task-2", "task-0", "task-1")
                 ]
-                assert list(found) == alone
+                assert list(snapshots) == alone
         assert not await store.snapshots(MINE, [], history=None)
 
 

@@ -27,10 +27,10 @@ class Deletes(Reads):
         return task.header
 
     async def delete_context(self, scope: TaskScope, context_id: str) -> Context | None:
-        found = await self.context(scope, context_id)
-        if found is not None and not found.live:
+        context = await self.context(scope, context_id)
+        if context is not None and not context.live:
             self._delete_context(scope, context_id)
-        return found
+        return context
 
     async def prune(
         self,
@@ -105,10 +105,10 @@ class Deletes(Reads):
                 yield updated_at, header.scope, task_id
 
     def _unpinned(self, owned: Owned, before: float) -> Iterable[tuple[float, TaskScope, str]]:
-        for found in self._old(owned, before):
-            marks = owned.marks.get(owned.tasks[found[2]].header.context_id)
+        for task in self._old(owned, before):
+            marks = owned.marks.get(owned.tasks[task[2]].header.context_id)
             if marks is None or not marks[1]:
-                yield found
+                yield task
 
     def _delete(self, ref: TaskRef) -> None:
         owned = self._scopes[ref.scope]

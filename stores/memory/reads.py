@@ -39,8 +39,8 @@ class Reads(Tables):
     async def sends(self, scope: TaskScope, begin: bytes) -> Sequence[SendRecord]:
         self._check()
         owned = self._scopes.get(scope)
-        found = {} if owned is None else owned.sends
-        return [send for key, send in found.items() if key.startswith(begin)]
+        rows = {} if owned is None else owned.sends
+        return [send for key, send in rows.items() if key.startswith(begin)]
 
     async def as_of(self, scope: TaskScope, task_id: str, generation: int) -> Snapshot | None:
         task = self._find(scope, task_id)
@@ -82,8 +82,8 @@ class Reads(Tables):
         history: int | None,
         artifacts: bool = True,
     ) -> Sequence[Snapshot]:
-        found = (self._find(scope, task_id) for task_id in task_ids)
-        return [self._snapshot(task, history, artifacts) for task in found if task is not None]
+        tasks = (self._find(scope, task_id) for task_id in task_ids)
+        return [self._snapshot(task, history, artifacts) for task in tasks if task is not None]
 
     @staticmethod
     def _snapshot(task: Task, history: int | None, artifacts: bool) -> Snapshot:
@@ -118,12 +118,12 @@ class Reads(Tables):
         task = self._find(scope, task_id)
         if task is None:
             return ()
-        found = task.messages
-        end = len(found) if before is None else bisect_left(found, before, key=_by_sequence)
+        messages = task.messages
+        end = len(messages) if before is None else bisect_left(messages, before, key=_by_sequence)
         if after is not None:
-            first = bisect_right(found, after, key=_by_sequence)
-            return [(m.sequence, m.body) for m in found[first : min(end, first + limit)]]
-        return [(m.sequence, m.body) for m in reversed(found[max(0, end - limit) : end])]
+            first = bisect_right(messages, after, key=_by_sequence)
+            return [(m.sequence, m.body) for m in messages[first : min(end, first + limit)]]
+        return [(m.sequence, m.body) for m in reversed(messages[max(0, end - limit) : end])]
 
     async def tasks(self, query: TaskQuery) -> TaskPage:
         self._check()
@@ -135,9 +135,9 @@ class Reads(Tables):
     ) -> Sequence[Context]:
         self._check()
         owned = self._scopes.get(scope)
-        found = [] if owned is None else owned.contexts()
-        found.sort(key=lambda context: (context.active_at, context.id), reverse=True)
-        return [c for c in found if after is None or (c.active_at, c.id) < after][:limit]
+        contexts = [] if owned is None else owned.contexts()
+        contexts.sort(key=lambda context: (context.active_at, context.id), reverse=True)
+        return [c for c in contexts if after is None or (c.active_at, c.id) < after][:limit]
 
     async def context(self, scope: TaskScope, context_id: str) -> Context | None:
         self._check()
@@ -159,15 +159,15 @@ class Reads(Tables):
         self, *, now: float, limit: int, agents: Sequence[str] | None = None
     ) -> Sequence[TaskRef]:
         self._check()
-        found: list[TaskRef] = []
+        orphans: list[TaskRef] = []
         for node, refs in self._working.items():
             if not self._alive(node, now):
-                found += (
+                orphans += (
                     ref
                     for ref in refs
                     if not self._state_over(ref) and (agents is None or ref.scope.agent in agents)
                 )
-        return found[:limit]
+        return orphans[:limit]
 
     async def owned(self, node: str, *, agents: Sequence[str] | None = None) -> Sequence[TaskRef]:
         self._check()
@@ -181,13 +181,13 @@ class Reads(Tables):
         self, *, now: float, limit: int, agents: Sequence[str] | None = None, name: str = ""
     ) -> Sequence[DueTimer]:
         self._check()
-        found: list[DueTimer] = []
+        timers: list[DueTimer] = []
         for due_at, scope, task_id, called in self._timers:
-            if due_at > now or len(found) == limit:
+            if due_at > now or len(timers) == limit:
                 break
             if (agents is None or scope.agent in agents) and name in ("", called):
-                found.append(DueTimer(TaskRef(scope, task_id), Timer(called, due_at)))
-        return found
+                timers.append(DueTimer(TaskRef(scope, task_id), Timer(called, due_at)))
+        return timers
 
     async def scopes(self) -> Sequence[TaskScope]:
         self._check()
@@ -195,14 +195,14 @@ class Reads(Tables):
 
     async def find(self, beginning: str, *, limit: int) -> Sequence[Header]:
         self._check()
-        found = [
+        headers = [
             task.header
             for owned in self._scopes.values()
             for task_id, task in owned.tasks.items()
             if task_id.startswith(beginning)
         ]
-        found.sort(key=lambda header: (header.id, header.scope))
-        return found[:limit]
+        headers.sort(key=lambda header: (header.id, header.scope))
+        return headers[:limit]
 
     async def journal(self, scope: TaskScope, task_id: str) -> Sequence[Entry]:
         task = self._find(scope, task_id)

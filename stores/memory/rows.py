@@ -59,11 +59,11 @@ class Task:
 
     def since(self, sequence: int) -> list[Entry]:
         """Entries of every kind from a sequence on."""
-        found: list[Entry] = []
+        later: list[Entry] = []
         for entries in (self.messages, self.events, self.records):
-            found += entries[bisect_left(entries, sequence, key=_sequence) :]
-        found.sort(key=_sequence)
-        return found
+            later += entries[bisect_left(entries, sequence, key=_sequence) :]
+        later.sort(key=_sequence)
+        return later
 
 
 class Owned:
@@ -90,15 +90,15 @@ class Owned:
         del self.order[bisect_left(self.order, (updated_at, task_id))]
 
     def contexts(self) -> list[Context]:
-        found: dict[str, Context] = {}
+        contexts: dict[str, Context] = {}
         for task in self.tasks.values():
             h = task.header
             live = int(h.state not in TERMINAL)
             touched_at, pinned = self.marks.get(h.context_id, (-inf, False))
             active_at = max(h.updated_at, touched_at)
             new = Context(h.context_id, h.created_at, active_at, 1, live, pinned)
-            old = found.get(new.id)
-            found[new.id] = new if old is None else Context(
+            old = contexts.get(new.id)
+            contexts[new.id] = new if old is None else Context(
                 new.id,
                 min(old.created_at, new.created_at),
                 max(old.active_at, new.active_at),
@@ -106,10 +106,10 @@ class Owned:
                 old.live + live,
                 pinned,
             )  # fmt: skip
-        return list(found.values())
+        return list(contexts.values())
 
     def context(self, context_id: str) -> Context | None:
-        return next((found for found in self.contexts() if found.id == context_id), None)
+        return next((context for context in self.contexts() if context.id == context_id), None)
 
     def find(self, query: TaskQuery) -> TaskPage:
         order, tasks = self.order, self.tasks
@@ -118,10 +118,10 @@ class Owned:
             first = bisect_left(order, (nextafter(query.updated_after, inf), ""))
         last = len(order) if query.after is None else bisect_left(order, query.after)
         wanted = query.limit + 1
-        found: list[Header] = []
+        headers: list[Header] = []
         if query.context_id is None and query.state is None:
             keys = order[max(first, last - wanted) : max(first, last)]
-            found = [tasks[task_id].header for _, task_id in reversed(keys)]
+            headers = [tasks[task_id].header for _, task_id in reversed(keys)]
             total = len(order) - first
         else:
             total = 0
@@ -132,9 +132,9 @@ class Owned:
                 if query.state is not None and header.state is not query.state:
                     continue
                 total += 1
-                if index < last and len(found) < wanted:
-                    found.append(header)
-        return TaskPage(found[: query.limit], total, len(found) > query.limit)
+                if index < last and len(headers) < wanted:
+                    headers.append(header)
+        return TaskPage(headers[: query.limit], total, len(headers) > query.limit)
 
 
 __all__ = ["Owned", "Task"]

@@ -64,6 +64,6 @@ async def _copy(source: Path, target: Path, descriptor: int) -> None:
                 raise StoreError(f"{target} was exchanged while Greenroom opened it: try again")
             await store.backup(copy, pages=_PAGES, sleep=0.01)
             async with copy.execute("PRAGMA quick_check(1)") as cursor:
-                found = await cursor.fetchone()
-    if found != ("ok",):
+                answer = await cursor.fetchone()
+    if answer != ("ok",):
         raise StoreError(f"{source} could not be copied: {DAMAGED}")

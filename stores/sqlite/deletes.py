@@ -56,10 +56,10 @@ class Deletes:
             row = db.execute(ONE_CONTEXT, place).fetchone()
             if row is None:
                 return None
-            found = context_of(row)
-            if not found.live:
+            context = context_of(row)
+            if not context.live:
                 _delete_context(db, place)
-        return found
+        return context
 
     def delete_task(self, db: sqlite3.Connection, scope: TaskScope, task_id: str) -> Header | None:
         with transaction(db):
@@ -82,16 +82,16 @@ class Deletes:
         self, db: sqlite3.Connection, tasks_before: float, sends_before: float, limit: int
     ) -> Pruned:
         with transaction(db):
-            found = db.execute(
+            rows = db.execute(
                 f"SELECT number, scope, context_id FROM task WHERE deployment = ? "
                 f"AND updated_at < ? AND {OVER} AND {UNPINNED} ORDER BY updated_at, id LIMIT ?",
                 (self._deployment, tasks_before, limit),
             ).fetchall()
             before = {
                 (scope, context_id): db.execute(ONE_CONTEXT, (scope, context_id)).fetchone()
-                for _, scope, context_id in found
+                for _, scope, context_id in rows
             }
-            for number, _, _ in found:
+            for number, _, _ in rows:
                 _delete(db, number)
             contexts = [
                 Gone(scope_of(db, place[0]), context_of(row), expired=False)
@@ -103,7 +103,7 @@ class Deletes:
                 "AND created_at < ? ORDER BY created_at LIMIT ?)",
                 (self._deployment, sends_before, limit),
             ).rowcount
-        return Pruned(len(found), sends, tuple(contexts))
+        return Pruned(len(rows), sends, tuple(contexts))
 
     def prune_contexts(
         self, db: sqlite3.Connection, contexts: Sequence[tuple[int, str]], before: float

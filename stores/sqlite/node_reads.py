@@ -40,7 +40,7 @@ class AcrossReads:
     def quiet_contexts(
         self, db: sqlite3.Connection, after: float, until: float
     ) -> Sequence[tuple[TaskScope, Context]]:
-        found: list[tuple[TaskScope, Context]] = []
+        quiet: list[tuple[TaskScope, Context]] = []
         with reading(db):
             # One scope after the other: no index orders the tasks of all scopes by time.
             places = db.execute(
@@ -55,8 +55,8 @@ class AcrossReads:
                     f"{ONE_CONTEXT} HAVING active > ? AND active <= ?", (*place, after, until)
                 ).fetchone()
                 if row is not None:
-                    found.append((scope_of(db, place[0]), context_of(row)))
-        return found
+                    quiet.append((scope_of(db, place[0]), context_of(row)))
+        return quiet
 
     def outdated(
         self, db: sqlite3.Connection, contexts_before: float, events_before: float, limit: int
@@ -78,12 +78,12 @@ class AcrossReads:
             ][:limit]
         numbers: Sequence[int] = ()
         if events_before > NEVER:
-            found = db.execute(
+            rows = db.execute(
                 f"SELECT number FROM task WHERE deployment = ? AND {FOLDED} "
                 "ORDER BY updated_at LIMIT ?",
                 (self._deployment, events_before, limit),
             )
-            numbers = [number for (number,) in found]
+            numbers = [number for (number,) in rows]
         return contexts, numbers
 
     # --- what is due, left or looked for --------------------------------------------------------

@@ -147,8 +147,10 @@ class Reads(AcrossReads):
             row = self._find(db, scope, task_id)
             if row is None:
                 return None
-            found = [(key & LAST, body) for key, body, *_ in self._events(db, row[0], after, limit)]
-        return EventPage(header_of(scope, row), found)
+            events = [
+                (key & LAST, body) for key, body, *_ in self._events(db, row[0], after, limit)
+            ]
+        return EventPage(header_of(scope, row), events)
 
     def messages(
         self,
@@ -189,11 +191,11 @@ class Reads(AcrossReads):
 
     def find(self, db: sqlite3.Connection, beginning: str, limit: int) -> Sequence[Header]:
         with reading(db):
-            found = db.execute(
+            rows = db.execute(
                 FIND,
                 (beginning, beginning + LAST_CHARACTER, self._deployment, limit),
             ).fetchall()
-            headers = [self.header(db, TaskScope(*scope), task_id) for task_id, *scope in found]
+            headers = [self.header(db, TaskScope(*scope), task_id) for task_id, *scope in rows]
         return [header for header in headers if header is not None]
 
     def journal(self, db: sqlite3.Connection, scope: TaskScope, task_id: str) -> Sequence[Entry]:
@@ -232,11 +234,11 @@ class Reads(AcrossReads):
         (begin,) = db.execute(
             "SELECT max(key) FROM segment WHERE key BETWEEN ? AND ?", (first, first + header.floor)
         ).fetchone()
-        found = db.execute(
+        rows = db.execute(
             "SELECT last FROM segment WHERE key BETWEEN ? AND ? AND last > ? ORDER BY key LIMIT ?",
             (begin or first, first + LAST, header.floor, BORDERS),
         )
-        return [last for (last,) in found]
+        return [last for (last,) in rows]
 
     @staticmethod
     def _events(db: sqlite3.Connection, number: int, after: int, limit: int = -1) -> list[Row]:

@@ -301,8 +301,8 @@ class SQLiteStore:
     async def snapshot(
         self, scope: TaskScope, task_id: str, *, history: int | None, artifacts: bool = True
     ) -> Snapshot | None:
-        found = await self.snapshots(scope, (task_id,), history=history, artifacts=artifacts)
-        return found[0] if found else None
+        snapshots = await self.snapshots(scope, (task_id,), history=history, artifacts=artifacts)
+        return snapshots[0] if snapshots else None
 
     async def snapshots(
         self,

@@ -54,9 +54,9 @@ async def _json(
     if response.status != 200:
         raise FetchError(f"{url} answered with status {response.status}")
     try:
-        found = msgspec.json.decode(unmarked(answer))
+        decoded = msgspec.json.decode(unmarked(answer))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise FetchError(f"{url} answered with something that is no JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(decoded, dict):
         raise FetchError(f"{url} answered with JSON that is no object")
-    return found
+    return decoded

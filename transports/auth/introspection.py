@@ -67,7 +67,7 @@ class Introspection:
         try:
             with anyio.fail_after(self._timeout):
                 async with self._queue.of(peer):
-                    found = await post_form(
+                    answer = await post_form(
                         self._url,
                         {"token": token, **self._form},
                         headers=self._headers,
@@ -78,18 +78,18 @@ class Introspection:
             raise UnavailableError(
                 "The token cannot be verified at the moment", headers={"Retry-After": "5"}
             ) from error
-        self._check(found, now)
-        return found
+        self._check(answer, now)
+        return answer
 
-    def _check(self, found: dict[str, Any], now: float) -> None:
-        if found.get("active") is not True:
+    def _check(self, answer: dict[str, Any], now: float) -> None:
+        if answer.get("active") is not True:
             raise InvalidCredential("it is not active")
-        check_times(found, now, early=_EARLY)
-        check_purpose(found)
+        check_times(answer, now, early=_EARLY)
+        check_purpose(answer)
         if self._audience:
-            named = found.get("aud")
+            named = answer.get("aud")
             listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
             if not self._audience & {one for one in listed if isinstance(one, str)}:
                 raise InvalidCredential("it is for another audience")
-        if self._issuer is not None and not same_issuer(found.get("iss"), self._issuer):
+        if self._issuer is not None and not same_issuer(answer.get("iss"), self._issuer):
             raise UnknownCredential("it is of another issuer")

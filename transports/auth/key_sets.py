@@ -84,12 +84,12 @@ class RemoteKeys:
                 self.watch(now)
             elif self._done is None:
                 await self.renew(now)
-        found = self._named(kid)
-        if not found and await self.renew(now):
-            found = self._named(kid)
-        if not found and kid is not None and not self._answered:
+        keys = self._named(kid)
+        if not keys and await self.renew(now):
+            keys = self._named(kid)
+        if not keys and kid is not None and not self._answered:
             raise _unavailable()  # it may be a new one, which the issuer cannot tell us of
-        return found
+        return keys
 
     async def renew(self, now: float) -> bool:
         """See ``RenewableKeys.renew``."""
@@ -156,10 +156,10 @@ class RemoteKeys:
         if self._configured is not None:
             return self._configured
         url = f"{self._issuer}/.well-known/openid-configuration"
-        found = await get_json(url, tls=self._tls)
-        if not same_issuer(found.get("issuer"), self._issuer or ""):
-            raise FetchError(f"{url} is of another issuer: {str(found.get('issuer'))[:200]}")
-        return check_secret_url(str(found.get("jwks_uri")))
+        discovery = await get_json(url, tls=self._tls)
+        if not same_issuer(discovery.get("issuer"), self._issuer or ""):
+            raise FetchError(f"{url} is of another issuer: {str(discovery.get('issuer'))[:200]}")
+        return check_secret_url(str(discovery.get("jwks_uri")))
 
 
 def _unavailable() -> UnavailableError:

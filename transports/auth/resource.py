@@ -45,8 +45,8 @@ class ProtectedResource:
         for requirement in self._runtime.gate.card.requirements(agent):
             for name in self._scopes.keys() & requirement.schemes.keys():
                 scopes.update(requirement.schemes[name].list)
-        found = Metadata(url, agent.name, self._servers, sorted(scopes), ["header"])
-        return json.encode(found)
+        document = Metadata(url, agent.name, self._servers, sorted(scopes), ["header"])
+        return json.encode(document)
 
 
 def _oauth(scheme: SecurityScheme) -> bool:

@@ -18,16 +18,16 @@ def state_of(connection: Any) -> dict[str, Any]:
     """Return the state of a connection; ``connection`` has ``getpeercert``, or is ``None``."""
     if connection is None:
         return {}
-    found = connection.getpeercert(binary_form=True)
-    return {} if found is None else {STATE_KEY: found}
+    certificate = connection.getpeercert(binary_form=True)
+    return {} if certificate is None else {STATE_KEY: certificate}
 
 
 def certificate_of(scope: Mapping[str, Any]) -> bytes | None:
     """Return the client's certificate (DER) of an ASGI request."""
-    found: bytes | None = (scope.get("state") or {}).get(STATE_KEY)
-    if found is None and "tls" in (extensions := scope.get("extensions") or {}):
+    certificate: bytes | None = (scope.get("state") or {}).get(STATE_KEY)
+    if certificate is None and "tls" in (extensions := scope.get("extensions") or {}):
         tls = extensions["tls"]
         chain = tls.get("client_cert_chain")
         if chain and not tls.get("client_cert_error"):
             return ssl.PEM_cert_to_DER_cert(chain[0])
-    return found
+    return certificate

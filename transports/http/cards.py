@@ -70,14 +70,14 @@ class Cards:
 
     def _encoded(self, agent: str, shape: str, base: str, rpc: str) -> tuple[bytes, bytes]:
         key = (agent, shape, base)
-        found = self._cache.get(key)
-        if found is None:
+        encoded = self._cache.get(key)
+        if encoded is None:
             body = card_json(self._make(agent, self.interfaces(agent, base, rpc)), shape)
-            found = (body, b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode())
+            encoded = (body, b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode())
             if len(self._cache) >= _KEPT:
                 self._cache.clear()
-            self._cache[key] = found
-        return found
+            self._cache[key] = encoded
+        return encoded
 
     def interfaces(self, agent: str, base: str, rpc: str) -> list[AgentInterface]:
         """Return where ``agent`` is served, our neighbours included."""

@@ -189,8 +189,8 @@ class ApiKeys:
         sites = (call.headers.get("sec-fetch-site") or "").lower().split(",")
         if any(site.strip() == "cross-site" for site in sites):
             return None  # a browser sends it whoever's page asked
-        found = self._cookies(call)
-        return found[0] if found else None
+        cookies = self._cookies(call)
+        return cookies[0] if cookies else None
 
     def _cookies(self, call: Call) -> list[str]:
         # By hand: SimpleCookie sees none of them where one, whoever set it, is not to its taste.
@@ -210,8 +210,8 @@ class ApiKeys:
             return None
         if self._file is not None and not 0 <= time.monotonic() - self._looked < LOOK_EVERY:
             self._look()
-        found = self._keys.get(digest_of(text))
-        return found[1] if found is not None and found[0].usable(now) else None
+        entry = self._keys.get(digest_of(text))
+        return entry[1] if entry is not None and entry[0].usable(now) else None
 
     def credential(self, call: Call) -> bytes | None:
         text = self._text(call)
@@ -221,9 +221,9 @@ class ApiKeys:
         text = self._text(call)
         if text is None:
             return None
-        found = self.known(call, now)
-        if found is not None:
-            return found
+        principal = self.known(call, now)
+        if principal is not None:
+            return principal
         if self._ambiguous(call):
             raise InvalidCredential(f"there is more than one API key in the {self._location}")
         entry = self._keys.get(digest_of(text))

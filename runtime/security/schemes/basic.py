@@ -83,9 +83,9 @@ class Basic:
         pair = _pair(call)
         if pair is None:
             return None
-        found = self._cache.get(digest(pair), now)
-        if found is not None:
-            return found
+        principal = self._cache.get(digest(pair), now)
+        if principal is not None:
+            return principal
         try:
             user, colon, password = b64decode(pair, validate=True).decode().partition(":")
         except ValueError:
@@ -99,15 +99,15 @@ class Basic:
             hashed = await anyio.to_thread.run_sync(_scrypt, password, salt, limiter=self._limiter)
         if not hmac.compare_digest(hashed, expected):
             raise UnknownCredential("user and password do not match")
-        found = identify(
+        principal = identify(
             scheme=self.name,
             issuer=self.name,
             subject=user,
             tenant=self._tenants.get(user, ""),
             scopes=self._scopes.get(user, ()),
         )
-        self._cache.put(digest(pair), found, now + _KEEP)
-        return found
+        self._cache.put(digest(pair), principal, now + _KEEP)
+        return principal
 
     def challenge(self, error: str | None) -> str:
         return challenge("Basic", REALM, None, charset="UTF-8")

@@ -75,8 +75,8 @@ class Bearer:
             return None
         if self._keys is not None:
             self._keys.watch(now)  # or a key that is gone would never be missed
-        found = self._cache.get(digest(token), now)
-        return None if found is None or not _confirmed(found.claims, call) else found
+        principal = self._cache.get(digest(token), now)
+        return None if principal is None or not _confirmed(principal.claims, call) else principal
 
     def credential(self, call: Call) -> bytes | None:
         token = _token(call)
@@ -104,9 +104,9 @@ class Bearer:
         if not token or len(token) > MAX_TOKEN or "," in token:
             raise InvalidCredential("not one bearer token")
         key = digest(token)  # and not of the header, which may be spelt in many ways
-        found = self._cache.get(key, now)
-        if found is not None:
-            return _confirm(found, call)
+        principal = self._cache.get(key, now)
+        if principal is not None:
+            return _confirm(principal, call)
         if self._refused is not None and (why := self._refused.get(key, now)) is not None:
             raise type(why)(str(why))
         try:
@@ -117,18 +117,18 @@ class Bearer:
             issuer = self._issuer or claims.get("iss") or self._platform
             if not isinstance(issuer, str):
                 raise InvalidCredential("its issuer is no text")
-            found = self._claims.principal(
+            principal = self._claims.principal(
                 claims, scheme=self.name, issuer=issuer, claimed=self._claimed
             )
         except InvalidCredential as rejected:
             if self._refused is not None:
                 self._refused.put(key, rejected, now + FAILED_FOR)
             raise
-        end = float("inf") if found.expires is None else found.expires
+        end = float("inf") if principal.expires is None else principal.expires
         if end <= now:
             raise InvalidCredential("it has expired")
-        self._cache.put(key, found, min(now + self._keep, end))
-        return _confirm(found, call)
+        self._cache.put(key, principal, min(now + self._keep, end))
+        return _confirm(principal, call)
 
     def forget(self) -> None:
         """Verify every token anew: keys changed."""
@@ -143,11 +143,11 @@ def _token(call: Call) -> str | None:
     return token.strip() if kind.lower() == "bearer" else None
 
 
-def _confirm(found: Principal, call: Call) -> Principal:
+def _confirm(principal: Principal, call: Call) -> Principal:
     # A bearer token is whoever's has it; one that is bound to a key is not to become one.
-    if not _confirmed(found.claims, call):
+    if not _confirmed(principal.claims, call):
         raise InvalidCredential("it is bound to a key, which was not proven")
-    return found
+    return principal
 
 
 def _confirmed(claims: Mapping[str, Any], call: Call) -> bool:

@@ -60,10 +60,10 @@ def claim(claims: Mapping[str, Any], path: str) -> Any:
     """Return a claim by its name, or by a path with dots."""
     if path in claims:
         return claims[path]
-    found: Any = claims
+    value: Any = claims
     for step in path.split("."):
-        found = found.get(step) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
 
 
 def time_of(claims: Mapping[str, Any], name: str) -> float | None:

@@ -88,10 +88,10 @@ class Combination:
             unseen: list[Scheme] = []
             enough = True
             for scheme, scopes in requirement:
-                found = scheme.known(call, now)
-                if found is not None:
-                    first = found if first is None else _joined(first, found)
-                    enough = enough and scopes <= found.scopes
+                principal = scheme.known(call, now)
+                if principal is not None:
+                    first = principal if first is None else _joined(first, principal)
+                    enough = enough and scopes <= principal.scopes
                 elif (key := scheme.credential(call)) is None or self._passed.get(
                     _named(scheme, key), now
                 ):
@@ -122,11 +122,11 @@ class Combination:
             for scheme, scopes in requirement:
                 if scheme.name not in tried:
                     tried[scheme.name] = await self._try(scheme, call, now)
-                found = tried[scheme.name]
-                if not isinstance(found, Principal):
+                outcome = tried[scheme.name]
+                if not isinstance(outcome, Principal):
                     break
-                missing |= scopes - found.scopes
-                first = found if first is None else _joined(first, found)
+                missing |= scopes - outcome.scopes
+                first = outcome if first is None else _joined(first, outcome)
             else:
                 if not missing:
                     assert first is not None
@@ -135,14 +135,16 @@ class Combination:
                     return first
                 lacking = missing if lacking is None else lacking
         # Whoever cannot tell might have let the call pass: it is to be tried again.
-        for found in tried.values():
-            if isinstance(found, UnavailableError):
+        for outcome in tried.values():
+            if isinstance(outcome, UnavailableError):
                 call.refused = self._guesses(call, tried, now)
-                raise found
+                raise outcome
         if lacking is not None:
             raise insufficient(lacking)
         refused = {
-            name: found for name, found in tried.items() if isinstance(found, InvalidCredential)
+            name: outcome
+            for name, outcome in tried.items()
+            if isinstance(outcome, InvalidCredential)
         }
         for name in refused:
             if (key := self._schemes[name].credential(call)) is not None:
@@ -179,12 +181,12 @@ class Combination:
         may be the one that they are for, took or cannot judge."""
         told: dict[bytes, str] = {}
         good: set[bytes | None] = set()
-        for name, found in tried.items():
+        for name, outcome in tried.items():
             key = self._schemes[name].credential(call)
-            if not isinstance(found, InvalidCredential):
+            if not isinstance(outcome, InvalidCredential):
                 good.add(key)
             elif key is not None:
-                told[key] = str(found)
+                told[key] = str(outcome)
         fresh = {key: why for key, why in told.items() if not self._told.get(key, now)}
         for key in fresh.keys() - good:
             self._told.put(key, True, now + _TOLD)
@@ -192,10 +194,10 @@ class Combination:
 
     def _remember(self, call: Call, tried: Mapping[str, _Outcome], now: float) -> None:
         """Let ``known`` pass over credentials that did not hold, where another alternative held."""
-        for name, found in tried.items():
+        for name, outcome in tried.items():
             if (key := self._schemes[name].credential(call)) is None:
                 continue
-            if isinstance(found, Principal):
+            if isinstance(outcome, Principal):
                 self._held.put(key, True, now + _TOLD)
             else:
                 self._passed.put(_named(self._schemes[name], key), True, now + _PASSED)

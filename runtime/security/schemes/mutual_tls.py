@@ -94,18 +94,18 @@ def _fields(text: str) -> Iterator[tuple[str, str, bool]]:
             raise InvalidCredential(_UNREADABLE)
         position = equals + 1
         if text[position : position + 1] == '"':
-            found = _QUOTED.match(text, position)
-            if found is None:
+            match = _QUOTED.match(text, position)
+            if match is None:
                 raise InvalidCredential(_UNREADABLE)
             # Quotes only: the other escapes are the subject's; without them it says another thing.
-            value = found[1].replace('\\"', '"')
-            position = found.end()
+            value = match[1].replace('\\"', '"')
+            position = match.end()
             while position < end and text[position].isspace():
                 position += 1
         else:
-            found = _PLAIN.match(text, position)
-            assert found is not None
-            value, position = found[0], found.end()
+            match = _PLAIN.match(text, position)
+            assert match is not None
+            value, position = match[0], match.end()
         delimiter = text[position : position + 1]
         if delimiter not in ("", ";", ","):
             raise InvalidCredential(_UNREADABLE)
@@ -147,15 +147,15 @@ def _common_names(subject: str) -> tuple[str, ...]:
     """Return the CNs of an RFC 4514 text, read from its beginning: what looks like one inside the
     value of another attribute (``O=x\\,CN=admin``) is what the holder asked to have written. None
     where that cannot be told, as from a proxy that escapes what is escaped already."""
-    position, found = 0, []
+    position, names = 0, []
     while position < len(subject):
         match = None if "\\\\" in subject else _ATTRIBUTE.match(subject, position)
         if match is None:
             return ()
         if match[1].upper() == "CN":
-            found.append(_unescaped(match[2]))
+            names.append(_unescaped(match[2]))
         position = match.end()
-    return tuple(found)
+    return tuple(names)
 
 
 def _unescaped(text: str) -> str:
@@ -211,9 +211,9 @@ class MutualTls:
         key = self._key(call)
         if key is None:
             return None
-        found = self._cache.get(key, now)
-        if found is not None:
-            return found
+        principal = self._cache.get(key, now)
+        if principal is not None:
+            return principal
         if self.forwarded and call.forwarded_certificate:
             names = forwarded_names(call.forwarded_certificate)
         else:
@@ -222,7 +222,7 @@ class MutualTls:
         if names.expires is not None and now >= names.expires:
             raise InvalidCredential("the client certificate has expired")
         subject = self._choose(names)
-        found = identify(
+        principal = identify(
             scheme=self.name,
             issuer=self.name,
             subject=subject,
@@ -231,20 +231,20 @@ class MutualTls:
             claims={"subject": names.subject, "fingerprint": names.fingerprint},
             expires=names.expires,
         )
-        self._cache.put(key, found, min(now + _KEEP, names.expires or float("inf")))
-        return found
+        self._cache.put(key, principal, min(now + _KEEP, names.expires or float("inf")))
+        return principal
 
     def _choose(self, names: Names) -> str:
-        found = names.of(self._identity)
-        if not found:
+        identities = names.of(self._identity)
+        if not identities:
             raise InvalidCredential(f"the client certificate names no {self._identity}")
         if self._allow is not None:
-            found = tuple(n for n in found if any(fnmatchcase(n, p) for p in self._allow))
-        if len(found) > 1:
+            identities = tuple(n for n in identities if any(fnmatchcase(n, p) for p in self._allow))
+        if len(identities) > 1:
             raise InvalidCredential(f"the client certificate names more than one {self._identity}")
-        if not found:
+        if not identities:
             raise InvalidCredential("the client certificate is not one that is allowed here")
-        return found[0]
+        return identities[0]
 
     def challenge(self, error: str | None) -> str:
         return challenge("Mutual", REALM, error)

@@ -57,13 +57,13 @@ class _Tokens:
 
     async def verify(self, token: str, now: float) -> Mapping[str, Any]:
         asked = sha256(token.encode("utf-8", "surrogatepass")).digest()
-        found: StaticToken | None = None
+        match: StaticToken | None = None
         for one in self._tokens:  # all of them, whichever it is
             if hmac.compare_digest(one.digest, asked):
-                found = one
-        if found is None:
+                match = one
+        if match is None:
             raise UnknownCredential("it is not known here")
-        return {"sub": found.name, "tenant": found.tenant, "scope": list(found.scopes)}
+        return {"sub": match.name, "tenant": match.tenant, "scope": list(match.scopes)}
 
 
 def static_tokens(

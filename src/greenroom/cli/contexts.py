@@ -61,19 +61,19 @@ async def _scopes(store: Store, parsed: argparse.Namespace) -> list[TaskScope]:
 
 async def _find(store: Store, parsed: argparse.Namespace) -> tuple[TaskScope, Context]:
     """The one context of that id. Raises ``ValueError``."""
-    found = [
+    matches = [
         (scope, context)
         for scope in await _scopes(store, parsed)
         if (context := await store.context(scope, parsed.id)) is not None
     ]
-    if not found:
+    if not matches:
         raise ValueError(f"there is no context {parsed.id} in this store")
-    if len(found) > 1:
+    if len(matches) > 1:
         raise ValueError(
-            f"{len(found)} owners have a context {parsed.id}: say whose with --agent, --tenant "
+            f"{len(matches)} owners have a context {parsed.id}: say whose with --agent, --tenant "
             "and --owner"
         )
-    return found[0]
+    return matches[0]
 
 
 def _line(scope: TaskScope, context: Context) -> str:
@@ -84,15 +84,15 @@ def _line(scope: TaskScope, context: Context) -> str:
 
 
 async def _list(store: Store, parsed: argparse.Namespace) -> int:
-    found = [
+    contexts = [
         (scope, context)
         for scope in await _scopes(store, parsed)
         for context in await store.contexts(scope, limit=parsed.limit)
     ]
-    found.sort(key=lambda item: item[1].active_at, reverse=True)
-    for scope, context in found[: parsed.limit]:
+    contexts.sort(key=lambda item: item[1].active_at, reverse=True)
+    for scope, context in contexts[: parsed.limit]:
         say(_line(scope, context))
-    if not found:
+    if not contexts:
         say("no contexts")
     return 0
 
@@ -124,11 +124,11 @@ async def _unpin(store: Store, parsed: argparse.Namespace) -> int:
 
 async def _delete(store: Store, parsed: argparse.Namespace) -> int:
     scope, context = await _find(store, parsed)
-    found = await store.delete_context(scope, context.id)
-    if found is not None and found.live:
+    deleted = await store.delete_context(scope, context.id)
+    if deleted is not None and deleted.live:
         raise ValueError(
-            f"{found.live} of its {found.tasks} tasks {'is' if found.live == 1 else 'are'} not "
-            "over: cancel first (greenroom tasks cancel)"
+            f"{deleted.live} of its {deleted.tasks} tasks {'is' if deleted.live == 1 else 'are'} "
+            "not over: cancel first (greenroom tasks cancel)"
         )
-    say(f"{some(context.tasks if found is None else found.tasks, 'task')} deleted")
+    say(f"{some(context.tasks if deleted is None else deleted.tasks, 'task')} deleted")
     return 0

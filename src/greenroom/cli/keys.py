@@ -55,12 +55,12 @@ def run(parsed: argparse.Namespace) -> int:
             for line in [_line(key) for key in file.read()] or ["no keys"]:
                 say(line)
             return 0
-        found = file.revoke(parsed.id, time.time())
+        revoked = file.revoke(parsed.id, time.time())
     except (ValueError, OSError) as error:
         return complain(str(error))
-    if found is None:
+    if revoked is None:
         return complain(f"there is no key {parsed.id} in {parsed.file}")
-    return _say(f"revoked {found.id} of {found.owner}: a running server refuses it in a second")
+    return _say(f"revoked {revoked.id} of {revoked.owner}: a running server refuses it in a second")
 
 
 def _create(file: KeyFile, parsed: argparse.Namespace) -> int:

@@ -107,11 +107,11 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Print the settings; return the exit code: 2 if none has that name."""
-    found = [one for one in explained() if parsed.word in one.name]
-    for one in found:
+    matches = [one for one in explained() if parsed.word in one.name]
+    for one in matches:
         text = textwrap.fill(one.meaning, 96, initial_indent="    ", subsequent_indent="    ")
         show(f"{one.name} ({one.default})\n{text}\n")
-    if not found:
+    if not matches:
         known = names().values()
         hint = meant(parsed.word, [*known, *(name.rpartition(".")[2] for name in known)])
         return complain(f"no setting has {parsed.word!r} in its name{hint}")

@@ -79,10 +79,10 @@ def count(text: str) -> int:
 
 def age(text: str) -> float:
     """A time of the command line, in seconds."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if found is None:
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if match is None:
         raise argparse.ArgumentTypeError(f"{text} is no time: write 30d, 12h, 30m or 0s")
-    return float(int(found[1]) * _UNITS[found[2]])
+    return float(int(match[1]) * _UNITS[match[2]])
 
 
 _STATES = [state for state in TaskState if state is not TaskState.UNSPECIFIED]
@@ -154,7 +154,7 @@ def _path(store: str) -> str:
 
 async def _list(store: Store, parsed: argparse.Namespace) -> int:
     wanted = parsed.state and parsed.state.upper().replace("-", "_")
-    found: list[Header] = []
+    headers: list[Header] = []
     for scope in await store.scopes():
         if parsed.agent in (None, scope.agent):
             query = TaskQuery(
@@ -163,11 +163,11 @@ async def _list(store: Store, parsed: argparse.Namespace) -> int:
                 context_id=parsed.context,
                 state=TaskState[wanted] if wanted else None,
             )
-            found.extend((await store.tasks(query)).headers)
-    found.sort(key=lambda header: header.updated_at, reverse=True)
-    for header in found[: parsed.limit]:
+            headers.extend((await store.tasks(query)).headers)
+    headers.sort(key=lambda header: header.updated_at, reverse=True)
+    for header in headers[: parsed.limit]:
         say(task_line(header))
-    if not found:
+    if not headers:
         say("no tasks")
     return 0
 
@@ -253,10 +253,10 @@ async def _find(store: Store, beginning: str) -> Header:
     """The one task whose id begins so. Raises ``ValueError``."""
     if not beginning:
         raise ValueError("every task begins with '': write an id, or its beginning")
-    found = await store.find(beginning, limit=_PAGE)
-    if not found:
+    headers = await store.find(beginning, limit=_PAGE)
+    if not headers:
         raise ValueError(f"there is no task {beginning} in this store")
-    if len(found) > 1 and found[0].id != beginning:
-        many = f"{_PAGE} or more" if len(found) == _PAGE else len(found)
+    if len(headers) > 1 and headers[0].id != beginning:
+        many = f"{_PAGE} or more" if len(headers) == _PAGE else len(headers)
         raise ValueError(f"{many} tasks begin with {beginning!r}: write more of the id")
-    return found[0]
+    return headers[0]

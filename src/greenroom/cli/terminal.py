@@ -45,7 +45,7 @@ def show_json(text: str) -> None:
     try:
         text.encode(_encoding(sys.stdout))
     except UnicodeEncodeError:
-        text = _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
+        text = _BEYOND_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], text)
     _write(sys.stdout, text + "\n")
 
 

@@ -26,16 +26,16 @@ def context(options: argparse.Namespace) -> ssl.SSLContext | None:
     if not options.ca and not options.cert:
         return None
     try:
-        found = ssl.create_default_context(cafile=options.ca)
+        tls = ssl.create_default_context(cafile=options.ca)
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"--ca {options.ca}: {error}") from None
     if options.cert:
         try:
-            found.load_cert_chain(options.cert, options.cert_key, _no_password)
+            tls.load_cert_chain(options.cert, options.cert_key, _no_password)
         except (OSError, ssl.SSLError, ValueError) as error:
             named = " and ".join(filter(None, (options.cert, options.cert_key)))
             raise ValueError(f"--cert: {named} cannot be used: {error}") from None
-    return found
+    return tls
 
 
 def _no_password() -> str:

@@ -45,8 +45,8 @@ def unknown(name: str, known: Mapping[str, str], groups: Iterable[str]) -> str:
             return 0.0
         return difflib.SequenceMatcher(None, leaf if its_group else wanted, its_leaf).ratio()
 
-    found = {candidate: likeness(setting) for candidate, setting in known.items()}
-    most = max(found.values())
-    close = [candidate for candidate, alike in found.items() if alike == most >= _CLOSE]
+    likeness_of = {candidate: likeness(setting) for candidate, setting in known.items()}
+    most = max(likeness_of.values())
+    close = [candidate for candidate, alike in likeness_of.items() if alike == most >= _CLOSE]
     hint = f"did you mean {' or '.join(close)}?" if close else "`greenroom settings` lists them"
     return f"there is no such setting; {hint}"

@@ -15,20 +15,20 @@ from .auth_checks import named, shown_name, static_tokens_of
 
 def schemes_of(settings: AuthSettings) -> list[Scheme]:
     """Return the schemes in the order of preference. Raises ValueError."""
-    s, found = settings, list[auth.Scheme]()
+    s, schemes = settings, list[auth.Scheme]()
     claims = auth.Claims(subject=s.subject_claim, tenant=s.tenant_claim, scopes=s.scopes_claim)
     if tokens := list(_tokens(s)):
-        found.append(auth.static_tokens(tokens))
+        schemes.append(auth.static_tokens(tokens))
     if s.keys_file:
-        found.append(auth.ApiKeys(Path(s.keys_file), field=s.key_name, location=s.key_in))
+        schemes.append(auth.ApiKeys(Path(s.keys_file), field=s.key_name, location=s.key_in))
     if s.users:
         with named("auth.users"):
-            found.append(auth.Basic(s.users, tenants=s.user_tenants, scopes=s.user_scopes))
+            schemes.append(auth.Basic(s.users, tenants=s.user_tenants, scopes=s.user_scopes))
     if s.oidc_issuer:
         if not s.oidc_audience:
             raise ValueError("auth.oidc_audience: say what the issuer calls this server")
         with named("auth.oidc_issuer"):
-            found.append(
+            schemes.append(
                 auth.open_id_connect(
                     s.oidc_issuer, audience=s.oidc_audience, algorithms=s.algorithms,
                     leeway=s.leeway, types=_types(s), claims=claims, jwks_url=s.oidc_jwks_url,
@@ -41,12 +41,12 @@ def schemes_of(settings: AuthSettings) -> list[Scheme]:
                 "tokens are taken, or with auth.oauth_introspection_url who knows them"
             )
         with named("auth.oauth_token_url"):
-            found.append(_oauth2(s, claims))
+            schemes.append(_oauth2(s, claims))
     if s.introspection_url or s.verifier:
         with named("auth.introspection_url" if s.introspection_url else "auth.verifier"):
-            found.append(_enterprise(s, claims))
+            schemes.append(_enterprise(s, claims))
     if s.mtls != "off":
-        found.append(
+        schemes.append(
             auth.MutualTls(
                 identity=s.mtls_identity,
                 allow=s.mtls_allow or None,
@@ -55,7 +55,7 @@ def schemes_of(settings: AuthSettings) -> list[Scheme]:
                 forwarded=s.mtls == "forwarded",
             )
         )
-    return found
+    return schemes
 
 
 def _tokens(s: AuthSettings) -> Iterator[StaticToken]:

@@ -59,13 +59,13 @@ def _signing_key(entry: str, settings: AuthSettings, public_url: str | None) -> 
 
 
 def _requirement(text: str) -> Requirement:
-    found: dict[str, Sequence[str]] = {}
+    scopes_of: dict[str, Sequence[str]] = {}
     for one in text.split("+"):
         name, _, scopes = one.partition("=")
-        if (name := name.strip()) in found:
+        if (name := name.strip()) in scopes_of:
             raise ValueError(f"auth.require: {text!r} names {name!r} twice: write its scopes once")
-        found[name] = tuple(scopes.split())
-    return found
+        scopes_of[name] = tuple(scopes.split())
+    return scopes_of
 
 
 def check_transport(security: Security, settings: Settings) -> None:

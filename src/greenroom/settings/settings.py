@@ -185,12 +185,12 @@ def options() -> Iterator[Option]:
 
 def names() -> dict[str, str]:
     """Return every environment variable and the setting it fills (``http.x`` for nested ones)."""
-    found = {PREFIX + option.name.upper(): option.name for option in options()}
+    names = {PREFIX + option.name.upper(): option.name for option in options()}
     for group, kind in GROUPS.items():
         for name in kind.__struct_fields__:
             if f"{group}.{name}" not in _DERIVED:
-                found[f"{PREFIX}{group.upper()}_{name.upper()}"] = f"{group}.{name}"
-    return found
+                names[f"{PREFIX}{group.upper()}_{name.upper()}"] = f"{group}.{name}"
+    return names
 
 
 def load(
@@ -335,7 +335,7 @@ def _flatten(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     known = names()
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or variable in RESERVED:
             continue
@@ -345,8 +345,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
             raise SettingsError(
                 f"environment variable {shown(variable)}: {unknown(variable, known, GROUPS)}"
             )
-        found[known[variable]] = value
-    return found
+        values[known[variable]] = value
+    return values
 
 
 def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> None:
