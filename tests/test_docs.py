@@ -42,10 +42,10 @@ def python_of(text: str) -> list[str]:
 
 def played(text: str) -> dict[str, Any]:
     """What a page's blocks leave behind, one after the other: each may use those above it."""
-    found: dict[str, Any] = {"__name__": "page"}
+    collected: dict[str, Any] = {"__name__": "page"}
     for source in python_of(text):
-        exec(compile(source, "page", "exec", dont_inherit=True), found)
-    return found
+        exec(compile(source, "page", "exec", dont_inherit=True), collected)
+    return collected
 
 
 def test_python_runs(text: str) -> None:

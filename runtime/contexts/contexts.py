@@ -114,8 +114,8 @@ class Contexts:
             return False
         if context.live:
             raise NotOverError(
-                f"{context.live} of the {context.tasks} tasks of context {context_id} are not over. "
-                "Cancel them first."
+                f"{context.live} of the {context.tasks} tasks of context {context_id} are not "
+                "over: cancel them first"
             )
         self.gone([Gone(scope, context, expired=False)])
         return True

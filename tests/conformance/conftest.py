@@ -51,8 +51,8 @@ def anyio_backend(
 @pytest.fixture(params=DIALECTS, ids=str)
 def dialect(request: pytest.FixtureRequest) -> Dialect:
     """Every binding in every version, unless a test names its own."""
-    found: Dialect = request.param
-    return found
+    chosen: Dialect = request.param
+    return chosen
 
 
 class Served:
@@ -110,13 +110,13 @@ def said(
         body["taskId"] = task
     if context is not None:
         body["contextId"] = context
-    found: Json = {"message": body | message}
+    collected: Json = {"message": body | message}
     configuration: Json = {}
     if now is not None:
         configuration["returnImmediately"] = now
     if history is not None:
         configuration["historyLength"] = history
-    return found | ({"configuration": configuration} if configuration else {})
+    return collected | ({"configuration": configuration} if configuration else {})
 
 
 def state(event: Json) -> str:

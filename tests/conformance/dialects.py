@@ -90,9 +90,9 @@ class Answer:
     def task(self) -> Json:
         """The task of a send, or the task itself."""
         assert self.fault is None, self.fault
-        found: Json = self.result.get("task", self.result)
-        assert "status" in found, self.result
-        return found
+        value: Json = self.result.get("task", self.result)
+        assert "status" in value, self.result
+        return value
 
 
 class Open:
@@ -108,9 +108,9 @@ class Open:
     async def events(self, count: int) -> list[Json]:
         """Wait for ``count`` events and return all there are."""
         await self.wire.events(count)
-        found = self._read()
-        assert len(found) >= count, f"the stream ended after {found}"
-        return found
+        value = self._read()
+        assert len(value) >= count, f"the stream ended after {value}"
+        return value
 
     async def rest(self) -> list[Json]:
         """Return all events once the server has ended the stream."""
@@ -138,13 +138,13 @@ class Dialect:
         raise NotImplementedError
 
     def headers(self, headers: Headers, body: Any) -> Headers:
-        found = [*headers]
-        given = {name.lower() for name, _ in found}
+        value = [*headers]
+        given = {name.lower() for name, _ in value}
         if body is not None and "content-type" not in given:
-            found.append(("content-type", "application/json"))
+            value.append(("content-type", "application/json"))
         if self.version is not None and "a2a-version" not in given:
-            found.append(("a2a-version", self.version))
-        return found
+            value.append(("a2a-version", self.version))
+        return value
 
     async def call(
         self,
@@ -225,9 +225,9 @@ class JsonRpc(Dialect):
         raw = json.loads(data)
         assert set(raw) == {"jsonrpc", "id", "result"}
         assert raw["id"] == "r-1"
-        found: Json = self.result(raw["result"])
-        assert len(found) == 1, "exactly one member"
-        return found
+        body: Json = self.result(raw["result"])
+        assert len(body) == 1, "exactly one member"
+        return body
 
 
 class Rest(Dialect):
@@ -261,9 +261,9 @@ class Rest(Dialect):
         return Answer(response, raw, fault=fault)
 
     def event(self, data: bytes) -> Json:
-        found: Json = json.loads(data)
-        assert len(found) == 1, "exactly one member"
-        return found
+        body: Json = json.loads(data)
+        assert len(body) == 1, "exactly one member"
+        return body
 
 
 # --- 0.3 -----------------------------------------------------------------------------------------
@@ -303,15 +303,15 @@ class JsonRpc03(JsonRpc):
         return super().streamed(response)
 
     def sent(self, params: Json) -> Json:
-        found = {**params, "message": self.message(params["message"])}
+        fields = {**params, "message": self.message(params["message"])}
         if "configuration" in params:
             configuration = dict(params["configuration"])
             configuration["blocking"] = not configuration.pop("returnImmediately", False)
             if "taskPushNotificationConfig" in configuration:
                 push = configuration.pop("taskPushNotificationConfig")
                 configuration["pushNotificationConfig"] = push
-            found["configuration"] = configuration
-        return found
+            fields["configuration"] = configuration
+        return fields
 
     @staticmethod
     def push(operation: str, params: Json) -> Json:
@@ -322,9 +322,9 @@ class JsonRpc03(JsonRpc):
 
     @staticmethod
     def message(plain: Json) -> Json:
-        found = {**plain, "kind": "message", "role": plain["role"][5:].lower()}
-        found["parts"] = [_old_part(part) for part in plain["parts"]]
-        return found
+        fields = {**plain, "kind": "message", "role": plain["role"][5:].lower()}
+        fields["parts"] = [_old_part(part) for part in plain["parts"]]
+        return fields
 
     def result(self, raw: Any) -> Any:
         match raw.get("kind"):
@@ -350,17 +350,17 @@ class Rest03(Rest):
 
     def request(self, operation: str, params: Json) -> tuple[str, str, Any]:
         if operation in ("SendMessage", "SendStreamingMessage"):
-            found = {name: value for name, value in params.items() if name != "message"}
+            fields = {name: value for name, value in params.items() if name != "message"}
             message = {**params["message"]}
             message["content"] = [_proto_part(part) for part in message.pop("parts")]
-            found["request"] = message
+            fields["request"] = message
             configuration = {"blocking": True, **params.get("configuration", {})}
             if "returnImmediately" in configuration:
                 configuration["blocking"] = not configuration.pop("returnImmediately")
             if "taskPushNotificationConfig" in configuration:
                 push = configuration.pop("taskPushNotificationConfig")
                 configuration["pushNotification"] = push
-            params = {**found, "configuration": configuration}
+            params = {**fields, "configuration": configuration}
         elif operation == "CreateTaskPushNotificationConfig":
             config = {name: value for name, value in params.items() if name != "taskId"}
             params = {"taskId": params["taskId"], "pushNotificationConfig": config}
@@ -373,9 +373,9 @@ class Rest03(Rest):
         return Answer(response, raw, fault=Fault(raw["code"], raw["message"], raw.get("data", [])))
 
     def event(self, data: bytes) -> Json:
-        found: Json = self.result(json.loads(data))
-        assert len(found) == 1, "exactly one member"
-        return found
+        body: Json = self.result(json.loads(data))
+        assert len(body) == 1, "exactly one member"
+        return body
 
     @staticmethod
     def result(raw: Any) -> Any:
@@ -400,8 +400,8 @@ def _kept(plain: Json, *names: str) -> Json:
 
 def _chunk(plain: Json, artifact: Json) -> Json:
     """``append`` and ``lastChunk`` are written even when false."""
-    found = {n: v for n, v in plain.items() if n != "kind" and v is not False}
-    return found | {"artifact": artifact}
+    fields = {n: v for n, v in plain.items() if n != "kind" and v is not False}
+    return fields | {"artifact": artifact}
 
 
 def _old_part(part: Json) -> Json:
@@ -426,28 +426,28 @@ def _proto_part(part: Json) -> Json:
 
 
 def part_of(old: Json) -> Json:
-    found = {name: old[name] for name in ("metadata",) if name in old}
+    value = {name: old[name] for name in ("metadata",) if name in old}
     if "text" in old:
-        return found | {"text": old["text"]}
+        return value | {"text": old["text"]}
     if "data" in old:
         data = old["data"]
-        return found | {"data": data["data"] if set(data) == {"data"} else data}
+        return value | {"data": data["data"] if set(data) == {"data"} else data}
     file = old["file"]
     raw = file.get("bytes", file.get("fileWithBytes"))
-    found |= {"raw": raw} if raw is not None else {"url": file.get("uri", file.get("fileWithUri"))}
+    value |= {"raw": raw} if raw is not None else {"url": file.get("uri", file.get("fileWithUri"))}
     if "name" in file:
-        found["filename"] = file["name"]
+        value["filename"] = file["name"]
     if "mimeType" in file:
-        found["mediaType"] = file["mimeType"]
-    return found
+        value["mediaType"] = file["mimeType"]
+    return value
 
 
 def message_of(old: Json) -> Json:
     role = old["role"]
-    found = {name: old[name] for name in SHARED if name in old}
-    found["role"] = role if role.startswith("ROLE_") else f"ROLE_{role.upper()}"
-    found["parts"] = [part_of(part) for part in old["parts" if "parts" in old else "content"]]
-    return found
+    value = {name: old[name] for name in SHARED if name in old}
+    value["role"] = role if role.startswith("ROLE_") else f"ROLE_{role.upper()}"
+    value["parts"] = [part_of(part) for part in old["parts" if "parts" in old else "content"]]
+    return value
 
 
 def artifact_of(old: Json) -> Json:
@@ -456,19 +456,19 @@ def artifact_of(old: Json) -> Json:
 
 def status_of(old: Json) -> Json:
     state = old["state"].replace("CANCELLED", "CANCELED")
-    found = {**old, "state": STATES_03.get(state, state)}
+    fields = {**old, "state": STATES_03.get(state, state)}
     if "message" in old:
-        found["message"] = message_of(old["message"])
-    return found
+        fields["message"] = message_of(old["message"])
+    return fields
 
 
 def task_of(old: Json) -> Json:
-    found = _kept(old, "kind") | {"status": status_of(old["status"])}
+    fields = _kept(old, "kind") | {"status": status_of(old["status"])}
     if "artifacts" in old:
-        found["artifacts"] = [artifact_of(artifact) for artifact in old["artifacts"]]
+        fields["artifacts"] = [artifact_of(artifact) for artifact in old["artifacts"]]
     if "history" in old:
-        found["history"] = [message_of(message) for message in old["history"]]
-    return found
+        fields["history"] = [message_of(message) for message in old["history"]]
+    return fields
 
 
 JSONRPC, REST, JSONRPC_03, REST_03 = JsonRpc(), Rest(), JsonRpc03(), Rest03()

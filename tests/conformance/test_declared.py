@@ -38,18 +38,18 @@ async def card(served: Served, slug: str, version: str | None = None) -> Json:
     path = f"/a2a/agents/{slug}/.well-known/agent-card.json"
     answer = await request(served.app, "GET", path, headers=headers)
     assert answer.status == 200
-    found: Json = answer.json
-    return found
+    body: Json = answer.json
+    return body
 
 
 @pytest.mark.parametrize("slug", SLUGS)
 async def test_required_members_of_a_card(served: Served, slug: str) -> None:
     for version, required in ((None, REQUIRED), ("1.0", REQUIRED), ("0.3", REQUIRED_03)):
-        found = await card(served, slug, version)
+        declared = await card(served, slug, version)
         for name in required:
-            assert name in found
-            assert found[name] not in ("", [], None), name
-        for skill in found["skills"]:
+            assert name in declared
+            assert declared[name] not in ("", [], None), name
+        for skill in declared["skills"]:
             assert all(skill[name] for name in ("id", "name", "description", "tags"))
 
 
@@ -57,10 +57,10 @@ async def test_required_members_of_a_card(served: Served, slug: str) -> None:
 async def test_every_binding_is_declared_and_every_declaration_is_true(
     served: Served, slug: str
 ) -> None:
-    found = await card(served, slug)
+    agent_card = await card(served, slug)
     declared = {
         (one["protocolBinding"], one["protocolVersion"]): one["url"]
-        for one in found["supportedInterfaces"]
+        for one in agent_card["supportedInterfaces"]
     }
     assert set(declared) == set(SPEAKERS)
     for key, dialect in SPEAKERS.items():
@@ -82,9 +82,9 @@ async def _asked(served: Served, dialect: Dialect, base: str, at: str) -> Answer
 @pytest.mark.parametrize("slug", SLUGS)
 async def test_03_declares_its_main_address_and_the_others(served: Served, slug: str) -> None:
     """Sections 5.6.1, 5.6.2 and 5.6.4 of 0.3."""
-    found = await card(served, slug, "0.3")
-    others = {(one["transport"], one["url"]) for one in found["additionalInterfaces"]}
-    assert (found["preferredTransport"], found["url"]) in others
+    declared = await card(served, slug, "0.3")
+    others = {(one["transport"], one["url"]) for one in declared["additionalInterfaces"]}
+    assert (declared["preferredTransport"], declared["url"]) in others
     assert {transport for transport, _ in others} == {"JSONRPC", "HTTP+JSON"}
     assert len({url for _, url in others}) == len(others), "one transport for one address"
     for transport, url in others:

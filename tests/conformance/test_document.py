@@ -17,7 +17,7 @@ BLOCKS = {"1.0": 78, "0.3": 77, "0.2": 75}
 
 def tables() -> list[tuple[str, list[str]]]:
     """Every row of every table, without the heads, under the heading above it."""
-    found: list[tuple[str, list[str]]] = []
+    collected: list[tuple[str, list[str]]] = []
     heading, head = "", True
     for line in DOCUMENT.read_text().splitlines():
         if line.startswith("#"):
@@ -27,8 +27,8 @@ def tables() -> list[tuple[str, list[str]]]:
         elif set(line) <= set("| -"):
             head = False
         elif not head:
-            found.append((heading, [cell.strip() for cell in line.strip("|").split("|")]))
-    return found
+            collected.append((heading, [cell.strip() for cell in line.strip("|").split("|")]))
+    return collected
 
 
 @cache

@@ -98,14 +98,14 @@ async def test_the_standard_errors_of_json_rpc(
     answer = await request(served.app, "POST", "/a2a", headers=headers, body=body)
     assert answer.status == 200
     assert answer["content-type"] == "application/json"
-    found = answer.json
-    assert set(found) == {"jsonrpc", "id", "error"}
-    assert found["error"]["code"] == code
-    assert isinstance(found["error"]["message"], str)
+    answered = answer.json
+    assert set(answered) == {"jsonrpc", "id", "error"}
+    assert answered["error"]["code"] == code
+    assert isinstance(answered["error"]["message"], str)
     if code in (-32601, -32602):
-        assert found["id"] == 1
+        assert answered["id"] == 1
     if code == -32700:
-        assert found["id"] is None
+        assert answered["id"] is None
 
 
 STANDARD_MESSAGES = {
@@ -179,6 +179,6 @@ def test_reasons_are_the_names_of_the_errors() -> None:
 async def test_errors_of_03_over_rest_have_code_and_message(served: Served) -> None:
     answer = await REST_03.call(served.app, "GetTask", {"id": "x"})
     assert answer.response.status == 404
-    found: dict[str, Any] = json.loads(answer.response.body)
-    assert found["code"] == -32001
-    assert found["message"]
+    body: dict[str, Any] = json.loads(answer.response.body)
+    assert body["code"] == -32001
+    assert body["message"]

@@ -83,8 +83,8 @@ async def test_sends_are_answered(app: Application, section: str, path: str, bod
         assert answer.status == 200, answer.body
         streamed = answer["content-type"] == "text/event-stream"
         assert streamed == path.endswith(":stream")
-        found = json.loads(answer.events[0].data) if streamed else answer.json
-        assert found["task"]["history"][0]["parts"] == body["message"]["parts"]
+        answered = json.loads(answer.events[0].data) if streamed else answer.json
+        assert answered["task"]["history"][0]["parts"] == body["message"]["parts"]
 
 
 @pytest.mark.parametrize("row", URLS, ids=[f"{row[0]} {row[1]} {row[2]}" for row in URLS])
@@ -120,8 +120,8 @@ async def test_json_rpc_requests_are_answered(app: Application, row: tuple[Any, 
 
 async def test_the_method_of_section_9_3_is_no_method(app: Application) -> None:
     envelope = {"jsonrpc": "2.0", "id": "unique-request-id", "method": "category/action"}
-    found = (await sent(app, "/a2a", envelope)).json
-    assert (found["id"], found["error"]["code"]) == ("unique-request-id", -32601)
+    body = (await sent(app, "/a2a", envelope)).json
+    assert (body["id"], body["error"]["code"]) == ("unique-request-id", -32601)
 
 
 LOCATED = {
@@ -160,9 +160,9 @@ async def test_the_json_rpc_request_of_section_9_2(app: Application) -> None:
     headers = [("a2a-version", "0.3"), ("a2a-extensions", f"{GEO},{CITE}")]
     raw = json.dumps(envelope).encode()
     kind = ("content-type", "application/json")
-    found = (await request(app, "POST", "/a2a", headers=[*headers, kind], body=raw)).json
-    assert found["error"]["code"] == -32009
-    assert "1.0" in found["error"]["message"]
+    body = (await request(app, "POST", "/a2a", headers=[*headers, kind], body=raw)).json
+    assert body["error"]["code"] == -32009
+    assert "1.0" in body["error"]["message"]
 
 
 async def test_the_unknown_version_of_section_6_4(app: Application) -> None:
@@ -187,9 +187,9 @@ async def test_the_refused_list_of_section_6_5(app: Application) -> None:
 
 
 async def test_basic_execution(app: Application) -> None:
-    found = (await sent(app, "/message:send", SENDS[0][2])).json["task"]
-    assert found["status"]["state"] == "TASK_STATE_COMPLETED"
-    artifact = found["artifacts"][0]
+    body = (await sent(app, "/message:send", SENDS[0][2])).json["task"]
+    assert body["status"]["state"] == "TASK_STATE_COMPLETED"
+    artifact = body["artifacts"][0]
     assert artifact["name"] == "Weather Report"
     assert artifact["parts"] == [{"text": "Today will be sunny with a high of 75°F"}]
 
@@ -198,9 +198,9 @@ async def test_streaming_execution(app: Application) -> None:
     answer = await sent(app, "/message:stream", SENDS[1][2])
     assert answer["content-type"] == "text/event-stream"
     events = [json.loads(event.data) for event in answer.events]
-    found = kinds(events)
-    assert found[0].startswith("task ")
-    assert found[-1] == "statusUpdate COMPLETED"
+    order = kinds(events)
+    assert order[0].startswith("task ")
+    assert order[-1] == "statusUpdate COMPLETED"
     chunks = [event["artifactUpdate"] for event in events if "artifactUpdate" in event]
     texts = [part["text"] for chunk in chunks for part in chunk["artifact"]["parts"]]
     assert "".join(texts) == "# Climate Change Report\n\n"
@@ -221,8 +221,8 @@ async def test_multi_turn_interaction(app: Application) -> None:
 
 async def test_structured_data(app: Application) -> None:
     body = next(row[2] for row in SENDS if row[0] == "6.8")
-    found = (await sent(app, "/message:send", body)).json["task"]
-    assert found["artifacts"][0]["parts"][0]["data"] == [{"ticketNumber": "REQ12312"}]
+    answered = (await sent(app, "/message:send", body)).json["task"]
+    assert answered["artifacts"][0]["parts"][0]["data"] == [{"ticketNumber": "REQ12312"}]
 
 
 async def test_listing_tasks(app: Application) -> None:

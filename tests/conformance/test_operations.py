@@ -118,11 +118,11 @@ async def test_a_stream_begins_with_the_task_and_ends_with_it(
     served: Served, dialect: Dialect
 ) -> None:
     answer = await dialect.call(served.app, "SendStreamingMessage", said("three"))
-    found = kinds(answer.result)
-    assert found[0].startswith("task ")
-    assert found[-1] == "statusUpdate COMPLETED"
-    assert found.count("artifactUpdate") == 3
-    assert all(kind.split()[0] != "task" for kind in found[1:])
+    order = kinds(answer.result)
+    assert order[0].startswith("task ")
+    assert order[-1] == "statusUpdate COMPLETED"
+    assert order.count("artifactUpdate") == 3
+    assert all(kind.split()[0] != "task" for kind in order[1:])
 
 
 @pytest.mark.parametrize(("how", "text"), [("FAILED", "fail"), ("REJECTED", "reject")])

@@ -100,17 +100,17 @@ class Target:
             return False  # the metrics
         assert b"-32603" not in answer.body, (attack, answer.body)
         if answer["content-type"] == "text/event-stream":
-            found = json.loads(answer.events[0].data)
+            body = json.loads(answer.events[0].data)
         else:
-            found = answer.json
-        wrong = isinstance(found, dict) and ("error" in found or "code" in found)
+            body = answer.json
+        wrong = isinstance(body, dict) and ("error" in body or "code" in body)
         if answer.status != 200:
             assert answer.status in STATUSES, (attack, answer.status, answer.body)
             assert wrong, (attack, answer.body)
         if wrong:
             return True
         self.taken += 1
-        result = found.get("result", found) if isinstance(found, dict) else None
+        result = body.get("result", body) if isinstance(body, dict) else None
         task = result.get("task", result) if isinstance(result, dict) else None
         if isinstance(task, dict) and "status" in task:
             self.made.add(task["id"])
@@ -136,11 +136,11 @@ async def target() -> AsyncIterator[Target]:
         for text in ("ask", "hi", "reject", "auth"):
             answer = await REST.call(app, "SendMessage", said(text))
             tasks.append(answer.task["id"])
-        found = Target(app, store, tasks)
-        yield found
+        value = Target(app, store, tasks)
+        yield value
         total = (await REST.call(app, "ListTasks")).result["totalSize"]
-        known = len(found.made | set(tasks))
-        assert known <= total <= known + found.silent + found.taken
+        known = len(value.made | set(tasks))
+        assert known <= total <= known + value.silent + value.taken
         for task in tasks:  # the store and the actors still agree, and still work
             assert (await REST.call(app, "GetTask", {"id": task})).task["id"] == task
 

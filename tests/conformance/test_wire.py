@@ -38,19 +38,19 @@ def members(plain: Any) -> Iterator[tuple[str, Any]]:
 
 async def everything(served: Served, dialect: Dialect) -> list[Any]:
     """Everything that the agent says in this dialect, as it was sent."""
-    found: list[Any] = []
+    collected: list[Any] = []
     for text in TEXTS:
         task = (await served.send(dialect, text)).task
-        found.append((await dialect.call(served.app, "GetTask", {"id": task["id"]})).raw)
+        collected.append((await dialect.call(served.app, "GetTask", {"id": task["id"]})).raw)
         if text == "auth":  # its stream stays open: the task goes on when somebody signs in
             continue
         answer = await dialect.call(served.app, "SendStreamingMessage", said(text))
-        found += [json.loads(event.data) for event in answer.response.events]
-    found.append((await served.send(dialect, at="/a2a/agents/direct")).raw)
+        collected += [json.loads(event.data) for event in answer.response.events]
+    collected.append((await served.send(dialect, at="/a2a/agents/direct")).raw)
     if dialect in LISTING:
-        found.append((await dialect.call(served.app, "ListTasks")).raw)
-    found.append((await dialect.call(served.app, "GetTask", {"id": "x"})).raw)
-    return found
+        collected.append((await dialect.call(served.app, "ListTasks")).raw)
+    collected.append((await dialect.call(served.app, "GetTask", {"id": "x"})).raw)
+    return collected
 
 
 async def test_names_are_camel_case(served: Served, dialect: Dialect) -> None:
@@ -60,8 +60,8 @@ async def test_names_are_camel_case(served: Served, dialect: Dialect) -> None:
 
 
 async def test_enums_are_their_names(served: Served, dialect: Dialect) -> None:
-    found = await everything(served, dialect)
-    told = [(name, value) for plain in found for name, value in members(plain)]
+    answers = await everything(served, dialect)
+    told = [(name, value) for plain in answers for name, value in members(plain)]
     states = {value for name, value in told if name == "state"}
     roles = {value for name, value in told if name == "role"}
     if dialect is JSONRPC_03:
@@ -74,8 +74,8 @@ async def test_enums_are_their_names(served: Served, dialect: Dialect) -> None:
 
 
 async def test_timestamps_are_utc_with_a_z(served: Served, dialect: Dialect) -> None:
-    found = await everything(served, dialect)
-    stamps = {v for plain in found for name, v in members(plain) if name == "timestamp"}
+    answers = await everything(served, dialect)
+    stamps = {v for plain in answers for name, v in members(plain) if name == "timestamp"}
     assert stamps
     assert all(TIMESTAMP.fullmatch(stamp) for stamp in stamps), stamps
     moments = [datetime.fromisoformat(stamp) for stamp in stamps]

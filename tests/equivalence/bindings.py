@@ -151,11 +151,11 @@ class Rest(Binding):
         return words.response(operation, answer.body)
 
     def _error(self, answer: asgi.Response) -> type[errors.A2AError]:
-        found = answer.json
-        if self.old and "error" not in found:
-            reasons = [one["reason"] for one in found.get("data", []) if "reason" in one]
-            return REASONS[reasons[0]] if reasons else CODES[found["code"]]
-        error = found["error"]
+        body = answer.json
+        if self.old and "error" not in body:
+            reasons = [one["reason"] for one in body.get("data", []) if "reason" in one]
+            return REASONS[reasons[0]] if reasons else CODES[body["code"]]
+        error = body["error"]
         details = error.get("details")
         kind = REASONS[details[0]["reason"]] if details else errors.InternalError
         assert (answer.status, error["status"]) == (kind.http, kind.grpc)

@@ -38,8 +38,8 @@ def running() -> Iterator[Serving]:
         agent_ports=("direct=0", "strict=0", "broken=0"),
         security=Security(static_tokens(tokens)),
         limits=Limits(operations={ops.GET_PUSH.name: 0.01}, burst=200),  # two of each caller
-    ) as found:
-        yield found
+    ) as value:
+        yield value
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def app(running: Serving) -> Application:
 
 @pytest.fixture(params=BINDINGS, ids=lambda kind: f"{kind.name}-{kind.version}")
 def binding(request: pytest.FixtureRequest, running: Serving, app: Application) -> Binding:
-    found: Binding = request.param(running, app)
-    return found
+    chosen: Binding = request.param(running, app)
+    return chosen
 
 
 def said(text: str, *parts: t.Part, **fields: Any) -> t.SendMessageRequest:
@@ -155,8 +155,8 @@ def _get(binding: Binding) -> Any:
 def _get_last(binding: Binding) -> Any:
     asked = sent(binding, "ask")
     sent(binding, "Ada", task_id=asked.id)
-    found = binding.call(ops.GET_TASK, t.GetTaskRequest(id=asked.id, history_length=1))
-    return len(found.history)
+    answer = binding.call(ops.GET_TASK, t.GetTaskRequest(id=asked.id, history_length=1))
+    return len(answer.history)
 
 
 def _cancel(binding: Binding) -> Any:

@@ -215,10 +215,10 @@ class Client:
                 if name == "id":
                     number = int(value)
                 elif name == "data":
-                    found = json.loads(value)
-                    if "error" in found:  # over already, and we saw nothing of it
+                    body = json.loads(value)
+                    if "error" in body:  # over already, and we saw nothing of it
                         return ""
-                    asked = self._take(number, found["result"])
+                    asked = self._take(number, body["result"])
                     if asked:
                         return asked
         finally:
@@ -246,12 +246,12 @@ class Client:
             body = response.read()
         if not body:
             raise http.client.IncompleteRead(b"")
-        found = json.loads(body)
-        if "error" in found:
-            if found["error"]["code"] == -32603 or response.status == 503:
-                raise ConnectionError(found)
-            raise AssertionError(found)
-        return found["result"]
+        answered = json.loads(body)
+        if "error" in answered:
+            if answered["error"]["code"] == -32603 or response.status == 503:
+                raise ConnectionError(answered)
+            raise AssertionError(answered)
+        return answered["result"]
 
     def _post(
         self, method: str, params: dict[str, Any], headers: dict[str, str]
@@ -295,8 +295,8 @@ def check(client: Client, entries: list[Entry], effects: dict[str, dict[str, set
 
 def read_effects(path: Path) -> dict[str, dict[str, set[str]]]:
     """Task id to step to the keys that its side effects carried."""
-    found: dict[str, dict[str, set[str]]] = {}
+    collected: dict[str, dict[str, set[str]]] = {}
     for line in path.read_text().splitlines():
         task, name, key = line.split(" ", 2)
-        found.setdefault(task, {}).setdefault(name, set()).add(key)
-    return found
+        collected.setdefault(task, {}).setdefault(name, set()).add(key)
+    return collected

@@ -20,10 +20,10 @@ from .harness import Client, Events, Place, Zygote, check, read_effects
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     with Zygote() as zygote:
-        found = Place(zygote, tmp_path)
-        yield found
-        if found.pid:
-            found.kill()
+        crash_place = Place(zygote, tmp_path)
+        yield crash_place
+        if crash_place.pid:
+            crash_place.kill()
 
 
 def limit(place: Place, size: int) -> None:

@@ -15,23 +15,23 @@ from .harness import Client, Events, Place, Zygote, check, read_effects
 
 def seed(default: int = 20) -> int:
     """Of what is left to chance: ``FAULT_SEED`` if that is set. pytest shows it where it fails."""
-    found = int(os.environ.get("FAULT_SEED", default))
-    print(f"again with FAULT_SEED={found}")
-    return found
+    value = int(os.environ.get("FAULT_SEED", default))
+    print(f"again with FAULT_SEED={value}")
+    return value
 
 
 @pytest.fixture(scope="module")
 def zygote() -> Iterator[Zygote]:
-    with Zygote() as found:
-        yield found
+    with Zygote() as started:
+        yield started
 
 
 @pytest.fixture
 def place(zygote: Zygote, tmp_path: Path) -> Iterator[Place]:
-    found = Place(zygote, tmp_path)
-    yield found
-    if found.pid:
-        found.kill()
+    crash_place = Place(zygote, tmp_path)
+    yield crash_place
+    if crash_place.pid:
+        crash_place.kill()
 
 
 def count_points(place: Place, folder: Path) -> int:

@@ -32,8 +32,8 @@ def test_nothing_is_acknowledged_without_the_file(name: str, how: str, tmp_path:
     assert f"tasks.db{name} was removed or replaced" in server.log
     if name and how == "removed":
         with as_process(*store) as server:  # the stop in order saved what it had acknowledged
-            found = server.rpc("GetTask", {"id": before})["result"]
-            assert found["status"]["state"] == "TASK_STATE_COMPLETED"
+            task = server.rpc("GetTask", {"id": before})["result"]
+            assert task["status"]["state"] == "TASK_STATE_COMPLETED"
 
 
 def echo() -> dict[str, object]:

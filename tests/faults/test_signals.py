@@ -20,11 +20,11 @@ from .harness import Client, Events, Place, Zygote, check, read_effects
 @pytest.fixture(params=pythons())
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with Zygote(request.param) as zygote:
-        found = Place(zygote, tmp_path)
-        yield found
-        found.signal(signal.SIGCONT)
-        if found.pid:
-            found.kill()
+        crash_place = Place(zygote, tmp_path)
+        yield crash_place
+        crash_place.signal(signal.SIGCONT)
+        if crash_place.pid:
+            crash_place.kill()
 
 
 def test_sigterm_under_load_loses_nothing(place: Place) -> None:

@@ -131,8 +131,8 @@ def test_no_task_waits_for_a_step_that_hangs_after_crashes(tmp_path: Path) -> No
             server.process.kill()
     with as_process(*arguments, agents=(AGENT,)) as server:
         wait_until(lambda: all_in(server, "TASK_STATE_COMPLETED") == 6, within=30)
-        found = server.rpc("GetTask", {"id": hangs})["result"]
-        assert found["status"]["state"] == "TASK_STATE_WORKING"
+        task = server.rpc("GetTask", {"id": hangs})["result"]
+        assert task["status"]["state"] == "TASK_STATE_WORKING"
         assert others
     assert json.loads(server.log.splitlines()[0])
 

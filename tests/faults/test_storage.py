@@ -177,8 +177,8 @@ async def test_a_commit_of_unknown_outcome_loses_and_doubles_nothing(
         with anyio.fail_after(600):
             assert (await peer.over(task)).status.state is TaskState.INPUT_REQUIRED
             await insist(replace(answer, task_id=task))
-            found = await peer.until(task, lambda task: task.status.state.terminal)
-        assert result(found) == "first Ada second"
+            current = await peer.until(task, lambda task: task.status.state.terminal)
+        assert result(current) == "first Ada second"
         entries = await disk.journal(SCOPE, task)
         heard = [e for e in entries if e.kind is Kind.MESSAGE and b'"ROLE_USER"' in e.body]
         assert len(heard) == 2
@@ -309,6 +309,6 @@ async def test_a_task_that_nothing_moves_on_is_ended() -> None:
         execution, actor.execution = actor.execution, None  # as a mistake of the runtime would
         assert execution is not None
         execution.abandon("lost")
-        found = await peer.over(task.id)
-        assert found.status.state is TaskState.FAILED
-        assert "Error id" in said(found)
+        current = await peer.over(task.id)
+        assert current.status.state is TaskState.FAILED
+        assert "Error id" in said(current)

@@ -11,8 +11,8 @@ from .source import modules
 def main(arguments: list[str]) -> int:
     """Return 1 and print one line a problem if there is any. ``--write`` rewrites the lists."""
     known = read()
-    found = modules()
-    counts = count(found, known)
+    files = modules()
+    counts = count(files, known)
     if "--write" in arguments:
         write(counts, known)
         known = read()
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     for problem in problems:
         print(problem)
     print(
-        f"{len(found)} modules: {len(counts.circles)} circles of files, "
+        f"{len(files)} modules: {len(counts.circles)} circles of files, "
         f"{len(counts.private_reaches)} private reaches, {len(counts.lazy_imports)} lazy imports; "
         f"{len(problems)} problems"
     )

@@ -10,13 +10,13 @@ from .source import Module, imports
 def arrows(modules: Sequence[Module]) -> dict[str, set[str]]:
     """The path of each module to the paths of those that it imports."""
     paths = {module.name: module.path for module in modules}
-    found: dict[str, set[str]] = {module.path: set() for module in modules}
+    value: dict[str, set[str]] = {module.path: set() for module in modules}
     for module in modules:
         for one in imports(module):
             target = paths.get(f"{one.module}.{one.name}") or paths.get(one.module)
             if target and target != module.path:
-                found[module.path].add(target)
-    return found
+                value[module.path].add(target)
+    return value
 
 
 def circles(arrows: Mapping[str, Iterable[str]]) -> list[list[str]]:
@@ -25,7 +25,7 @@ def circles(arrows: Mapping[str, Iterable[str]]) -> list[list[str]]:
     low: dict[str, int] = {}
     stack: list[str] = []
     on_stack: set[str] = set()
-    found: list[list[str]] = []
+    collected: list[list[str]] = []
 
     def visit(node: str) -> None:
         index[node] = low[node] = len(index)
@@ -43,12 +43,12 @@ def circles(arrows: Mapping[str, Iterable[str]]) -> list[list[str]]:
                 component.append(stack.pop())
                 on_stack.discard(component[-1])
             if len(component) > 1:
-                found.append(sorted(component))
+                collected.append(sorted(component))
 
     for node in sorted(arrows):
         if node not in index:
             visit(node)
-    return sorted(found)
+    return sorted(collected)
 
 
 def chain(circle: Sequence[str], arrows: Mapping[str, Iterable[str]]) -> list[str]:

@@ -43,14 +43,14 @@ def read(path: Path = KNOWN) -> Known:
 
 def count(modules: Sequence[Module], known: Known) -> Counts:
     ways = arrows(modules)
-    found = circles(ways)
+    cycles = circles(ways)
     reaches: Counter[str] = Counter()
     lazy: Counter[str] = Counter()
     for module in modules:
         reaches += private_reaches(module)
         lazy += lazy_imports(module, known.optional)
-    chains = [chain(circle, ways) for circle in found]
-    return Counts(found, chains, _numbered(reaches), _numbered(lazy))
+    chains = [chain(circle, ways) for circle in cycles]
+    return Counts(cycles, chains, _numbered(reaches), _numbered(lazy))
 
 
 def _numbered(found: Counter[str]) -> set[str]:

@@ -41,7 +41,7 @@ class Import(NamedTuple):
 
 def modules(root: Path = ROOT, folders: Mapping[str, str] = FOLDERS) -> list[Module]:
     """Every production module but generated ones."""
-    found = []
+    collected = []
     for folder, package in folders.items():
         for path in sorted((root / folder).rglob("*.py")):
             inside = path.relative_to(root / folder)
@@ -56,8 +56,8 @@ def modules(root: Path = ROOT, folders: Mapping[str, str] = FOLDERS) -> list[Mod
                 parts.pop()
             name = ".".join(parts)
             own = name if is_package else name.rpartition(".")[0]
-            found.append(Module(relative, name, own, ast.parse(path.read_text(), relative)))
-    return found
+            collected.append(Module(relative, name, own, ast.parse(path.read_text(), relative)))
+    return collected
 
 
 def _linked(folder: Path, inside: Path) -> bool:

@@ -104,10 +104,10 @@ def test_the_inputs_of_1_1_are_honoured_under_1_0_too(codec: Any) -> None:
 def test_an_invalid_parameter_is_told_as_in_section_9_5() -> None:
     with pytest.raises(e.InvalidParamsError) as caught:
         V10.decode(o.SEND, b'{"message":{"messageId":"m","role":"ROLE_USER"}}')
-    found = V10.error(caught.value)
-    assert found["code"] == -32602
-    assert found["message"].startswith("Invalid parameters")
-    reason, detail = found["data"]
+    error_body = V10.error(caught.value)
+    assert error_body["code"] == -32602
+    assert error_body["message"].startswith("Invalid parameters")
+    reason, detail = error_body["data"]
     assert reason["reason"] == "INVALID_PARAMS", "clients of REST look for a reason"
     assert detail["@type"] == "type.googleapis.com/google.rpc.BadRequest"
     [violation] = detail["fieldViolations"]

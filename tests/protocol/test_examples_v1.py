@@ -109,9 +109,9 @@ SENDS: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("section", "path", "body"), SENDS, ids=[row[0] for row in SENDS])
 def test_requests_with_a_body(section: str, path: str, body: dict[str, Any]) -> None:
-    found = rest.match("POST", path)
-    assert found is not None
-    request = rest.request(V1, found, "", json.dumps(body).encode())
+    route = rest.match("POST", path)
+    assert route is not None
+    request = rest.request(V1, route, "", json.dumps(body).encode())
     assert json.loads(protojson.encode(request)) == body
 
 
@@ -170,19 +170,19 @@ URLS: list[tuple[str, str, str, t.Wire]] = [
 
 @pytest.mark.parametrize(("section", "path", "query", "expected"), URLS)
 def test_requests_in_the_url(section: str, path: str, query: str, expected: t.Wire) -> None:
-    found = rest.match("GET", path)
-    assert found is not None
-    assert rest.request(V1, found, query) == expected
+    route = rest.match("GET", path)
+    assert route is not None
+    assert rest.request(V1, route, query) == expected
 
 
 def test_the_refused_list_of_section_6_5_names_all_its_faults() -> None:
-    found = rest.match("GET", "/tasks")
-    assert found is not None
+    route = rest.match("GET", "/tasks")
+    assert route is not None
     with pytest.raises(e.InvalidParamsError) as caught:
-        rest.request(V1, found, "pageSize=150&historyLength=-5")
+        rest.request(V1, route, "pageSize=150&historyLength=-5")
     assert [path for path, _ in caught.value.violations] == ["pageSize", "historyLength"]
     with pytest.raises(e.InvalidParamsError) as caught:
-        rest.request(V1, found, "pageSize=150&historyLength=-5&status=TASK_STATE_RUNNING")
+        rest.request(V1, route, "pageSize=150&historyLength=-5&status=TASK_STATE_RUNNING")
     assert "status" in [path for path, _ in caught.value.violations]
     assert "TASK_STATE_AUTH_REQUIRED" in caught.value.message
 

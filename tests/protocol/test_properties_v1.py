@@ -177,9 +177,9 @@ def over_json_rpc(codec: Codec, body: bytes) -> None:
 
 
 def over_rest(method: str, path: str, query: str, body: bytes) -> None:
-    found = rest.match(method, path)
-    if found is not None:
-        rest.request(CODECS[0], found, query, body)
+    route = rest.match(method, path)
+    if route is not None:
+        rest.request(CODECS[0], route, query, body)
 
 
 def fuzz(cases: int, seed: int) -> int:

@@ -45,10 +45,10 @@ def test_routes_of_1_0(
 ) -> None:
     for written in (path, f"{path}/"):
         assert rest.match(method, written) == (operation, "1.0", params)
-    found = rest.match(method, f"/ac%20me{path}")
-    assert found == (operation, "1.0", params | {"tenant": "ac me"})
-    assert found is not None
-    assert found.tenant == "ac me"
+    route = rest.match(method, f"/ac%20me{path}")
+    assert route == (operation, "1.0", params | {"tenant": "ac me"})
+    assert route is not None
+    assert route.tenant == "ac me"
 
 
 @pytest.mark.parametrize(("method", "path", "operation", "params"), V03_ROUTES)
@@ -135,9 +135,9 @@ def test_other_paths_are_nothing(path: str) -> None:
 
 
 def matched(method: str, path: str) -> rest.Match:
-    found = rest.match(method, path)
-    assert found is not None
-    return found
+    route = rest.match(method, path)
+    assert route is not None
+    return route
 
 
 def test_the_path_and_the_version_must_agree() -> None:

@@ -12,12 +12,12 @@ from greenroom.protocol.errors import InvalidAgentResponseError
 
 def read(*chunks: bytes, decoder: sse.Decoder | None = None) -> list[sse.Event]:
     decoder = decoder or sse.Decoder()
-    found = []
+    collected = []
     for chunk in chunks:
         decoder.receive_data(chunk)
         while (event := decoder.next_event()) is not None:
-            found.append(event)
-    return found
+            collected.append(event)
+    return collected
 
 
 def data(*chunks: bytes) -> list[bytes]:

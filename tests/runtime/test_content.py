@@ -108,9 +108,9 @@ async def test_a_message_ends_the_task_with_its_words() -> None:
 async def test_a_message_without_an_id_gets_one() -> None:
     message = Message(message_id="", role=Role.AGENT, parts=[Part(text="bye")])
     async with running(returning(message)) as peer:
-        found = (await peer.send("go")).status.message
-        assert found is not None
-        assert found.message_id
+        answer = (await peer.send("go")).status.message
+        assert answer is not None
+        assert answer.message_id
 
 
 # --- what a handler hears -------------------------------------------------------------------------
@@ -175,9 +175,9 @@ class PagingStore(KeptStore):
     async def messages(
         self, scope: TaskScope, task_id: str, **options: Any
     ) -> Sequence[tuple[int, bytes]]:
-        found = await super().messages(scope, task_id, **options)
-        self.reads.append(len(found))
-        return found
+        answer = await super().messages(scope, task_id, **options)
+        self.reads.append(len(answer))
+        return answer
 
 
 @pytest.mark.parametrize("limit", [None, 1, 100, 101, 250, 420, 421, 1000])

@@ -108,41 +108,41 @@ class Caller:
 
     async def stream(self, content: str | Message, **options: Any) -> Subscription:
         request = self.request(content, **options)
-        found: Subscription = await self.runtime.dispatch(self.call(), ops.STREAM, request)
-        return found
+        value: Subscription = await self.runtime.dispatch(self.call(), ops.STREAM, request)
+        return value
 
     async def subscribe(self, task: str, *, after: int | None = None) -> Subscription:
-        found: Subscription = await self.runtime.dispatch(
+        value: Subscription = await self.runtime.dispatch(
             self.call(after), ops.SUBSCRIBE, SubscribeToTaskRequest(id=task)
         )
-        return found
+        return value
 
     async def get(
         self, task: str, *, history: int | None = None, newer_than: int | None = None
     ) -> Task:
         request = GetTaskRequest(id=task, history_length=history, current_generation=newer_than)
-        found: Task = await self.runtime.dispatch(self.call(), ops.GET_TASK, request)
-        return found
+        value: Task = await self.runtime.dispatch(self.call(), ops.GET_TASK, request)
+        return value
 
     async def list(self, **filters: Any) -> ListTasksResponse:
-        found: ListTasksResponse = await self.runtime.dispatch(
+        value: ListTasksResponse = await self.runtime.dispatch(
             self.call(), ops.LIST_TASKS, ListTasksRequest(**filters)
         )
-        return found
+        return value
 
     async def cancel(self, task: str) -> Task:
-        found: Task = await self.runtime.dispatch(
+        value: Task = await self.runtime.dispatch(
             self.call(), ops.CANCEL, CancelTaskRequest(id=task)
         )
-        return found
+        return value
 
     async def until(self, task: str, condition: Callable[[Task], bool]) -> Task:
         """Return the task once ``condition`` holds of it."""
-        found = await self.get(task)
-        while not condition(found):
-            assert not found.status.state.terminal, f"it never came: {found}"
-            found = await self.get(task, newer_than=found.generation)
-        return found
+        value = await self.get(task)
+        while not condition(value):
+            assert not value.status.state.terminal, f"it never came: {value}"
+            value = await self.get(task, newer_than=value.generation)
+        return value
 
     async def over(self, task: str) -> Task:
         """Return the task once it is over or asks."""
@@ -176,8 +176,8 @@ async def read(stream: Subscription, *, beats: bool = False) -> list[Frame]:
     """Read a stream to its end; heartbeats are left out."""
     frames: list[Frame] = []
     try:
-        while (found := await stream.next()) is not None:
-            frames += found
+        while (batch := await stream.next()) is not None:
+            frames += batch
     finally:
         stream.close()
     return frames
@@ -187,9 +187,9 @@ async def take(stream: Subscription, count: int) -> list[Frame]:
     """Read at least ``count`` frames and stay open."""
     frames: list[Frame] = []
     while len(frames) < count:
-        found = await stream.next()
-        assert found is not None, f"the stream ended after {frames}"
-        frames += found
+        batch = await stream.next()
+        assert batch is not None, f"the stream ended after {frames}"
+        frames += batch
     return frames
 
 
@@ -204,15 +204,15 @@ async def settle() -> None:
 
 def states(frames: Sequence[Frame]) -> list[str]:
     """What frames say, in short: state names, and ``+name`` for artifacts."""
-    found = []
+    collected = []
     for frame in frames:
         event = frame.response.artifact_update
         if event is not None:
-            found.append(f"+{event.artifact.artifact_id}")
+            collected.append(f"+{event.artifact.artifact_id}")
         else:
             state = frame.state
-            found.append("message" if state is None else state.name.lower())
-    return found
+            collected.append("message" if state is None else state.name.lower())
+    return collected
 
 
 def numbers(frames: Sequence[Frame]) -> list[int]:

@@ -22,15 +22,15 @@ def interpreters() -> dict[str, str | None]:
     """Every version that a server must run on, and an interpreter of it that has what a server
     needs: this one, that of an environment ``.venv-3.x`` (in the checkout or beside this one), or
     ``python3.x`` on the PATH. ``None``: there is none here."""
-    found: dict[str, str | None] = {}
+    collected: dict[str, str | None] = {}
     for minor in (11, 12, 13):
         places = [folder / f".venv-3.{minor}/bin" for folder in (ROOT, Path(sys.prefix).parent)]
         known = [str(place / "python") for place in places]
         if on_path := shutil.which(f"python3.{minor}"):
             known.append(on_path)
-        found[f"3.{minor}"] = next((python for python in known if _serves(python, minor)), None)
-    found[f"3.{sys.version_info[1]}"] = sys.executable
-    return found
+        collected[f"3.{minor}"] = next((python for python in known if _serves(python, minor)), None)
+    collected[f"3.{sys.version_info[1]}"] = sys.executable
+    return collected
 
 
 def _serves(python: str, minor: int) -> bool:

@@ -23,8 +23,8 @@ class Issuer:
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         with urllib.request.urlopen(self.url + path, data, timeout=10) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+            value: dict[str, Any] = json.load(answer)
+            return value
 
     def token(self, sub: str | None = "ada", **claims: Any) -> str:
         asked: dict[str, Any] = {"header": claims.pop("header", {})}

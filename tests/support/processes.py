@@ -105,10 +105,10 @@ class Process(Served):
     def rpc(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         connection = self.connection()
         try:
-            found: dict[str, Any] = json.loads(self._post(connection, method, params).read())
+            body: dict[str, Any] = json.loads(self._post(connection, method, params).read())
         finally:
             connection.close()
-        return found
+        return body
 
     def send(self, text: str, *, immediately: bool = False, task: str | None = None) -> Any:
         params = message(text, task)

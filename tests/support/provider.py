@@ -94,13 +94,13 @@ class Provider:
         return {"access_token": token, "token_type": "Bearer", "expires_in": 600, "scope": scope}
 
     def jwks(self) -> dict[str, Any]:
-        found = []
+        collected = []
         for kid, (algorithm, private) in self.keys.items():
             kind = jwt.get_algorithm_by_name(algorithm)
             jwk = kind.to_jwk(private.public_key(), as_dict=True)
             named = {"kid": kid} if kid else {}
-            found.append({**jwk, **named, "alg": algorithm, "use": "sig"})
-        return {"keys": [*self.odd, *found]}
+            collected.append({**jwk, **named, "alg": algorithm, "use": "sig"})
+        return {"keys": [*self.odd, *collected]}
 
     def get(self, path: str) -> dict[str, Any] | None:
         if path == "/.well-known/openid-configuration":

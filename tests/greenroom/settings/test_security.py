@@ -149,8 +149,8 @@ async def test_what_holders_of_tokens_and_users_may_do(tmp_path: Path) -> None:
         ("Bearer the-token-that-others-read", ("token", "", {"all"})),
         (f"Basic {basic}", ("bob", "corp", {"chat"})),
     ):
-        found = await principal_of(security, headers={"authorization": shown})
-        assert (found.subject, found.tenant, {*found.scopes}) == expected
+        principal = await principal_of(security, headers={"authorization": shown})
+        assert (principal.subject, principal.tenant, {*principal.scopes}) == expected
 
 
 @pytest.mark.anyio
@@ -171,8 +171,8 @@ async def test_how_a_server_shows_who_it_is(
     else:
         overrides["auth.introspection_url"] = f"{issuer.url}/introspect{path}"
     security = secure(load(overrides=overrides).auth)
-    found = await principal_of(security, headers={"authorization": f"Bearer {token}"})
-    assert found.subject == "ada"
+    principal = await principal_of(security, headers={"authorization": f"Bearer {token}"})
+    assert principal.subject == "ada"
 
 
 @pytest.mark.anyio
@@ -189,8 +189,8 @@ async def test_what_certificates_may_do() -> None:
         ("spiffe://example.org/acme/admin", ("acme", {"chat", "all", "read"})),
         ("spiffe://example.org/corp/desk", ("", {"chat"})),
     ):
-        found = await principal_of(security, forwarded_certificate=f"URI={name}")
-        assert (found.tenant, {*found.scopes}) == expected
+        principal = await principal_of(security, forwarded_certificate=f"URI={name}")
+        assert (principal.tenant, {*principal.scopes}) == expected
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -355,9 +355,13 @@ def test_keys_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     security = secure(load(overrides={"auth.keys_file": file}).auth)
     call = Call(binding="TEST", headers={"x-api-key": text})
     assert security.authenticator is not None
-    found = security.authenticator.known(call, time.time())
-    assert found is not None
-    assert (found.subject, found.tenant, found.scopes) == ("ada", "acme", frozenset({"a", "b"}))
+    principal = security.authenticator.known(call, time.time())
+    assert principal is not None
+    assert (principal.subject, principal.tenant, principal.scopes) == (
+        "ada",
+        "acme",
+        frozenset({"a", "b"}),
+    )
     assert security.authenticator.known(call, time.time() + 7300) is None
 
     assert main(["keys", "list", "--file", file]) == 0

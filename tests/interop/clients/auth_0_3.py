@@ -60,19 +60,19 @@ def scheme_of(scheme):
 
 async def texts_of(card, credentials):
     """Exchange what a program was registered with for tokens, where the card says."""
-    found = {}
+    value = {}
     for name, held in credentials.items():
         scheme = card.security_schemes[name].root
         if isinstance(held, str):
-            found[name] = held
+            value[name] = held
             continue
         if scheme.type == "oauth2":
             url = scheme.flows.client_credentials.token_url
         else:
             url = await token_endpoint(scheme.open_id_connect_url)
         required = next(one[name] for one in card.security if name in one)
-        found[name] = await granted(url, held["client"], required)
-    return found
+        value[name] = await granted(url, held["client"], required)
+    return value
 
 
 def all_presented(card, texts):

@@ -59,19 +59,19 @@ def scheme_of(scheme):
 
 async def texts_of(card, credentials):
     """Exchange what a program was registered with for tokens, where the card says."""
-    found = {}
+    value = {}
     for name, held in credentials.items():
         scheme = card.security_schemes[name]
         if isinstance(held, str):
-            found[name] = held
+            value[name] = held
             continue
         if scheme.HasField("oauth2_security_scheme"):
             url = scheme.oauth2_security_scheme.flows.client_credentials.token_url
         else:
             url = await token_endpoint(scheme.open_id_connect_security_scheme.open_id_connect_url)
         required = next(one.schemes for one in card.security_requirements if name in one.schemes)
-        found[name] = await granted(url, held["client"], required[name].list)
-    return found
+        value[name] = await granted(url, held["client"], required[name].list)
+    return value
 
 
 @asynccontextmanager

@@ -118,16 +118,16 @@ async def send(client, message, context=None):
 
 async def card(url, transport):
     async with httpx.AsyncClient() as http:
-        found = await A2ACardResolver(http, url).get_agent_card()
-    interfaces = [(found.preferred_transport, found.url)]
-    interfaces += [(one.transport, one.url) for one in found.additional_interfaces or ()]
+        declared = await A2ACardResolver(http, url).get_agent_card()
+    interfaces = [(declared.preferred_transport, declared.url)]
+    interfaces += [(one.transport, one.url) for one in declared.additional_interfaces or ()]
     return {
-        "name": found.name,
-        "description": found.description,
-        "version": found.version,
-        "streaming": found.capabilities.streaming,
-        "skills": [skill.id for skill in found.skills],
-        "protocol": found.protocol_version,
+        "name": declared.name,
+        "description": declared.description,
+        "version": declared.version,
+        "streaming": declared.capabilities.streaming,
+        "skills": [skill.id for skill in declared.skills],
+        "protocol": declared.protocol_version,
         "bindings": sorted({transport for transport, _ in interfaces}),
     }
 

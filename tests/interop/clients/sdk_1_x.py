@@ -109,15 +109,16 @@ async def send(client, request, context=None):
 
 async def card(url, transport):
     async with httpx.AsyncClient() as http:
-        found = await A2ACardResolver(http, url).get_agent_card()
+        declared = await A2ACardResolver(http, url).get_agent_card()
     return {
-        "name": found.name,
-        "description": found.description,
-        "version": found.version,
-        "streaming": found.capabilities.streaming,
-        "skills": [skill.id for skill in found.skills],
+        "name": declared.name,
+        "description": declared.description,
+        "version": declared.version,
+        "streaming": declared.capabilities.streaming,
+        "skills": [skill.id for skill in declared.skills],
         "bindings": sorted(
-            f"{one.protocol_binding} {one.protocol_version}" for one in found.supported_interfaces
+            f"{one.protocol_binding} {one.protocol_version}"
+            for one in declared.supported_interfaces
         ),
     }
 

@@ -122,55 +122,55 @@ CARD = t.AgentCard(
 
 
 def shape(name: str, card: t.AgentCard = CARD) -> dict[str, Any]:
-    found = json.loads(card_json(card, name))
-    assert isinstance(found, dict)
-    return found
+    body = json.loads(card_json(card, name))
+    assert isinstance(body, dict)
+    return body
 
 
 def test_the_pure_card_of_1_0_has_nothing_else() -> None:
-    found = shape("1.0")
-    assert shape("1.1") == found
-    assert not found.keys() & {"url", "preferredTransport", "security", "protocolVersion"}
-    assert found["capabilities"]["extendedAgentCard"] is True
-    assert [one["url"] for one in found["supportedInterfaces"]] == [
+    shaped = shape("1.0")
+    assert shape("1.1") == shaped
+    assert not shaped.keys() & {"url", "preferredTransport", "security", "protocolVersion"}
+    assert shaped["capabilities"]["extendedAgentCard"] is True
+    assert [one["url"] for one in shaped["supportedInterfaces"]] == [
         "http://h/a2a", "h:50051", "http://h/a2a", "http://h", "http://h:50051",
     ]  # fmt: skip
     assert parse_card(card_json(CARD, "1.0")).security_schemes == SCHEMES
 
 
 def test_the_pure_card_of_0_3() -> None:
-    found = shape("0.3")
-    assert "supportedInterfaces" not in found
-    assert "securityRequirements" not in found
-    assert found["url"] == "http://h/a2a"
-    assert found["preferredTransport"] == RPC
-    assert found["protocolVersion"] == "0.3.0"
-    assert found["additionalInterfaces"] == [
+    shaped = shape("0.3")
+    assert "supportedInterfaces" not in shaped
+    assert "securityRequirements" not in shaped
+    assert shaped["url"] == "http://h/a2a"
+    assert shaped["preferredTransport"] == RPC
+    assert shaped["protocolVersion"] == "0.3.0"
+    assert shaped["additionalInterfaces"] == [
         {"url": "http://h/a2a", "transport": RPC},
         {"url": "http://h", "transport": REST},
         {"url": "http://h:50051", "transport": GRPC},
     ]
-    assert found["capabilities"] == {
+    assert shaped["capabilities"] == {
         "streaming": True,
         "pushNotifications": False,
         "stateTransitionHistory": False,
         "extensions": [{"uri": "u:x", "required": True, "params": {"a": 1}}],
     }
-    assert found["supportsAuthenticatedExtendedCard"] is True
-    assert found["security"] == [{"key": [], "mtls": []}, {"code": ["read"]}]
-    assert found["skills"][0]["security"] == [{"code": ["read"]}]
-    assert found["securitySchemes"] == LEGACY_SCHEMES
+    assert shaped["supportsAuthenticatedExtendedCard"] is True
+    assert shaped["security"] == [{"key": [], "mtls": []}, {"code": ["read"]}]
+    assert shaped["skills"][0]["security"] == [{"code": ["read"]}]
+    assert shaped["securitySchemes"] == LEGACY_SCHEMES
 
 
 def test_the_pure_card_of_0_2_has_nothing_younger() -> None:
-    found = shape("0.2")
-    assert found["protocolVersion"] == "0.2.6"
-    assert "signatures" not in found
-    assert "security" not in found["skills"][0]
-    assert found["securitySchemes"] == {
+    shaped = shape("0.2")
+    assert shaped["protocolVersion"] == "0.2.6"
+    assert "signatures" not in shaped
+    assert "security" not in shaped["skills"][0]
+    assert shaped["securitySchemes"] == {
         name: scheme for name, scheme in LEGACY_SCHEMES.items() if name != "mtls"
     }
-    assert found["security"] == [{"key": []}, {"code": ["read"]}]
+    assert shaped["security"] == [{"key": []}, {"code": ["read"]}]
 
 
 def test_the_card_of_0_2_names_no_scheme_that_is_not_on_it() -> None:
@@ -204,12 +204,12 @@ def test_one_card_for_clients_that_do_not_say_their_version() -> None:
 
 
 def test_both_readers_of_v1_card_find_their_schemes() -> None:
-    found = shape("0.3+proto")
-    assert found["securitySchemes"]["key"] == {
+    shaped = shape("0.3+proto")
+    assert shaped["securitySchemes"]["key"] == {
         **LEGACY_SCHEMES["key"],
         "apiKeySecurityScheme": {"location": "header", "name": "X-Key", "description": "A key"},
     }
-    assert {**found, "securitySchemes": LEGACY_SCHEMES} == shape("0.3")
+    assert {**shaped, "securitySchemes": LEGACY_SCHEMES} == shape("0.3")
 
 
 def test_a_card_without_old_interfaces_has_no_old_shape() -> None:

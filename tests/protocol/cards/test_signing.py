@@ -97,8 +97,8 @@ def test_what_has_no_canonical_form(value: object) -> None:
 
 
 def pem(private: Any) -> bytes:
-    found: bytes = private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
-    return found
+    value: bytes = private.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+    return value
 
 
 MAKE: dict[str, Callable[[], Any]] = {
@@ -147,14 +147,14 @@ def test_the_example_of_the_specification() -> None:
 
 def messages_of(message: Descriptor) -> dict[str, Descriptor]:
     """A message and all that it is made of, by name."""
-    found: dict[str, Descriptor] = {}
+    collected: dict[str, Descriptor] = {}
     waiting = [message]
     while waiting:
         one = waiting.pop()
-        if one.file is message.file and one.full_name not in found:
-            found[one.full_name] = one
+        if one.file is message.file and one.full_name not in collected:
+            collected[one.full_name] = one
             waiting += [field.message_type for field in one.fields if field.message_type]
-    return {one.name: one for one in found.values() if not one.GetOptions().map_entry}
+    return {one.name: one for one in collected.values() if not one.GetOptions().map_entry}
 
 
 def test_what_stays_when_it_is_empty_is_what_the_proto_file_says() -> None:
@@ -192,8 +192,8 @@ def test_signed_and_verified(algorithm: str, more: dict[str, Any]) -> None:
     signed = sign(card(**more), [key])
     received = parse_card(card_json(signed, "1.0"))
     trusted = keys_of({"keys": [key.public_jwk]})
-    found = verify(received, trusted)
-    assert (found.kid, found.algorithm, found.form) == (key.kid, algorithm, "spec")
+    verified = verify(received, trusted)
+    assert (verified.kid, verified.algorithm, verified.form) == (key.kid, algorithm, "spec")
     changed = structs.replace(received, description="It says something else")
     with pytest.raises(SignatureError, match="does not verify"):
         verify(changed, trusted)
@@ -250,8 +250,8 @@ def signed_by_the_sdk(algorithm: str, given: t.AgentCard) -> t.AgentCard:
 def test_we_verify_the_official_sdk(algorithm: str) -> None:
     """Where nothing on the card is empty both forms are one."""
     given = card(skills=[t.AgentSkill(id="a", name="A", description="Does it", tags=["x"])])
-    found = verify(signed_by_the_sdk(algorithm, given), [KEYS[algorithm].public])
-    assert found.form == "spec"
+    verified = verify(signed_by_the_sdk(algorithm, given), [KEYS[algorithm].public])
+    assert verified.form == "spec"
 
 
 @pytest.mark.parametrize("algorithm", KEYS)
@@ -262,8 +262,8 @@ def test_what_the_form_of_the_sdk_does_not_protect(algorithm: str) -> None:
         with pytest.raises(SdkFormError, match="does not protect empty members"):
             verify(one, [KEYS[algorithm].public])
         # Who asks for it takes both, and learns by what.
-        found = verify(one, [KEYS[algorithm].public], accept_sdk_form=True)
-        assert found.form == "sdk"
+        verified = verify(one, [KEYS[algorithm].public], accept_sdk_form=True)
+        assert verified.form == "sdk"
 
 
 @pytest.mark.parametrize("algorithm", KEYS)

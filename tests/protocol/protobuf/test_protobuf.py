@@ -205,8 +205,8 @@ def test_messages_sent_in_two_halves_are_merged(seed: int) -> None:
     halves = [chance.message(pb.StreamResponse.DESCRIPTOR) for _ in range(2)]
     both = b"".join(half.SerializeToString(deterministic=True) for half in halves)
     expected = pb.StreamResponse.FromString(both)
-    found = pb.StreamResponse.FromString(V1_0.write(V1_0.read(t.StreamResponse, both)))
-    assert found == expected
+    merged = pb.StreamResponse.FromString(V1_0.write(V1_0.read(t.StreamResponse, both)))
+    assert merged == expected
 
 
 def test_a_message_in_more_pieces_than_anybody_sends_is_refused() -> None:

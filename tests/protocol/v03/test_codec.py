@@ -28,9 +28,9 @@ def message(**members: Any) -> dict[str, Any]:
 
 
 def send(plain: Any, codec: Any = V03) -> t.SendMessageRequest:
-    found = codec.decode(o.SEND, json.dumps(plain).encode())
-    assert isinstance(found, t.SendMessageRequest)
-    return found
+    request = codec.decode(o.SEND, json.dumps(plain).encode())
+    assert isinstance(request, t.SendMessageRequest)
+    return request
 
 
 def test_the_seam_finds_both_forms() -> None:
@@ -53,8 +53,8 @@ def test_the_seam_finds_both_forms() -> None:
     ],
 )
 def test_a_json_rpc_send_waits_unless_told_not_to(configuration: Any, waits: bool) -> None:
-    found = send({"message": message(), "configuration": configuration}).configuration
-    assert (found is None or not found.return_immediately) is waits
+    answer = send({"message": message(), "configuration": configuration}).configuration
+    assert (answer is None or not answer.return_immediately) is waits
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_a_rest_send_says_false_by_silence(configuration: Any, waits: bool) -> N
     body: dict[str, Any] = {"message": plain}
     if configuration is not None:
         body["configuration"] = configuration
-    found = send(body, V03_REST).configuration
-    assert (found is None or not found.return_immediately) is waits
+    answer = send(body, V03_REST).configuration
+    assert (answer is None or not answer.return_immediately) is waits
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_rest_send_says_false_by_silence(configuration: Any, waits: bool) -> N
     ids=["json-rpc", "rest", "rest-of-the-python-sdk"],
 )
 def test_either_codec_reads_what_the_rest_clients_send(codec: Any, content: str) -> None:
-    found = send(
+    answer = send(
         {
             "message": {
                 "messageId": "m",
@@ -100,13 +100,13 @@ def test_either_codec_reads_what_the_rest_clients_send(codec: Any, content: str)
         },
         codec,
     )
-    assert found.message.parts == [
+    assert answer.message.parts == [
         t.Part(text=""),
         t.Part(raw=b"\x00\xff\x01", media_type="a/b", filename="n"),
         t.Part(data={"a": 1}, metadata={"q": 1}),
         t.Part(url="http://x"),
     ]
-    assert found.configuration == t.SendMessageConfiguration(
+    assert answer.configuration == t.SendMessageConfiguration(
         history_length=2,
         task_push_notification_config=t.TaskPushNotificationConfig(
             url="http://h",
@@ -116,7 +116,7 @@ def test_either_codec_reads_what_the_rest_clients_send(codec: Any, content: str)
 
 
 def test_leniency_is_that_of_proto_json() -> None:
-    found = send(
+    answer = send(
         {
             "message": {
                 "message_id": "m",
@@ -133,20 +133,20 @@ def test_leniency_is_that_of_proto_json() -> None:
             "configuration": {"history_length": 3.0, "accepted_output_modes": None},
         }
     )
-    assert found.message == t.Message(
+    assert answer.message == t.Message(
         message_id="m",
         role=t.Role.USER,
         parts=[t.Part(text=""), t.Part(raw=b"\xff\xff", media_type="a/b")],
         reference_task_ids=["r"],
     )
-    assert found.configuration is not None
-    assert found.configuration.history_length == 3
+    assert answer.configuration is not None
+    assert answer.configuration.history_length == 3
 
 
 def test_history_length_zero_is_all_of_it() -> None:
-    found = send({"message": message(), "configuration": {"historyLength": 0}})
-    assert found.configuration is not None
-    assert found.configuration.history_length is None
+    answer = send({"message": message(), "configuration": {"historyLength": 0}})
+    assert answer.configuration is not None
+    assert answer.configuration.history_length is None
     task = V03.decode(o.GET_TASK, b'{"id": "t", "historyLength": 0}')
     assert task == t.GetTaskRequest(id="t")
 
@@ -420,7 +420,7 @@ def test_metadata_that_only_looks_like_ours_is_the_users() -> None:
     ],
 )
 def test_codes(error: type[e.A2AError], code: int) -> None:
-    found = V03.error(error("what happened"))
-    assert (found["code"], found["message"]) == (code, "what happened")
+    error_body = V03.error(error("what happened"))
+    assert (error_body["code"], error_body["message"]) == (code, "what happened")
     # REST clients of 0.3 read a top-level `code` (JavaScript) or `message` (Python)
-    assert json.loads(V03_REST.status(error("what happened"))) == found
+    assert json.loads(V03_REST.status(error("what happened"))) == error_body

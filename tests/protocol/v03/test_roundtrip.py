@@ -57,12 +57,12 @@ def test_tasks(codec: V03Codec, task: t.Task) -> None:
 @settings(max_examples=40)
 @given(request=SENDS)
 def test_sends(codec: V03Codec, request: t.SendMessageRequest) -> None:
-    found = codec.decode(o.SEND, codec.request(o.SEND, request))
+    decoded = codec.decode(o.SEND, codec.request(o.SEND, request))
     if request.configuration is None and codec is V03_REST:
         # absent is not sent, for servers would take it for "at once"
-        assert found.configuration == t.SendMessageConfiguration()
-        found = structs.replace(found, configuration=None)
-    assert found == without_references(request, codec)
+        assert decoded.configuration == t.SendMessageConfiguration()
+        decoded = structs.replace(decoded, configuration=None)
+    assert decoded == without_references(request, codec)
 
 
 @CODECS

@@ -123,17 +123,17 @@ async def test_canceling_twice_at_once_is_answered_twice() -> None:
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(1.0)
 
-    found: list[TaskState] = []
+    collected: list[TaskState] = []
     async with running(agent) as peer:
         task = await started(peer)
 
         async def cancel() -> None:
-            found.append((await peer.cancel(task)).status.state)
+            collected.append((await peer.cancel(task)).status.state)
 
         async with anyio.create_task_group() as group:
             group.start_soon(cancel)
             group.start_soon(cancel)
-    assert found == [TaskState.CANCELED] * 2
+    assert collected == [TaskState.CANCELED] * 2
 
 
 async def test_completion_may_win_the_race() -> None:

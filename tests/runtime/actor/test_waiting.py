@@ -239,10 +239,10 @@ async def test_a_waiting_task_is_answered_after_a_restart() -> None:
         other = await peer.send("turn")
     for text, expected in (("Rome", "When?"), ("soon", ""), ("7", "")):
         async with running(traveller.agent, store=store) as peer:
-            found = await peer.send(text, task=task.id)
+            answer = await peer.send(text, task=task.id)
             if expected:
-                assert said(found) == expected
-    assert result(found) == "fly Rome 7 1"
+                assert said(answer) == expected
+    assert result(answer) == "fly Rome 7 1"
     assert traveller.steps == 1
     async with running(traveller.agent, store=store) as peer:
         assert said(await peer.send("turn", task=other.id)) == "more?"
@@ -350,8 +350,8 @@ async def test_draining_tells_the_end_of_what_ends_and_sends_away_who_waits_at_o
 
         async def reader(name: str, stream: Any) -> None:
             frames = []
-            while (found := await stream.next()) is not None:
-                frames += found
+            while (batch := await stream.next()) is not None:
+                frames += batch
                 await anyio.sleep(0.7)  # a client that is slow to read
             stream.close()
             ends[name] = states(frames)[-1], stream.retry, anyio.current_time() - began
@@ -448,11 +448,11 @@ class Failing(KeptStore):
         if self.fail and not self.after:
             self.fail = False
             raise OSError("the disk is gone")
-        found = await super().append(batch, now=now)
+        answer = await super().append(batch, now=now)
         if self.fail:
             self.fail = False
             raise OSError("the disk is gone")
-        return found
+        return answer
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -467,8 +467,8 @@ async def test_a_commit_that_fails_is_told_and_the_task_read_again(after: bool) 
         with pytest.raises(UnavailableError):
             await peer.answer(message)
         # the same send again: done once, whether or not the first was committed
-        found = await peer.send(message)
-        assert said(found) == "When?"
+        answer = await peer.send(message)
+        assert said(answer) == "When?"
         assert result(await peer.send("7", task=task.id)) == "fly Rome 7 1"
         await peer.send("Oslo", task=neighbour.id)
         assert not peer.runtime.system.sends

@@ -45,17 +45,17 @@ async def test_contexts_begin_with_their_first_task_and_are_listed_with_their_ta
         other = await ann.send("b")
         await Caller(peer.runtime, principal=Principal("bob")).send("c", context="trip")
 
-        found = await contexts.list(SCOPE)
-        assert {context.id for context in found} == {"trip", other.context_id}
+        listed = await contexts.list(SCOPE)
+        assert {context.id for context in listed} == {"trip", other.context_id}
         trip = await contexts.get(SCOPE, "trip")
         assert trip is not None
-        assert trip in found
+        assert trip in listed
         assert (trip.tasks, trip.live) == (2, 1)
         assert trip.active_at - trip.created_at == pytest.approx(50, abs=1)
         tasks = await contexts.tasks(SCOPE, "trip")
         assert [header.id for header in tasks.headers] == [asked.id, first.id]
         page = await contexts.list(SCOPE, limit=1)
-        assert [*page, *await contexts.list(SCOPE, after=page[-1])] == list(found)
+        assert [*page, *await contexts.list(SCOPE, after=page[-1])] == list(listed)
 
         assert not contexts.is_idle(trip)
         await anyio.sleep(100)
@@ -240,11 +240,11 @@ async def test_results_are_found_by_task_and_by_message_after_a_restart() -> Non
         await ann.send(user("Ada", id="m4", task_id=asked.id))
     async with running(clerk(), store=store, send_retention=1000.0) as peer:
         results = peer.runtime.results
-        found = await results.by_task(SCOPE, task.id)
-        assert found is not None
-        assert result(found) == "You said: hi"
-        assert found.history is None
-        assert await results.by_message(SCOPE, "m1") == found
+        kept = await results.by_task(SCOPE, task.id)
+        assert kept is not None
+        assert result(kept) == "You said: hi"
+        assert kept.history is None
+        assert await results.by_message(SCOPE, "m1") == kept
         assert await results.by_message(SCOPE, "m2") == reply
         for message_id in ("m3", "m4"):
             turn = await results.by_message(SCOPE, message_id, history=None)
@@ -268,13 +268,13 @@ async def test_who_waits_for_a_result_gets_it_when_it_is_there() -> None:
         task = await ann.send(user("wait 50", id="m"), now=True)
         await settle()
         began = anyio.current_time()
-        found = await results.by_message(SCOPE, "m", wait=10)
-        assert isinstance(found, Task)
-        assert found.status.state is TaskState.WORKING
+        kept = await results.by_message(SCOPE, "m", wait=10)
+        assert isinstance(kept, Task)
+        assert kept.status.state is TaskState.WORKING
         assert anyio.current_time() - began == pytest.approx(10, abs=1)
-        found = await results.by_task(SCOPE, task.id, wait=1000)
-        assert found is not None
-        assert result(found) == "You said: wait 50"
+        kept = await results.by_task(SCOPE, task.id, wait=1000)
+        assert kept is not None
+        assert result(kept) == "You said: wait 50"
         assert anyio.current_time() - began == pytest.approx(50, abs=2)
-        assert await results.by_task(SCOPE, task.id, wait=1000) == found
+        assert await results.by_task(SCOPE, task.id, wait=1000) == kept
         assert anyio.current_time() - began == pytest.approx(50, abs=2)

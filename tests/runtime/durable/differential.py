@@ -133,14 +133,14 @@ async def play(
         task = (await store.find("", limit=1))[0].id
         with store.stop, anyio.move_on_after(GIVEN_UP):
             await answer(caller, task, world)
-        found = await caller.get(task)
+        current = await caller.get(task)
         stopped_at = clock.now()
         if store.stop.cancel_called:
             await runtime.drain(0.0)
     lost = clock.now() - stopped_at
     journal = list(await store.journal(SCOPE, task))
     rest = Left(store, world, clock.now(), len(journal))
-    return Played(told_of(found, journal, world), store.copies, journal, rest, lost)
+    return Played(told_of(current, journal, world), store.copies, journal, rest, lost)
 
 
 async def answer(caller: Caller, task_id: str, world: World) -> None:

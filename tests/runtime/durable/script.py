@@ -32,10 +32,10 @@ class Script:
 
     @property
     def keys(self) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = defaultdict(set)
+        value: dict[str, set[str]] = defaultdict(set)
         for name, key in self.effects:
-            found[name].add(key)
-        return found
+            value[name].add(key)
+        return value
 
     async def fetch(self, what: str, takes: float = 0.0) -> dict[str, str]:
         self.effects.append((what, step_info().key))

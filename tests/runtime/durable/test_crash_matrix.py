@@ -640,8 +640,8 @@ async def crash_everywhere(
         async with running(agent(), store=left, idle=idle) as peer:
             with anyio.move_on_after(100_000):
                 await drive(peer, task_id)
-            found = await peer.get(task_id)
-            told = outcome(found, with_history=with_history)
+            task = await peer.get(task_id)
+            told = outcome(task, with_history=with_history)
             assert told == outcome(expected, with_history=with_history), f"after commit {number}"
         after = list(await left.journal(SCOPE, task_id))
         assert after[: len(before)] == before
@@ -720,8 +720,8 @@ async def stop_everywhere(handler: Handler, idle: float, grace: float) -> None:
         async with running(agent(), store=store, idle=idle) as peer:
             with anyio.move_on_after(100_000):
                 await play(peer, task)
-            found = await peer.get(task)
-            assert outcome(found) == outcome(expected), f"after commit {number}"
+            current = await peer.get(task)
+            assert outcome(current) == outcome(expected), f"after commit {number}"
         after = list(await store.journal(SCOPE, task))
         assert after[: len(before)] == before
         check(after)

@@ -65,8 +65,8 @@ async def recover_from_every_prefix(idle: float, seed: int, stride: int = 1) -> 
         again = Script(seed=seed + number + 1)
         async with running(again.agent, store=store, idle=idle) as peer:
             with anyio.fail_after(100_000):
-                found = await play(peer, task.id)
-        assert outcome(found) == outcome(task), f"after commit {number}"
+                current = await play(peer, task.id)
+        assert outcome(current) == outcome(task), f"after commit {number}"
         after = await journal(store, task.id)
         assert after[: len(before)] == before, "what is written never changes"
         check(after)
@@ -98,7 +98,7 @@ async def test_a_crash_in_every_recovery_too() -> None:
         vars(short).update(vars(copy_of(store)))
         async with running(Script(seed=crashes).agent, store=short, idle=AWAKE) as peer:
             with anyio.fail_after(100_000):
-                found = await play(peer, task.id)
+                current = await play(peer, task.id)
         # A stream that is interrupted begins anew: die after as much as it needs to end.
         before = len(await journal(store, task.id))
         following = [c for c in short.copies if len(await journal(c, task.id)) > before + 5]
@@ -106,6 +106,6 @@ async def test_a_crash_in_every_recovery_too() -> None:
             break
         store = following[0]
         crashes += 1
-    assert outcome(found) == outcome(task)
+    assert outcome(current) == outcome(task)
     check(await journal(short, task.id))
     assert crashes > 10

@@ -33,11 +33,11 @@ async def in_store(store: KeptStore, task: str) -> bytes:
 @pytest.mark.parametrize("how", ["step", "stream"])
 async def test_what_came_before_is_durable(how: str) -> None:
     store = SlowStore()
-    found: list[bytes] = []
+    collected: list[bytes] = []
     agent = Agent("Desk")
 
     async def work(task: str) -> None:
-        found.append(await in_store(store, task))
+        collected.append(await in_store(store, task))
 
     async def chunks(task: str) -> AsyncGenerator[str, None]:
         await work(task)
@@ -53,7 +53,7 @@ async def test_what_came_before_is_durable(how: str) -> None:
 
     async with running(agent, store=store) as peer:
         assert (await peer.send("go")).status.state is TaskState.COMPLETED
-    (entries,) = found
+    (entries,) = collected
     assert b"said before" in entries
 
 

@@ -252,8 +252,8 @@ async def test_a_clean_up_that_listens_does_not_outlive_its_task() -> None:
         await anyio.sleep(1)
         assert (await peer.cancel(task.id)).status.state is CANCELED
         await anyio.sleep(10)
-        found = peer.runtime.statistics()
-        assert (found["handlers_running"], found["handlers_waiting"]) == (0, 0)
+        statistics = peer.runtime.statistics()
+        assert (statistics["handlers_running"], statistics["handlers_waiting"]) == (0, 0)
 
 
 async def test_a_question_alone_is_nobodys_work_after_a_stop() -> None:
@@ -291,9 +291,9 @@ async def test_a_sleep_of_the_new_run_is_not_ended_by_what_was_due_in_the_old_on
         """What is due is answered a while after it was read, as a busy disk does."""
 
         async def due(self, **query: Any) -> Sequence[DueTimer]:
-            found = await super().due(**query)
+            answer = await super().due(**query)
             await anyio.sleep(0.5)
-            return found
+            return answer
 
     async with running(agent, Slow(), sweep_every=1.0) as peer:
         task = await peer.send("go", now=True)

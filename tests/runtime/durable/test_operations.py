@@ -223,12 +223,12 @@ async def test_what_makes_no_sense_is_refused_at_the_call_and_changes_nothing(
 
     async with running(agent_of(handler)) as peer:
         began = anyio.current_time()
-        found = await peer.send("go")
-        assert result(found) == "went on"
+        answer = await peer.send("go")
+        assert result(answer) == "went on"
         assert anyio.current_time() - began < 1
-        stream = await peer.subscribe(found.id, after=0)
+        stream = await peer.subscribe(answer.id, after=0)
         frames = await read(stream)
-        assert [frame.generation for frame in frames][-1] == found.generation
+        assert [frame.generation for frame in frames][-1] == answer.generation
 
 
 @pytest.mark.parametrize(
@@ -247,9 +247,9 @@ async def test_a_result_that_is_no_json_fails_its_task_and_nothing_else(
         return value if ctx.text == "odd" else {"none": None}
 
     async with running(agent_of(handler)) as peer:
-        found = await peer.send("odd")
-        assert found.status.state is TaskState.FAILED
-        assert not found.artifacts
+        answer = await peer.send("odd")
+        assert answer.status.state is TaskState.FAILED
+        assert not answer.artifacts
         assert "NaN and infinity cannot be written as JSON" in caplog.text
         assert values(await peer.send("even")) == {"none": None}
 
@@ -283,9 +283,9 @@ async def double(number: int) -> int:
 
 def doubling(argument: int, version: str) -> Agent:
     async def handler(ctx: TaskContext) -> int:
-        found = await ctx.step(double, argument)
+        value = await ctx.step(double, argument)
         await ctx.sleep(60)
-        return found
+        return value
 
     return agent_of(handler, version=version)
 
@@ -305,10 +305,10 @@ async def test_arguments_that_differ_within_one_version_block_the_task() -> None
     store = KeptStore()
     task = await crashed(store, doubling(1, "1"))
     async with running(doubling(5, "1"), store=store) as peer:
-        found = await peer.until(task, lambda task: said(task).startswith("Blocked"))
-        assert found.status.state is TaskState.WORKING
-        assert "with other arguments" in said(found)
-        assert not found.artifacts
+        current = await peer.until(task, lambda task: said(task).startswith("Blocked"))
+        assert current.status.state is TaskState.WORKING
+        assert "with other arguments" in said(current)
+        assert not current.artifacts
     async with running(doubling(1, "1"), store=store) as peer:
         assert values(await peer.over(task)) == 2
 
@@ -341,8 +341,8 @@ async def test_a_journal_that_does_not_say_where_blocks_ended_blocks_its_task(
                 for entry in row.records
             ]
     async with running(agent_of(handler), store=store) as peer:
-        found = await peer.until(task, lambda task: said(task).startswith("Blocked"))
-        assert "written by an earlier Greenroom" in said(found)
+        current = await peer.until(task, lambda task: said(task).startswith("Blocked"))
+        assert "written by an earlier Greenroom" in said(current)
 
 
 async def test_cancellation_is_never_the_failure_of_a_step() -> None:
@@ -356,8 +356,8 @@ async def test_cancellation_is_never_the_failure_of_a_step() -> None:
     async with running(agent_of(handler)) as peer:
         task = await peer.send("go", now=True)
         await anyio.sleep(1)
-        found = await peer.cancel(task.id)
-        assert found.status.state is TaskState.CANCELED
+        current = await peer.cancel(task.id)
+        assert current.status.state is TaskState.CANCELED
         store: Any = peer.runtime.system.store
         entries = await store.journal(TaskScope("", "one", "anonymous"), task.id)
         assert not [e for e in entries if e.kind is Kind.RECORD and e.ordinal]
@@ -390,8 +390,8 @@ async def test_an_interrupted_stream_goes_on_as_it_was_told(on_restart: str) -> 
     task = await crashed(store, streaming(on_restart, stop_after=2)[0])
     agent, calls = streaming(on_restart, None)
     async with running(agent, store=store) as peer:
-        found = await peer.over(task)
-        texts = {a.artifact_id: [p.text for p in a.parts] for a in found.artifacts or []}
+        current = await peer.over(task)
+        texts = {a.artifact_id: [p.text for p in a.parts] for a in current.artifacts or []}
         page = await peer.runtime.system.store.events(
             TaskScope("", "one", "anonymous"), task, after=1, limit=100
         )
@@ -417,8 +417,8 @@ async def test_chunks_that_differ_on_replay_replace_what_was_streamed() -> None:
     store = KeptStore()
     task = await crashed(store, version("It ", "was ", "a ", stop=True))
     async with running(version("It ", "is ", "the ", "day", stop=False), store=store) as peer:
-        found = await peer.over(task)
-        assert result(found) == "It is the day"
+        current = await peer.over(task)
+        assert result(current) == "It is the day"
         stream = await peer.subscribe(task, after=1)
         frames: list[Frame] = []
         while (more := await stream.next()) is not None:
@@ -597,16 +597,16 @@ async def test_a_hundred_tasks_outlive_a_wrong_deployment(
             await peer.send(f"city {number}", task=task, now=True)
         await anyio.sleep(120)
         for task in tasks:
-            found = await peer.get(task)
-            assert found.status.state is TaskState.WORKING
-            told = said(found)
+            current = await peer.get(task)
+            assert current.status.state is TaskState.WORKING
+            told = said(current)
             assert "operation 1 of branch root was step 'fly' and is now step 'pay'" in told
             assert re.search(r"\(test_operations\.py, line \d+\)$", told)
             assert f"{told.removeprefix('Blocked: ')}: await ctx.step(pay)" in caplog.text
     async with running(traveller(version="1", inserted=False), store=store) as peer:
         for number, task in enumerate(tasks):
-            found = await peer.over(task)
-            assert result(found) == f"flown to city {number}"
+            current = await peer.over(task)
+            assert result(current) == f"flown to city {number}"
 
 
 async def test_who_waits_for_a_task_that_is_blocked_is_told_at_once() -> None:
@@ -620,18 +620,18 @@ async def test_who_waits_for_a_task_that_is_blocked_is_told_at_once() -> None:
         message = user("Rome", task_id=task)
         # As it becomes blocked, when it is, and for the repeat of a send that was answered so.
         for sent in (message, user("are you there?", task_id=task), message):
-            found = await peer.send(sent)
-            assert found.status.state is TaskState.WORKING
-            why = (found.metadata or {})["greenroom/blocked"]
+            current = await peer.send(sent)
+            assert current.status.state is TaskState.WORKING
+            why = (current.metadata or {})["greenroom/blocked"]
             assert str(why).startswith("operation 1 of branch root was step 'fly'")
-            assert said(found) == f"Blocked: {why}"
-            assert await peer.get(task) == found
-            assert (await peer.list()).tasks[0].metadata == found.metadata
+            assert said(current) == f"Blocked: {why}"
+            assert await peer.get(task) == current
+            assert (await peer.list()).tasks[0].metadata == current.metadata
         assert anyio.current_time() - began < 10  # of the virtual clock
     async with running(right, store=store) as peer:
-        found = await peer.over(task)
-        assert result(found) == "flown to Rome"
-        assert not found.metadata
+        current = await peer.over(task)
+        assert result(current) == "flown to Rome"
+        assert not current.metadata
         assert (await peer.list()).tasks[0].metadata is None
 
 
@@ -650,8 +650,12 @@ async def test_a_task_that_is_blocked_no_more_does_not_say_so() -> None:
         assert "Blocked" in said(await peer.send("Rome", task=task))
     async with running(agent, store=store) as peer:
         await anyio.sleep(50)
-        found = await peer.get(task)
-        assert (found.status.state, said(found), found.metadata) == (TaskState.WORKING, "", None)
+        current = await peer.get(task)
+        assert (current.status.state, said(current), current.metadata) == (
+            TaskState.WORKING,
+            "",
+            None,
+        )
         assert result(await peer.over(task)) == "Rome"
 
 
@@ -696,9 +700,9 @@ async def test_a_blocked_task_can_be_canceled_and_be_let_fail() -> None:
         assert (await peer.get(first)).metadata is None
     agent = traveller(version="2", inserted=True, on_mismatch="fail")
     async with running(agent, store=store) as peer:
-        found = await peer.send("Rome", task=second)
-        assert found.status.state is TaskState.FAILED
-        assert "changed" in said(found)
+        answer = await peer.send("Rome", task=second)
+        assert answer.status.state is TaskState.FAILED
+        assert "changed" in said(answer)
 
 
 async def test_patched_guards_a_change_on_both_sides() -> None:
@@ -880,9 +884,9 @@ async def test_a_handler_that_kills_its_server_is_given_up(policy: str) -> None:
         async with running(agent, store=lasting, attempts=4) as peer:
             await anyio.sleep(30)
             store = copy_of(lasting)
-            found = await peer.get(task)
-    assert found.status.state is TaskState.FAILED
-    assert "4 times" in said(found)
+            current = await peer.get(task)
+    assert current.status.state is TaskState.FAILED
+    assert "4 times" in said(current)
     assert len(began) == 4
 
 
@@ -963,10 +967,10 @@ async def test_what_came_while_nobody_served_counts_for_more_than_recovery(text:
     assert await store.remind(TaskRef(scope, late), Timer("deadline", START + 2000))
     async with Runtime(agent_of(handler), store=store, clock=LoopClock(START + 3000)) as runtime:
         peer = Caller(runtime)
-        found = await peer.over(task)
+        current = await peer.over(task)
         await anyio.sleep(5)
         dated = await peer.over(late)
-        assert (found.status.state, said(found)) == (
+        assert (current.status.state, said(current)) == (
             TaskState.CANCELED, "Canceled by the operator.",
         )  # fmt: skip
         assert (dated.status.state, said(dated)) == (TaskState.CANCELED, "Out of time.")

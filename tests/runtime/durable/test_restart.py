@@ -206,18 +206,18 @@ async def test_what_cannot_be_written_fails_alone(path: Path) -> None:
 
     async with Runtime(agent, store=Narrow(path)) as runtime:
         peer = Caller(runtime)
-        found: dict[str, str] = {}
+        collected: dict[str, str] = {}
 
         async def send(text: str) -> None:
             try:
-                found[text] = result(await peer.send(text))
+                collected[text] = result(await peer.send(text))
             except UnavailableError as error:
-                found[text] = str(error)
+                collected[text] = str(error)
 
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 for text in ("a", "b", "large", "c"):
                     group.start_soon(send, text)
-        assert found.pop("large").startswith("The store failed")
-        assert found == {"a": "xx", "b": "xx", "c": "xx"}
+        assert collected.pop("large").startswith("The store failed")
+        assert collected == {"a": "xx", "b": "xx", "c": "xx"}
         assert runtime.ready

@@ -464,16 +464,16 @@ async def test_as_many_handlers_as_threads_may_all_be_at_a_step() -> None:
         return ctx.step(meet)
 
     async with running(only(handler), threads=2) as peer:
-        found: list[str] = []
+        collected: list[str] = []
 
         async def go() -> None:
-            found.append(result(await peer.send("go")))
+            collected.append(result(await peer.send("go")))
 
         with anyio.fail_after(5.0):
             async with anyio.create_task_group() as group:
                 group.start_soon(go)
                 group.start_soon(go)
-        assert found == ["met", "met"]
+        assert collected == ["met", "met"]
 
 
 async def test_a_long_history_comes_in_pages() -> None:

@@ -55,8 +55,8 @@ async def asked(peer: Caller, text: str = "trip", task: str | None = None) -> Ta
     request = peer.request(text, task=task, metadata=ASKED)
     answer = await peer.runtime.dispatch(call, ops.SEND, request)
     assert answer.task.status.state is TaskState.INPUT_REQUIRED
-    found: Task = answer.task
-    return found
+    value: Task = answer.task
+    return value
 
 
 def check(desk: Desk, done: Task | Message) -> None:

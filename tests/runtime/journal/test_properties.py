@@ -142,8 +142,8 @@ def test_the_task_is_the_fold_of_its_journal(script: list[Any], tail: int, small
             live = await peer.get(task)
             frames: list[Frame] = []
             stream = await peer.subscribe(task, after=1)
-            while (found := await stream.next()) is not None:
-                frames += found
+            while (batch := await stream.next()) is not None:
+                frames += batch
             stream.close()
             assert [frame.generation for frame in frames] == list(range(1, live.generation + 1))
             same(fold(frames), live)
@@ -174,9 +174,9 @@ def test_replay_emits_nothing_twice_and_leaves_nothing_out(
     script = [*script, ("ask", "last?"), ("whole", "a", "end")]
 
     async def test() -> None:
-        found: list[Task] = []
+        collected: list[Task] = []
         async with running(speaker(script)) as peer:
-            found.append(await peer.get(await perform(peer)))
+            collected.append(await peer.get(await perform(peer)))
         store = KeptStore()
         options: dict[str, Any] = {"tail_events": tail, "idle": 5.0}
         async with running(speaker(script), store=store, **options) as peer:
@@ -188,8 +188,8 @@ def test_replay_emits_nothing_twice_and_leaves_nothing_out(
                     await anyio.sleep(20.0)
                     assert not peer.runtime.directory
                     task = await peer.send("answer", task=task.id)
-        found.append(task)
-        once, replayed = found
+        collected.append(task)
+        once, replayed = collected
         assert replayed.generation == once.generation
         assert replayed.artifacts == once.artifacts
         assert [m.text for m in replayed.history or []] == [m.text for m in once.history or []]
@@ -239,16 +239,16 @@ def test_every_reader_gets_exactly_the_journal(
             async def read(stream: Any, frames: list[Frame], slow: float, gives_up: int) -> None:
                 heard.append(frames)
                 while True:
-                    found: Any = ()
+                    collected: Any = ()
                     if gives_up:
                         gives_up -= 1
                         with anyio.move_on_after(0.1):
-                            found = await stream.next()
+                            collected = await stream.next()
                     else:
-                        found = await stream.next()
-                    if found is None:
+                        collected = await stream.next()
+                    if collected is None:
                         break
-                    frames += found
+                    frames += collected
                     await anyio.sleep(slow)
                 stream.close()
 

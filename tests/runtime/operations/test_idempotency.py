@@ -50,27 +50,27 @@ class SlowStore(MemoryStore):
         return await super().append(batch, now=now)
 
     async def find_send(self, scope: Any, key: bytes) -> SendRecord | None:
-        found = await super().find_send(scope, key)
+        answer = await super().find_send(scope, key)
         await anyio.sleep(0.1)
-        return found
+        return answer
 
     async def load(self, scope: Any, task_id: str) -> Any:
-        found = await super().load(scope, task_id)
+        answer = await super().load(scope, task_id)
         await anyio.sleep(0.1)
-        return found
+        return answer
 
 
 async def both(peer: Caller, message: Message, **options: Any) -> list[Task | Message]:
     """Send the same message twice at once."""
-    found: list[Task | Message] = []
+    collected: list[Task | Message] = []
 
     async def send() -> None:
-        found.append(await peer.answer(message, **options))
+        collected.append(await peer.answer(message, **options))
 
     async with anyio.create_task_group() as group:
         group.start_soon(send)
         group.start_soon(send)
-    return found
+    return collected
 
 
 async def test_a_repeat_after_the_end_gets_the_same_task() -> None:

@@ -63,8 +63,8 @@ async def test_history_of_a_long_task() -> None:
         task = await peer.send("a")
         for index in range(60):
             await peer.send(f"m{index}", task=task.id, history=0)
-        found = await peer.get(task.id, history=3)
-        assert [m.text for m in found.history or []] == ["m58", "more?", "m59"]
+        current = await peer.get(task.id, history=3)
+        assert [m.text for m in current.history or []] == ["m58", "more?", "m59"]
         assert len((await peer.get(task.id)).history or []) == 121
 
 
@@ -127,8 +127,8 @@ async def test_a_long_poll_outlives_the_idle_time() -> None:
         async with anyio.create_task_group() as group:
 
             async def poll() -> None:
-                found = await peer.get(task.id, newer_than=task.generation)
-                assert found.generation > task.generation
+                current = await peer.get(task.id, newer_than=task.generation)
+                assert current.generation > task.generation
 
             group.start_soon(poll)
             await anyio.sleep(100.0)

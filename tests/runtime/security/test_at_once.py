@@ -46,15 +46,15 @@ def working(limits: Limits, agent: Agent, tmp_path: Path, **runtime: Any) -> Any
 
 
 async def outcomes(server: OnSockets, binding: str, asked: list[Any]) -> Counter[str]:
-    found: Counter[str] = Counter()
+    value: Counter[str] = Counter()
 
     async def one(what: Any) -> None:
-        found[(await server.call(binding, ops.SEND, what, ME)).outcome] += 1
+        value[(await server.call(binding, ops.SEND, what, ME)).outcome] += 1
 
     async with anyio.create_task_group() as group:
         for what in asked:
             group.start_soon(one, what)
-    return found
+    return value
 
 
 @pytest.mark.parametrize("binding", BINDINGS)

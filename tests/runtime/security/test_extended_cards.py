@@ -149,9 +149,9 @@ async def test_the_names_of_0_3(method: str, path: str, name: str) -> None:
     async with app.lifespan():
         answer = await request(app, method, path, headers=headers, body=body)
         refused = await request(app, method, path, headers=headers[1:], body=body)
-    found = answer.json.get("result", answer.json)
-    assert found["description"] == "For ada"
-    assert found["protocolVersion"].startswith("0.3")
+    answered = answer.json.get("result", answer.json)
+    assert answered["description"] == "For ada"
+    assert answered["protocolVersion"].startswith("0.3")
     assert refused.status == 401
 
 
@@ -220,8 +220,8 @@ async def test_scopes_that_nobody_could_have_do_not_start() -> None:
 
 def flows(card: dict[str, Any]) -> dict[str, str]:
     flow = card["securitySchemes"]["oauth2"]["oauth2SecurityScheme"]["flows"]["clientCredentials"]
-    found: dict[str, str] = flow["scopes"]
-    return found
+    value: dict[str, str] = flow["scopes"]
+    return value
 
 
 async def test_flows_offer_every_scope_that_is_asked_for(issuer: Issuer) -> None:

@@ -38,8 +38,8 @@ def published(**more: Any) -> dict[str, Any]:
     """A signed card in the shape that clients of every version read."""
     given = card(**{**SECURED, **more})
     given = structs.replace(given, supported_interfaces=[*given.supported_interfaces, LEGACY])
-    found: dict[str, Any] = json.loads(card_json(sign(given, [KEY]), "both"))
-    return found
+    body: dict[str, Any] = json.loads(card_json(sign(given, [KEY]), "both"))
+    return body
 
 
 def beside(plain: dict[str, Any] | bytes) -> list[str]:

@@ -141,9 +141,9 @@ class RawClient:
         return self.answer(stream)
 
     def answer(self, stream: int, seconds: float = 10.0) -> Answer:
-        found = self.answers[stream]
-        self.read(lambda: found.over, seconds)
-        return found
+        value = self.answers[stream]
+        self.read(lambda: value.over, seconds)
+        return value
 
     def read(self, enough: Callable[[], bool], seconds: float = 10.0) -> None:
         """Read until it is enough, the server hangs up, or the time is over."""

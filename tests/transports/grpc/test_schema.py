@@ -32,7 +32,7 @@ def ours(name: str) -> descriptor_pb2.FileDescriptorProto:
 
 
 def fields(file: descriptor_pb2.FileDescriptorProto) -> dict[str, tuple[object, ...]]:
-    found: dict[str, tuple[object, ...]] = {}
+    collected: dict[str, tuple[object, ...]] = {}
     waiting = [("", message) for message in file.message_type]
     while waiting:
         scope, message = waiting.pop()
@@ -42,7 +42,7 @@ def fields(file: descriptor_pb2.FileDescriptorProto) -> dict[str, tuple[object, 
             oneof = ""
             if field.HasField("oneof_index") and not field.proto3_optional:
                 oneof = message.oneof_decl[field.oneof_index].name
-            found[f"{path}.{field.name}"] = (
+            collected[f"{path}.{field.name}"] = (
                 field.number,
                 field.type,
                 field.label,
@@ -52,9 +52,9 @@ def fields(file: descriptor_pb2.FileDescriptorProto) -> dict[str, tuple[object, 
                 oneof,
             )
     for enum in file.enum_type:
-        found |= {f"{enum.name}.{value.name}": (value.number,) for value in enum.value}
+        collected |= {f"{enum.name}.{value.name}": (value.number,) for value in enum.value}
     for service in file.service:
-        found |= {
+        collected |= {
             f"{service.name}/{method.name}": (
                 method.input_type,
                 method.output_type,
@@ -63,7 +63,7 @@ def fields(file: descriptor_pb2.FileDescriptorProto) -> dict[str, tuple[object, 
             )
             for method in service.method
         }
-    return found
+    return collected
 
 
 @pytest.mark.parametrize(

@@ -72,15 +72,15 @@ BAD: list[Any] = [{}, {"id": 5, "taskId": 5, "message": 5}, {"taskId": "x" * 999
 async def test_capabilities_before_parameters(
     plain: Application, version: str, method: str, code: int, params: Any
 ) -> None:
-    found = json.loads(await rpc(plain, method, params, version))
-    assert found["error"]["code"] == code, found
+    body = json.loads(await rpc(plain, method, params, version))
+    assert body["error"]["code"] == code, body
 
 
 @pytest.mark.parametrize("config", [{}, {"url": 5}, {"url": "https://x.test"}])
 async def test_push_within_a_send(plain: Application, config: dict[str, Any]) -> None:
     current = {**message("hi"), "configuration": {"taskPushNotificationConfig": config}}
-    found = json.loads(await rpc(plain, "SendMessage", current, "1.0"))
-    assert found["error"]["code"] == PUSH
+    body = json.loads(await rpc(plain, "SendMessage", current, "1.0"))
+    assert body["error"]["code"] == PUSH
     said = {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hi"}]}
     old = {"message": said, "configuration": {"pushNotificationConfig": config}}
     assert json.loads(await rpc(plain, "message/send", old, "0.3"))["error"]["code"] == PUSH
@@ -88,8 +88,8 @@ async def test_push_within_a_send(plain: Application, config: dict[str, Any]) ->
 
 async def test_required_extensions_before_parameters(plain: Application) -> None:
     path = "/a2a/agents/strict/"
-    found = json.loads(await rpc(plain, "SendMessage", {}, "1.0", path))
-    assert found["error"]["code"] == REQUIRED
+    body = json.loads(await rpc(plain, "SendMessage", {}, "1.0", path))
+    assert body["error"]["code"] == REQUIRED
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ async def test_where_nobody_is_known_no_extended_card_is_declared(plain: Applica
     assert card.json["capabilities"]["extendedAgentCard"] is False
     assert card.json.get("supportsAuthenticatedExtendedCard", False) is False
     assert [skill["id"] for skill in card.json["skills"]] == ["plain"]
-    found = json.loads(await rpc(plain, "GetExtendedAgentCard", {}, "1.0"))
-    assert found["error"]["code"] == UNSUPPORTED
+    body = json.loads(await rpc(plain, "GetExtendedAgentCard", {}, "1.0"))
+    assert body["error"]["code"] == UNSUPPORTED
     old = json.loads(await rpc(plain, "agent/getAuthenticatedExtendedCard", {}, "0.3"))
     assert old["error"]["code"] == NOT_CONFIGURED
     answer = await request(plain, "GET", "/extendedAgentCard", headers=[("a2a-version", "1.0")])

@@ -85,20 +85,20 @@ SPLICES = [
 def twisted(plain: Any, chance: random.Random) -> Any:
     """Return ``plain`` with one member somewhere replaced, removed, renamed or added."""
     if isinstance(plain, dict) and plain and chance.random() < 0.8:
-        found = dict(plain)
-        key = chance.choice(sorted(found))
+        value = dict(plain)
+        key = chance.choice(sorted(value))
         match chance.randrange(8):
             case 0:
-                del found[key]
+                del value[key]
             case 1:
-                found[chance.choice(["", "taskId", "task_id", "text", "raw", "url", "kind"])] = (
+                value[chance.choice(["", "taskId", "task_id", "text", "raw", "url", "kind"])] = (
                     chance.choice(VALUES)
                 )
             case 2:
-                found[key.swapcase()] = found.pop(key)
+                value[key.swapcase()] = value.pop(key)
             case _:
-                found[key] = twisted(found[key], chance)
-        return found
+                value[key] = twisted(value[key], chance)
+        return value
     if isinstance(plain, list) and plain and chance.random() < 0.8:
         at = chance.randrange(len(plain))
         return [*plain[:at], twisted(plain[at], chance), *plain[at + 1 :]]
@@ -143,11 +143,11 @@ class Tally:
             self.silent += 1
             return
         streamed = answer["content-type"] == "text/event-stream"
-        found = json.loads(answer.events[0].data) if streamed else answer.json
-        if answer.status != 200 or "error" in found:
+        body = json.loads(answer.events[0].data) if streamed else answer.json
+        if answer.status != 200 or "error" in body:
             self.errors += 1
             return
-        result = found.get("result", found) if isinstance(found, dict) else None
+        result = body.get("result", body) if isinstance(body, dict) else None
         task = result.get("task", result) if isinstance(result, dict) else None
         if isinstance(task, dict) and "status" in task:
             self.tasks.add(task["id"])

@@ -132,14 +132,14 @@ async def ask(
 @contextmanager
 def garbage() -> Iterator[Counter[str]]:
     """Count by type what the block leaves to the collector."""
-    found: Counter[str] = Counter()
+    value: Counter[str] = Counter()
     gc.collect()
     gc.disable()
     try:
-        yield found
+        yield value
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        found.update(type(one).__name__ for one in gc.garbage)
+        value.update(type(one).__name__ for one in gc.garbage)
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

@@ -27,9 +27,9 @@ def hosted(app: Application) -> Any:
             async with anyio.create_task_group() as group:
 
                 async def first(function: Callable[[], Awaitable[Any]]) -> Any:
-                    found = await function()
+                    value = await function()
                     group.cancel_scope.cancel()
-                    return found
+                    return value
 
                 group.start_soon(first, anyio.sleep_forever)
                 return await first(receive)

@@ -55,8 +55,8 @@ def data(response: Response) -> list[Any]:
 
 async def task_of(wire: Wire) -> str:
     events = await wire.events(1)
-    found: str = json.loads(events[0].data)["task"]["id"]
-    return found
+    body: str = json.loads(events[0].data)["task"]["id"]
+    return body
 
 
 def still_open(app: Application) -> tuple[int, int]:
