@@ -21,7 +21,7 @@ from ...protocol.errors import (
     InternalError,
     RefusedError,
 )
-from .errors import HttpError
+from .errors import HttpError, StatusError
 
 # -32010 is of servers of 0.2 and 0.3; what the draft of 1.1 has there is known by its reason.
 _BY_CODE = {error.code: error for error in ERRORS} | {-32010: ExtensionSupportRequiredError}
@@ -108,7 +108,7 @@ def http_error(body: bytes, status: int, expected: str) -> Exception:
         return HttpError(f"{text}: {told}" if told else text)
     kind = _REFUSALS.get(status)
     text = f"status {status}: {told}" if told else f"status {status} without a reason"
-    return HttpError(text) if kind is None else kind(text)
+    return StatusError(text, status) if kind is None else kind(text)
 
 
 def told_by(body: bytes) -> str:

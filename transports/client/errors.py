@@ -14,6 +14,16 @@ class UnusableAnswerError(HttpError):
     """An answer came that cannot be used: it is too long, leads elsewhere, or cannot be decoded."""
 
 
+class StatusError(HttpError):
+    """The server, or a proxy before it, answered with an HTTP error that is no A2A error."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers: dict[str, str] = {}
+        """Header fields of the answer, with names in lower case."""
+
+
 class NoAnswerError(HttpError):
     """The server accepted the connection and ended it before it answered."""
 

@@ -81,20 +81,22 @@ class HttpClient:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
+        limits: Limits | None = None,
     ) -> AsyncGenerator[Response, None]:
         """Send one request and yield its response; the block ends the response.
 
-        A user name and password in ``url`` go as Basic (RFC 7617). Redirects are followed within
-        the origin: every kind for GET, 307 and 308 with method and body for others.
-        Raises HttpError.
+        ``limits`` replace those of the client for this request. A user name and password in
+        ``url`` go as Basic (RFC 7617). Redirects are followed within the origin: every kind for
+        GET, 307 and 308 with method and body for others. Raises HttpError.
         """
         target = parse(url)
         fields = dict(headers or {})
         if target.basic is not None and not any(name.lower() == "authorization" for name in fields):
             fields["Authorization"] = target.basic
+        limits = limits or self.limits
         started = anyio.current_time()
-        for _ in range(self.limits.redirects + 1):
-            response = await self._send(method, target, fields, body, started)
+        for _ in range(limits.redirects + 1):
+            response = await self._send(method, target, fields, body, limits, started)
             try:
                 location = response.headers.get("location")
                 if location is None or not _follows(method, response.status):
@@ -104,14 +106,20 @@ class HttpClient:
             finally:
                 await response.aclose()
         raise UnusableAnswerError(
-            f"more than {self.limits.redirects} redirects, the last one to {target}"
+            f"more than {limits.redirects} redirects, the last one to {target}"
         )
 
     async def _send(
-        self, method: str, url: Url, headers: Mapping[str, str], body: bytes, started: float
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        body: bytes,
+        limits: Limits,
+        started: float,
     ) -> Response:
         self._policy.check_origin(url.origin)
-        request = self._request(method, url, headers, body)
+        request = self._request(method, url, headers, body, limits)
         through = proxy_for(url.origin, self._environ)
         pool = self._pool(url.origin, through)
         where = f"{url.origin.host}:{url.origin.port}"
@@ -119,23 +127,21 @@ class HttpClient:
             where += f" through the proxy {redacted(through)}"
         try:
             with (
-                time_limit(started + self.limits.total),
-                http_errors(self.limits, url, where),
+                time_limit(started + limits.total),
+                http_errors(limits, url, where),
             ):
                 answer = await pool.handle_async_request(request)
         finally:
             if not self._kept and not pool.connections:
                 await pool.aclose()
-        response = Response(answer, self.limits, started)
-        if len(answer.headers) > self.limits.headers:
+        response = Response(answer, limits, started)
+        if len(answer.headers) > limits.headers:
             await response.aclose()
-            raise UnusableAnswerError(
-                f"the answer has more than {self.limits.headers} header fields"
-            )
+            raise UnusableAnswerError(f"the answer has more than {limits.headers} header fields")
         return response
 
     def _request(
-        self, method: str, url: Url, headers: Mapping[str, str], body: bytes
+        self, method: str, url: Url, headers: Mapping[str, str], body: bytes, limits: Limits
     ) -> httpcore2.Request:
         for name in headers:
             if name.lower() in _OURS:
@@ -151,7 +157,6 @@ class HttpClient:
             fields["Content-Length"] = str(len(body))
         given = {name.lower() for name in headers}
         fields = {name: value for name, value in fields.items() if name.lower() not in given}
-        limits = self.limits
         times = {"connect": limits.connect, "read": limits.silence, "write": limits.silence}
         return httpcore2.Request(
             method,

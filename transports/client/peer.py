@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-import itertools
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
-from typing import Any, Self
-from urllib.parse import quote, urlencode, urlsplit
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Protocol, Self
 
-import msgspec
-
-try:
-    from opentelemetry.propagate import inject
-except ImportError:  # the extra `telemetry` is not installed
-    inject = None  # type: ignore[assignment]
+from msgspec import structs
 
 from ...protocol import protojson, sse
 from ...protocol.cards.shapes import is_legacy
 from ...protocol.codec import HTTP_JSON, JSONRPC
-from ...protocol.errors import InvalidAgentResponseError
+from ...protocol.errors import InvalidAgentResponseError, RefusedError
 from ...protocol.operations import Operation
-from ...protocol.types import AgentCard, AgentInterface
+from ...protocol.types import AgentCard, AgentInterface, StreamResponse
 from ...protocol.v03 import V03, V03_REST
-from ...protocol.version import HEADER, V10
 from ...protocol.version import V03 as VERSION_03
+from ...protocol.version import V10
 from . import answers
 from .credentials import Credentials
 from .discovery import card_addresses, card_limits, choose, fetch_card
-from .errors import HttpError, PeerError, UnusableAnswerError
+from .errors import HttpError, PeerError, StatusError, UnusableAnswerError
 from .http import HttpClient, Limits, Response
-from .results import event_of, result_of, stream_result_of
+from .remote import Received
+from .requests import Outgoing, Requests
+from .results import event_of, quick_event, quick_result, result_of, stream_result_of
 from .trust import Trust
 from .urls import redacted
+
+STREAM_SILENCE = 45.0
+"""Seconds without a byte after which a stream is given up: three heartbeats of 15 seconds."""
+
+
+class Authorizer(Protocol):
+    """Puts credentials into requests. It decides by the URL whether a request gets any."""
+
+    async def authorize(self, request: Outgoing) -> None:
+        """Add the credentials to ``request``. Raises HttpError where they cannot be had."""
+        ...
+
+    async def refused(self, request: Outgoing, status: int, challenge: str) -> bool:
+        """Take note that the server refused ``request`` with 401 or 403.
+
+        ``challenge`` is its ``WWW-Authenticate``. Return whether another try may succeed.
+        """
+        ...
 
 
 class Peer:
@@ -49,17 +62,26 @@ class Peer:
         credentials: Credentials | None = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        auth: Authorizer | None = None,
+        extensions: Iterable[str] = (),
+        http: HttpClient | None = None,
     ) -> None:
+        """``http`` is used in the place of a client of the peer's own, made with ``limits`` and
+        ``tls``; ``extensions`` are URIs that every request asks for."""
         self.card = card
         self.interface = interface
         self.version = VERSION_03 if is_legacy(interface) else V10
         self._binding = interface.protocol_binding
-        self._legacy = V03_REST if self._binding == HTTP_JSON else V03
-        # A user name in the card is a stranger's: only what the user typed is a credential.
-        self._url = redacted(interface.url)
+        legacy = V03_REST if self._binding == HTTP_JSON else V03
+        self._legacy = legacy if self.version == VERSION_03 else None
+        self._requests = Requests(interface, self.version, extensions)
         self._credentials = credentials
-        self._http = HttpClient(limits=limits, tls=tls)
-        self._ids = itertools.count(1)
+        self._given = {} if credentials is None else credentials.headers_for(self._requests.url)
+        self._auth = auth
+        self._http = http or HttpClient(limits=limits, tls=tls)
+        self._streams = structs.replace(
+            self._http.limits, silence=min(STREAM_SILENCE, self._http.limits.silence)
+        )
 
     @classmethod
     async def connect(
@@ -93,7 +115,7 @@ class Peer:
     @property
     def withheld(self) -> bool:
         """Whether there are headers that this agent does not get, for it is of another origin."""
-        return self._credentials is not None and self._credentials.withheld_from(self._url)
+        return self._credentials is not None and self._credentials.withheld_from(self._requests.url)
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -107,48 +129,72 @@ class Peer:
 
         Raises the peer's error as an ``A2AError``, and HttpError.
         """
-        method, url, headers, body = self._request(operation, asked)
-        async with self._open(method, url, headers, body) as response:
-            answer = await self._body(response)
-            return result_of(operation, answer, self._legacy_codec)
+        async with self._exchange(self._requests.request(operation, asked), None) as response:
+            return await self._answer(operation, response)
 
     async def events(self, operation: Operation, asked: Any) -> AsyncGenerator[Any, None]:
-        """Yield each ``StreamResponse`` of a streaming operation; close it when done.
+        """Yield each ``StreamResponse`` of a streaming operation: see ``stream``."""
+        async with aclosing(self.stream(operation, asked)) as events:
+            async for received in events:
+                yield received.update
+
+    async def stream(
+        self, operation: Operation, asked: Any, *, last_id: str = ""
+    ) -> AsyncGenerator[Received, None]:
+        """Yield the events of a streaming operation; close it when done.
 
         The end of the iteration is the end of the stream, which need not be that of the task.
-        Raises the peer's error as an ``A2AError``, and HttpError.
+        ``last_id`` is sent as ``Last-Event-ID``. Raises the peer's error as an ``A2AError``, and
+        HttpError.
         """
-        method, url, headers, body = self._request(operation, asked)
-        headers["Accept"] = "text/event-stream"
-        async with self._open(method, url, headers, body) as response:
+        request = self._requests.request(operation, asked)
+        request.headers["Accept"] = sse.CONTENT_TYPE
+        if last_id:
+            request.headers["Last-Event-ID"] = last_id
+        async with self._exchange(request, self._streams) as response:
             if response.status >= 400 or _media_type(response) != sse.CONTENT_TYPE:
                 # An error is an ordinary answer, and so is what is finished at once.
-                answer = await self._body(response)
-                event = result_of(operation, answer, self._legacy_codec)
+                event = await self._answer(operation, response)
                 if event is None:
                     raise InvalidAgentResponseError("The agent answered a stream without events")
-                yield event
+                yield Received(event, "")
                 return
-            async with aclosing(self._events(operation, response)) as events:
-                async for event in events:
-                    yield event
+            decoder = sse.Decoder(max_event=self._http.limits.body)
+            async for chunk in response.chunks():
+                decoder.receive_data(chunk)
+                while (event := decoder.next_event()) is not None:
+                    update = self._update(operation, event)
+                    if update is not None:
+                        yield Received(update, event.id)
 
-    async def _events(self, operation: Operation, response: Response) -> AsyncGenerator[Any, None]:
-        decoder = sse.Decoder(max_event=self._http.limits.body)
-        async for chunk in response.chunks():
-            decoder.receive_data(chunk)
-            while (event := decoder.next_event()) is not None:
-                event = event._replace(data=protojson.tolerated(event.data))
-                data = event_of(event, self._binding)
-                if data is None:
-                    continue
-                update = stream_result_of(operation, data, self._legacy_codec)
-                if update is not None:
-                    yield update
+    def _update(self, operation: Operation, event: sse.Event) -> StreamResponse | None:
+        """Return what an event holds, ``None`` where that is nothing of A2A's."""
+        if self._legacy is None:
+            quick = quick_event(event, self._binding)
+            if quick is not None:
+                return quick
+        event = event._replace(data=protojson.tolerated(event.data))
+        data = event_of(event, self._binding)
+        if data is None:
+            return None
+        update: StreamResponse | None = stream_result_of(operation, data, self._legacy)
+        return update
 
-    async def _body(self, response: Response) -> bytes:
-        """Return the result in an answer that came whole; raises the error in it."""
-        answer = protojson.tolerated(await response.read())
+    async def _answer(self, operation: Operation, response: Response) -> Any:
+        """Return the result in an answer that comes whole; raises the error in it."""
+        body = await response.read()
+        if self._legacy is None and response.status < 300:
+            quick = quick_result(operation, body, self._binding)
+            if quick is not None:
+                return quick
+        try:
+            return result_of(operation, self._result(body, response), self._legacy)
+        except (RefusedError, StatusError) as error:
+            error.headers = response.headers
+            raise
+
+    def _result(self, body: bytes, response: Response) -> bytes:
+        answer = protojson.tolerated(body)
         if 300 <= response.status < 400 and (target := response.headers.get("location")):
             raise UnusableAnswerError(
                 f"status {response.status}: the agent is at {redacted(target)}; use that address"
@@ -159,65 +205,34 @@ class Peer:
             raise answers.rest_error(answer, response.status)
         return answer
 
-    def _open(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes
-    ) -> AbstractAsyncContextManager[Response]:
-        return self._http.request(method, url, headers=headers, body=body)
-
-    @property
-    def _legacy_codec(self) -> Any:
-        return self._legacy if self.version == VERSION_03 else None
-
-    def _request(self, operation: Operation, asked: Any) -> tuple[str, str, dict[str, str], bytes]:
-        """Return method, URL, headers and body. Raises PeerError where the version has no such
-        operation."""
-        if self.interface.tenant and not asked.tenant:
-            asked = msgspec.structs.replace(asked, tenant=self.interface.tenant)
-        legacy = self.version == VERSION_03
-        body = self._legacy.request(operation, asked) if legacy else protojson.encode(asked)
-        given = {} if self._credentials is None else self._credentials.headers_for(self._url)
-        headers = {**given, HEADER: self.version, "Accept": "application/json"}
-        if inject is not None:
-            inject(headers)  # the trace of whoever calls goes on at the agent's
-        if self._binding == JSONRPC:
-            name = operation.method_03 if legacy else operation.name
-            if name is None:
-                raise PeerError(f"A2A 0.3 has no {operation.name} over JSON-RPC")
-            headers["Content-Type"] = "application/json"
-            start = msgspec.json.encode({"jsonrpc": "2.0", "id": next(self._ids), "method": name})
-            return "POST", self._url, headers, start[:-1] + b',"params":' + body + b"}"
-        headers["Content-Type"] = "application/json" if legacy else "application/a2a+json"
-        method, address, query = self._rest_target(operation, asked)
-        if operation.body:
-            return method, address, headers, body
-        return method, f"{address}?{query}" if query else address, headers, b""
-
-    def _rest_target(self, operation: Operation, asked: Any) -> tuple[str, str, str]:
-        """Return the method, the URL and the query of an operation over HTTP+JSON."""
-        legacy = self.version == VERSION_03
-        method, path = (operation.rest_03 if legacy else operation.rest)[0]
-        left = msgspec.to_builtins(asked)
-        for info in msgspec.structs.fields(operation.request):
-            if "{" + info.name + "}" in path:
-                value = left.pop(info.encode_name)
-                path = path.replace("{" + info.name + "}", quote(value, safe=""))
-        left.pop("tenant", None)
-        below_v1 = urlsplit(self._url).path.rstrip("/").endswith("/v1")
-        prefix = "/v1" if legacy and not below_v1 else ""
-        if self.interface.tenant and not legacy:
-            prefix = "/" + quote(self.interface.tenant, safe="")
-        query = urlencode({name: _in_query(value) for name, value in left.items()})
-        return method, self._url.rstrip("/") + prefix + path, query
+    @asynccontextmanager
+    async def _exchange(
+        self, request: Outgoing, limits: Limits | None
+    ) -> AsyncGenerator[Response, None]:
+        """Send ``request``; once more where credentials were refused that can be renewed."""
+        auth, plain = self._auth, (request.url, request.headers)
+        for last in (auth is None, True):
+            request.url, request.headers = plain[0], {**self._given, **plain[1]}
+            if auth is not None:
+                await auth.authorize(request)
+            async with self._http.request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                body=request.body,
+                limits=limits,
+            ) as response:
+                if not last and auth is not None and response.status in (401, 403):
+                    challenge = response.headers.get("www-authenticate", "")
+                    if await auth.refused(request, response.status, challenge):
+                        continue
+                yield response
+                return
 
 
 def _media_type(response: Response) -> str:
     """Return the media type, which is the same in capitals (RFC 9110 section 8.3.1)."""
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _in_query(value: object) -> str:
-    """Section 11.5: booleans in lower case, all else as text."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 __all__ = [

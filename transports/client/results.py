@@ -8,13 +8,14 @@ of 0.3. A result that holds nothing is an error, never an empty success.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from ...protocol import protojson
 from ...protocol.codec import JSONRPC
-from ...protocol.errors import A2AError, InvalidAgentResponseError
+from ...protocol.errors import A2AError, InvalidAgentResponseError, ParseError
 from ...protocol.operations import Operation
 from ...protocol.sse import Event
 from ...protocol.types import Message, SendMessageResponse, StreamResponse, Task
@@ -28,7 +29,48 @@ _UPDATES = frozenset(
 )
 _BARE = ("status", "parts", "artifact")
 """Members, none of them text, of an event that stands without its wrapper."""
+_QUICK = (SendMessageResponse, Task)
 _WITHOUT = frozenset({"kind", *_BARE})
+
+
+def quick_event(event: Event, binding: str) -> StreamResponse | None:
+    """Return the ``StreamResponse`` in an ordinary event of 1.0, decoded once.
+
+    ``None`` for whatever is not ordinary: ``event_of`` and ``stream_result_of`` look closer.
+    """
+    try:
+        if binding == JSONRPC:
+            envelope: Any = protojson.strict(event.data, _envelope(StreamResponse))
+            response = None if envelope is None else envelope.result
+        else:
+            response = protojson.strict(event.data, StreamResponse)
+    except ParseError:
+        return None
+    return None if response is None or _is_empty(response) else response
+
+
+def quick_result(operation: Operation, body: bytes, binding: str) -> Any:
+    """Return the response in an ordinary answer of 1.0, decoded once; ``None`` for all others."""
+    kind = operation.response
+    if kind not in _QUICK:
+        return None
+    try:
+        if binding == JSONRPC:
+            envelope: Any = protojson.strict(body, _envelope(kind))
+            response = None if envelope is None else envelope.result
+        else:
+            response = protojson.strict(body, kind)
+    except ParseError:
+        return None
+    if kind is SendMessageResponse and response is not None and _is_empty(response):
+        return None
+    return response
+
+
+@cache
+def _envelope(kind: type) -> Any:
+    """Return the type of a JSON-RPC answer whose result is a ``kind``, and that has no error."""
+    return msgspec.defstruct(f"_{kind.__name__}", [("result", kind), ("jsonrpc", str)])
 
 
 def event_of(event: Event, binding: str) -> bytes | None:
@@ -91,9 +133,7 @@ def stream_result_of(operation: Operation, body: bytes, legacy: V03Codec | None)
 
 
 def _is_empty(response: Any) -> bool:
-    return all(
-        getattr(response, info.name) is None for info in msgspec.structs.fields(type(response))
-    )
+    return all(getattr(response, name) is None for name in response.__struct_fields__)
 
 
 def _unwrapped(operation: Operation, body: bytes, kind: Any) -> Any:
