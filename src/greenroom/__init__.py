@@ -33,6 +33,7 @@ from .settings.settings import Settings, SettingsError
 from .transports.errors import ServerError
 
 if TYPE_CHECKING:
+    from .client import Client
     from .stores.memory import MemoryStore
     from .stores.sqlite import SQLiteStore
 
@@ -42,6 +43,7 @@ __all__ = [
     "AgentCard",
     "Artifact",
     "BlockingContext",
+    "Client",
     "ContextEvent",
     "IllegalTransition",
     "InputRequired",
@@ -79,11 +81,15 @@ __all__ = [
 
 __version__ = _version("greenroom")
 
-_STORES = {"MemoryStore": "memory", "SQLiteStore": "sqlite"}
+_LAZY = {
+    "Client": "client",
+    "MemoryStore": "stores.memory",
+    "SQLiteStore": "stores.sqlite",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import a store, and with it its driver, when it is first asked for."""
+    """Import a store with its driver, or the client, when it is first asked for."""
     if name == "Rejected":
         _warn(
             "greenroom.Rejected has a new name: import TaskRejected",
@@ -91,8 +97,8 @@ def __getattr__(name: str) -> object:
             stacklevel=2,
         )
         return TaskRejected
-    if name not in _STORES:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".stores.{_STORES[name]}", __name__), name)
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from msgspec import structs
@@ -140,15 +141,20 @@ def card_addresses(url: str) -> list[str]:
     ]
 
 
-def choose(card: AgentCard, version: str | None = None) -> AgentInterface:
+def choose(
+    card: AgentCard, version: str | None = None, bindings: Sequence[str] = ()
+) -> AgentInterface:
     """Return the interface to talk to: the newest version, and JSON-RPC before REST.
+
+    ``bindings`` are those to use instead, the best one first.
 
     Raises PeerError, which names what the card offers instead.
     """
+    wanted = [_binding(name) for name in bindings] or BINDINGS
     usable = [
         structs.replace(interface, protocol_binding=binding)
         for interface in card.supported_interfaces
-        if (binding := _binding(interface)) in BINDINGS
+        if (binding := _binding(interface.protocol_binding)) in wanted
         and (version is None or is_legacy(interface) == version.startswith("0."))
         and _is_url(interface.url)
     ]
@@ -157,17 +163,17 @@ def choose(card: AgentCard, version: str | None = None) -> AgentInterface:
             f"{one.protocol_binding} {one.protocol_version} at {redacted(one.url)!r}"
             for one in card.supported_interfaces
         )
-        wanted = f"A2A {version} " if version else ""
+        asked = f"A2A {version} " if version else ""
+        over = " or ".join(bindings) or "JSON-RPC or REST"
         raise PeerError(
-            f"{card.name!r} does not offer {wanted}over JSON-RPC or REST; "
-            f"it offers {offered or 'nothing'}"
+            f"{card.name!r} does not offer {asked}over {over}; it offers {offered or 'nothing'}"
         )
     # Stable: the card's own order decides among equals (section 8.3).
-    return min(usable, key=lambda one: (is_legacy(one), BINDINGS.index(one.protocol_binding)))
+    return min(usable, key=lambda one: (is_legacy(one), wanted.index(one.protocol_binding)))
 
 
-def _binding(interface: AgentInterface) -> str:
-    name = interface.protocol_binding.upper()
+def _binding(name: str) -> str:
+    name = name.upper()
     return _NAMES.get(name, name)
 
 

@@ -1,0 +1,1 @@
+"""How a client follows a task: streams that are resumed, polls, and webhooks that wake it."""
