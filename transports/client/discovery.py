@@ -16,7 +16,9 @@ from ...protocol.types import AgentCard, AgentInterface
 from .answers import told_by
 from .credentials import Credentials
 from .errors import HttpError, PeerError, UnusableAnswerError
+from .exchange import Authorizer, exchange
 from .http import HttpClient, Limits
+from .requests import Outgoing
 from .trust import Trust
 from .urls import parse, redacted
 
@@ -45,16 +47,20 @@ async def fetch_card(
     credentials: Credentials | None = None,
     trust: Trust | None = None,
     tls: ssl.SSLContext | None = None,
+    auth: Authorizer | None = None,
 ) -> AgentCard:
     """Return the card of the agent at ``url``, which is the agent's address or its card's.
 
     An answer that is no card is passed over, and the next address is asked. With ``trust`` the
-    first card must be signed by somebody whom ``trust`` names. Raises PeerError and HttpError.
+    first card must be signed by somebody whom ``trust`` names. ``auth`` is used where a card is
+    not shown to everybody. Raises PeerError and HttpError.
     """
     tried: list[str] = []
     for address in card_addresses(url):
         try:
             status, body = await fetch(http, address, credentials)
+            if status in (401, 403) and auth is not None:
+                status, body = await fetch(http, address, credentials, auth)
             if status != 200:
                 told = told_by(body)[:200] if status not in (404, 405) else ""
                 tried.append(f"{address} (status {status}{': ' if told else ''}{told})")
@@ -79,13 +85,17 @@ async def fetch_card(
 
 
 async def fetch(
-    http: HttpClient, address: str, credentials: Credentials | None = None
+    http: HttpClient,
+    address: str,
+    credentials: Credentials | None = None,
+    auth: Authorizer | None = None,
 ) -> tuple[int, bytes]:
     """Return the status and the body of a card's address. Raises HttpError."""
     headers = {} if credentials is None else credentials.headers_for(address)
     # Without A2A-Version: clients of every version ask so, and get every interface there is.
     headers.setdefault("Accept", "application/json")
-    async with http.request("GET", address, headers=headers) as response:
+    request = Outgoing("GET", address, headers, b"")
+    async with exchange(http, request, auth) as response:
         return response.status, await response.read()
 
 

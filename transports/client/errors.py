@@ -32,5 +32,9 @@ class AddressRefusedError(HttpError):
     """The policy of addresses does not allow a connection to this URL or address."""
 
 
+class AuthError(HttpError):
+    """A credential cannot be had: a token endpoint refused, or nobody signed in."""
+
+
 class PeerError(Exception):
     """The address has no agent that this client can talk to; the text says what was there."""

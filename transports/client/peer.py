@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, Protocol, Self
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any, Self
 
 from msgspec import structs
 
@@ -22,6 +22,7 @@ from . import answers
 from .credentials import Credentials
 from .discovery import card_addresses, card_limits, choose, fetch_card
 from .errors import HttpError, PeerError, StatusError, UnusableAnswerError
+from .exchange import Authorizer, exchange
 from .http import HttpClient, Limits, Response
 from .remote import Received
 from .requests import Outgoing, Requests
@@ -31,21 +32,6 @@ from .urls import redacted
 
 STREAM_SILENCE = 45.0
 """Seconds without a byte after which a stream is given up: three heartbeats of 15 seconds."""
-
-
-class Authorizer(Protocol):
-    """Puts credentials into requests. It decides by the URL whether a request gets any."""
-
-    async def authorize(self, request: Outgoing) -> None:
-        """Add the credentials to ``request``. Raises HttpError where they cannot be had."""
-        ...
-
-    async def refused(self, request: Outgoing, status: int, challenge: str) -> bool:
-        """Take note that the server refused ``request`` with 401 or 403.
-
-        ``challenge`` is its ``WWW-Authenticate``. Return whether another try may succeed.
-        """
-        ...
 
 
 class Peer:
@@ -205,29 +191,11 @@ class Peer:
             raise answers.rest_error(answer, response.status)
         return answer
 
-    @asynccontextmanager
-    async def _exchange(
+    def _exchange(
         self, request: Outgoing, limits: Limits | None
-    ) -> AsyncGenerator[Response, None]:
-        """Send ``request``; once more where credentials were refused that can be renewed."""
-        auth, plain = self._auth, (request.url, request.headers)
-        for last in (auth is None, True):
-            request.url, request.headers = plain[0], {**self._given, **plain[1]}
-            if auth is not None:
-                await auth.authorize(request)
-            async with self._http.request(
-                request.method,
-                request.url,
-                headers=request.headers,
-                body=request.body,
-                limits=limits,
-            ) as response:
-                if not last and auth is not None and response.status in (401, 403):
-                    challenge = response.headers.get("www-authenticate", "")
-                    if await auth.refused(request, response.status, challenge):
-                        continue
-                yield response
-                return
+    ) -> AbstractAsyncContextManager[Response]:
+        request.headers = {**self._given, **request.headers}
+        return exchange(self._http, request, self._auth, limits)
 
 
 def _media_type(response: Response) -> str:

@@ -6,7 +6,12 @@ async with Client("https://agents.example.com/travel") as agent:
 
 from __future__ import annotations
 
-from ..transports.client.errors import HttpError, PeerError
+from ..transports.client.auth.browser import AuthorizationCode
+from ..transports.client.auth.digest import Digest
+from ..transports.client.auth.mutual import MutualTls
+from ..transports.client.auth.oauth import ClientCredentials, DeviceCode, DevicePrompt
+from ..transports.client.auth.static import ApiKey, Basic, Bearer
+from ..transports.client.errors import AuthError, HttpError, PeerError
 from ..transports.client.http import Limits
 from ..transports.client.trust import Trust
 from ..transports.client.updates.follow import LostError, Receiver, Updates
@@ -24,13 +29,23 @@ from .results import (
 )
 
 __all__ = [
+    "ApiKey",
+    "AuthError",
     "AuthRequired",
+    "AuthorizationCode",
+    "Basic",
+    "Bearer",
     "Client",
+    "ClientCredentials",
+    "DeviceCode",
+    "DevicePrompt",
+    "Digest",
     "HttpError",
     "InputRequired",
     "InvalidOutputError",
     "Limits",
     "LostError",
+    "MutualTls",
     "PeerError",
     "Receiver",
     "Result",

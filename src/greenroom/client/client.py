@@ -32,6 +32,7 @@ from ..transports.client.remote import Remote
 from ..transports.client.trust import Trust
 from ..transports.client.updates.follow import Following, Updates
 from ..transports.client.updates.retries import Retries
+from .auth import Auth, credentials_of
 from .messages import File, message_of, output_of
 from .results import AuthRequired, InputRequired, Result, result_of
 
@@ -47,6 +48,7 @@ class Client:
         self,
         url: str,
         *,
+        auth: Auth | None = None,
         headers: Mapping[str, str] | None = None,
         trust_origins: Iterable[str] = (),
         version: str | None = None,
@@ -61,17 +63,22 @@ class Client:
     ) -> None:
         """``url`` is the address of the agent or of its card.
 
-        ``headers`` go to the origin of ``url`` and to ``trust_origins`` (URLs), and to no
-        other, whatever the card names. ``bindings`` are those to use, the best one first
-        (``JSONRPC``, ``HTTP+JSON``); ``version`` is 1.0 or 0.3, and without it the newest that
-        the card offers. ``extensions`` are URIs that every request asks for. ``updates`` says how
-        to hear of changes, ``retries`` how often to try again. ``cancel_on_exit``: a ``run`` that
-        is cancelled or takes too long cancels the task at the agent. ``trust`` refuses a card that
-        is not signed by somebody whom it names.
+        ``auth`` are credentials: one, a list, a mapping by the names of the card's schemes, or a
+        function that returns a bearer token or header fields. Of the card's alternatives the
+        client takes the first that it can meet. ``auth`` and ``headers`` go to the origin of
+        ``url`` and to ``trust_origins`` (URLs), and to no other, whatever the card names.
+
+        ``bindings`` are those to use, the best one first (``JSONRPC``, ``HTTP+JSON``); ``version``
+        is 1.0 or 0.3, and without it the newest that the card offers. ``extensions`` are URIs that
+        every request asks for. ``updates`` says how to hear of changes, ``retries`` how often to
+        try again. ``cancel_on_exit``: a ``run`` that is cancelled or takes too long cancels the
+        task at the agent. ``tls`` replaces the default context. ``trust`` refuses a card that is
+        not signed by somebody whom it names.
         """
         self._connecting = Connecting(
             url=url,
             headers=dict(headers or {}),
+            auth=credentials_of(auth),
             origins=tuple(trust_origins),
             version=version,
             bindings=tuple(bindings),

@@ -12,7 +12,7 @@ from ....protocol.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
-from ..errors import AddressRefusedError, HttpError, StatusError, UnusableAnswerError
+from ..errors import AddressRefusedError, AuthError, HttpError, StatusError, UnusableAnswerError
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LONGEST_ADVICE = 300.0
@@ -43,7 +43,7 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, StatusError):
         return error.status in _TRANSIENT
     if isinstance(error, HttpError):
-        return not isinstance(error, AddressRefusedError | UnusableAnswerError)
+        return not isinstance(error, AddressRefusedError | UnusableAnswerError | AuthError)
     return isinstance(error, ResourceExhaustedError | UnavailableError)
 
 
