@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 import greenroom
-from greenroom import auth, testing
+from greenroom import auth, client, testing
 from greenroom.protocol import errors, types
 from greenroom.runtime import extensions
 from tests.support.paths import ROOT
@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 HEAVY = {
     "hypercorn", "h11", "h2", "wsproto", "aiosqlite", "sqlite3", "trio", "uvloop",
     "greenroom.transports.http.asgi", "greenroom.transports.server.entrypoint",
-    "greenroom.transports.client.peer",
+    "greenroom.client", "greenroom.transports.client.peer",
     "greenroom.stores.sqlite", "greenroom.stores.memory", "greenroom.cli.main", "greenroom.testing",
 }  # fmt: skip
 
@@ -37,7 +37,7 @@ def test_an_application_on_memory_loads_no_driver_and_no_server() -> None:
     assert not {"hypercorn", "h11", "aiosqlite", "sqlite3"} & loaded_after(code)
 
 
-@pytest.mark.parametrize("module", [auth, testing, types, errors, extensions])
+@pytest.mark.parametrize("module", [auth, client, testing, types, errors, extensions])
 def test_every_module_that_is_public_says_which_names_are(module: ModuleType) -> None:
     page = (ROOT / "docs" / "public-api.md").read_text(encoding="utf-8")
     assert f"`{module.__name__}" in page
