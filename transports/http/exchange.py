@@ -191,8 +191,12 @@ class Exchange:
                 await self.send(start)
                 await self.send({"type": "http.response.body", "body": shown})
                 return
-            with self.unread.held(self.connection, caller_of(self, call), len(shown)):
+            held = (self.connection, caller_of(self, call), len(shown))
+            self.unread.hold(*held)
+            try:
                 await self._reply_in_pieces(start, shown)
+            finally:
+                self.unread.release(*held)
         except OSError:  # servers may raise it from send once the client is gone
             raise ClientGone from None
 

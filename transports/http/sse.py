@@ -86,9 +86,13 @@ class EventWriter:
     async def write(self, body: bytes) -> None:
         """Send ``body`` (bytes of whole events). Raises ClientGone, and ResourceExhaustedError for
         a body that would be one too many to wait for this client."""
-        with self.unread.held(self.connection, self.caller, len(body)):
-            for at in range(0, len(body), PIECE):
+        size = len(body)
+        self.unread.hold(self.connection, self.caller, size)
+        try:
+            for at in range(0, size, PIECE):
                 await self._deliver(_body(body[at : at + PIECE], more=True))
+        finally:
+            self.unread.release(self.connection, self.caller, size)
 
     async def finish(self, last: bytes = b"") -> None:
         """Send the last few bytes, which nobody counts, and end the answer."""
