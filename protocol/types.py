@@ -39,21 +39,20 @@ class TaskState(StrEnum):
     REJECTED = "TASK_STATE_REJECTED"
     AUTH_REQUIRED = "TASK_STATE_AUTH_REQUIRED"
 
-    @property
-    def terminal(self) -> bool:
-        """Whether the task can never change again."""
-        return self in TERMINAL
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the task waits for its client."""
-        return self in INTERRUPTED
+    # Attributes of the members and no properties: a send asks for them a dozen times.
+    terminal: bool
+    """Whether the task can never change again."""
+    interrupted: bool
+    """Whether the task waits for its client."""
 
 
 TERMINAL = frozenset(
     {TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELED, TaskState.REJECTED}
 )
 INTERRUPTED = frozenset({TaskState.INPUT_REQUIRED, TaskState.AUTH_REQUIRED})
+for _state in TaskState:
+    _state.terminal = _state in TERMINAL
+    _state.interrupted = _state in INTERRUPTED
 
 
 class Role(StrEnum):

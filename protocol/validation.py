@@ -63,8 +63,10 @@ def _send(request: t.SendMessageRequest) -> Iterator[Violation]:
             yield f"message.parts[{index}].data", wrong
         if part.metadata is not None:
             yield from _json(f"message.parts[{index}].metadata", part.metadata)
-    yield from _json("message.metadata", message.metadata)
-    yield from _json("metadata", request.metadata)
+    if message.metadata is not None:
+        yield from _json("message.metadata", message.metadata)
+    if request.metadata is not None:
+        yield from _json("metadata", request.metadata)
     if (configuration := request.configuration) is not None:
         yield from _history("configuration.historyLength", configuration.history_length)
         yield from _generation("configuration.ifGenerationMatch", configuration.if_generation_match)

@@ -67,6 +67,8 @@ def accepts(modes: Sequence[str], media_type: str) -> bool:
 
     ``text`` stands for every text, ``data`` for JSON of every kind, ``file`` for all else.
     """
+    if media_type in modes:  # as it is in nearly every message
+        return True
     wanted = _bare(media_type)
     wanted = _KINDS.get(wanted, wanted)
     text, data = wanted.startswith("text/"), wanted.endswith(("/json", "+json"))

@@ -368,15 +368,16 @@ class AcceptedState(Writer):
     @property
     def _node(self) -> str:
         """Who has to be alive for this task to go on; nobody if only its client or time can."""
-        execution = self.execution
         if self.state.terminal or self.blocked:
             return ""
+        if not (self.state.interrupted or self.parked):
+            return self.system.node
+        execution = self.execution
         if execution is None:
             asleep = not self.left_at_work
         else:
             asleep = execution.asleep and not execution.ending
-        waits = (self.state.interrupted or self.parked) and asleep
-        return "" if waits else self.system.node
+        return "" if asleep else self.system.node
 
     def moved(self) -> None:
         """The handler fell asleep or woke up: the store must know who is to be missed."""

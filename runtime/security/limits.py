@@ -137,11 +137,9 @@ def measure(request: SendMessageRequest, limits: Limits) -> None:
         )
     most = limits.part_bytes
     for index, part in enumerate(parts):
-        text = part.text if part.text is not None else part.raw
-        length = len(text) if text is not None else 0
-        for name in (part.url, part.filename, part.media_type):
-            if name is not None:
-                length += len(name)
+        length = len(part.text or part.raw or "")
+        if part.url is not None or part.filename is not None or part.media_type is not None:
+            length += len(part.url or "") + len(part.filename or "") + len(part.media_type or "")
         if part.data is not UNSET:
             length += len(_encode(part.data))
         if length > most:
