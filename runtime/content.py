@@ -49,7 +49,7 @@ class Halves:
         """Return ``chunk`` with the half that was held back; hold back a half at its end. Empty:
         the chunk was that half."""
         first = chunk[0]
-        if len(chunk) == 1 and not self._half and first.text is not None and first.text.isascii():
+        if not self._half and len(chunk) == 1 and (text := first.text) and text.isascii():
             return chunk
         if self._half:
             if first.text is None:

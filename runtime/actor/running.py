@@ -19,17 +19,14 @@ class RunningHandler(Protocol):
     message: Message
     call: Sender | None
     handler: Handler
+    commit_before_start: bool
+    """Its task must be in the store before it begins."""
     started: bool
     """It has had its first turn."""
 
     @property
     def reason(self) -> Reason | None:
         """Why it is being stopped, if it is."""
-        ...
-
-    @property
-    def commit_before_start(self) -> bool:
-        """Whether its task must be in the store before it begins."""
         ...
 
     @property

@@ -12,7 +12,7 @@ from ...protocol.types import Artifact, Part, StreamResponse, TaskArtifactUpdate
 from .. import content as parts
 from ..journal.entries import Entry, Kind
 from ..journal.fold import SEAL
-from ..journal.places import Place, inner
+from ..journal.places import Place, inside
 from .branch import Operation
 from .run import Run
 
@@ -28,6 +28,8 @@ class ArtifactWriter:
         self._content = content
         self._used = False
         self._operation: Operation | None = None
+        self._branch = ""
+        """Of its chunks."""
         self._events = 0
         self._begun = False
         """There is something to append to."""
@@ -64,9 +66,11 @@ class ArtifactWriter:
         artifact = parts.whole(artifact)
         operation = run.begin()
         if not run.replays(operation.place, "an artifact"):
-            await run.new_ground(operation, waits=False)
+            if not run.at_new_ground(operation):
+                await run.new_ground(operation, waits=False)
             self._emit(artifact, operation.place, append=False, last=True)
-            await run.room()
+            if run.full:
+                await run.room()
         operation.over()
         return artifact
 
@@ -82,6 +86,7 @@ class ArtifactWriter:
         run = self._run
         operation = run.begin()
         self._operation = operation
+        self._branch = inside(operation.place)
         for entry in run.replay.chunks(operation.place):
             event = artifact_event(run, operation.place, entry, self._artifact.artifact_id)
             self._events += 1
@@ -98,23 +103,18 @@ class ArtifactWriter:
         On replay, chunks that are the same are not sent again; the first that differs replaces
         what was streamed of this artifact, unless that was whole, and what follows is appended.
         """
-        if chunk := self._halves.join(parts.parts_of(content)):
-            await self._write(chunk)
-
-    async def _write(self, chunk: list[Part]) -> None:
+        chunk = self._halves.join(parts.parts_of(content))
+        if not chunk:
+            return
         if self._operation is None:
             self._enter()
         assert self._operation is not None
         run = self._run
         run.check_alone()
-        if self._sealed:
+        if self._sealed or (self._committed and self._written_again(chunk)):
             return
-        upto = self._replayed + len(chunk)
-        if self._committed[self._replayed : upto] == chunk:
-            self._replayed = upto
-            self._begun = True
-            return
-        await run.new_ground(self._operation, waits=False)
+        if not run.at_new_ground(self._operation):
+            await run.new_ground(self._operation, waits=False)
         run.check_length()
         if self._replayed < len(self._committed):
             # What the model says now is not what it said then: start the artifact over.
@@ -124,13 +124,23 @@ class ArtifactWriter:
             self._chunk(artifact, append=True)
         else:
             self._chunk(msgspec.structs.replace(self._artifact, parts=chunk), append=False)
-        await run.room()
+        if run.full:
+            await run.room()
+
+    def _written_again(self, chunk: list[Part]) -> bool:
+        """Whether ``chunk`` is what follows in what is recorded; then it is taken as found."""
+        upto = self._replayed + len(chunk)
+        if self._committed[self._replayed : upto] != chunk:
+            return False
+        self._replayed = upto
+        self._begun = True
+        return True
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             return
         if rest := self._halves.rest():
-            await self._write(rest)
+            await self.write(rest)
         self._run.check_alone()
         if self._sealed:
             return
@@ -147,10 +157,8 @@ class ArtifactWriter:
         self._chunk(artifact, append=False, last=last)
 
     def _chunk(self, artifact: Artifact, *, append: bool, last: bool = False) -> None:
-        assert self._operation is not None
         self._events += 1
-        place = inner(self._operation.place, self._events)
-        self._emit(artifact, place, append=append, last=last)
+        self._emit(artifact, Place(self._branch, self._events), append=append, last=last)
         self._begun = True
 
     def _emit(self, artifact: Artifact, place: Place, *, append: bool, last: bool = False) -> None:

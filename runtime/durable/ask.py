@@ -116,7 +116,7 @@ class AskOperations:
             await run.activity.cuts.wait()
         if actor.open_ask is None:
             return
-        if self._question is None and run.replay:
+        if self._question is None and not run.replay.empty:
             actor.open_ask = None  # of a branch that is not there any more
             actor.withdraw()
             return

@@ -107,7 +107,7 @@ class Line:
 
     def begin(self) -> None:
         """Its coroutine has its first turn."""
-        if self.run.replay:
+        if not self.run.replay.empty:
             self.run.replay.branches[self.name] = self.stack[0]
             self.moved()
 
@@ -116,14 +116,14 @@ class Line:
         self.left = True
         for branch in self.stack:
             branch.left = True
-        if self.run.replay:
+        if not self.run.replay.empty:
             self.run.replay.drop(self.name)
             self.moved()
 
     def enter(self, branch: Branch) -> None:
         """Number what follows in ``branch``."""
         self.stack.append(branch)
-        if self.run.replay:
+        if not self.run.replay.empty:
             self.run.replay.branches[branch.name] = branch
 
     def leave(self, block: Cutter) -> None:
@@ -136,8 +136,8 @@ class Line:
     def numbering(self) -> Branch:
         """Return the branch of the next operation: the one on top, or, if a cancellation has come
         through, the clean-up of what was cancelled."""
-        top = self.stack[-1]
-        if not top.cleans_up and cancelling(sys.exc_info()[1]):
+        error = sys.exception()
+        if error is not None and not self.stack[-1].cleans_up and cancelling(error):
             self._clean_up()
         return self.stack[-1]
 
@@ -167,7 +167,7 @@ class Line:
         for."""
         run = self.run
         run.activity.moves += 1
-        if not run.replay:
+        if run.replay.empty:
             return
         around = self.around()
         if run.replay.pending:
@@ -181,17 +181,16 @@ class Line:
 current_line: ContextVar[Line | None] = ContextVar("greenroom_line", default=None)
 
 
-def cancelling(error: BaseException | None) -> bool:
+def cancelling(error: BaseException) -> bool:
     """Whether an error is a cancellation, or came up while one was being cleaned up after."""
-    if error is None:
-        return False
     cancelled = anyio.get_cancelled_exc_class()
-    while error is not None:
-        if isinstance(error, cancelled):
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, cancelled):
             return True
-        if isinstance(error, BaseExceptionGroup) and error.split(cancelled)[0] is not None:
+        if isinstance(cause, BaseExceptionGroup) and cause.split(cancelled)[0] is not None:
             return True
-        error = error.__context__
+        cause = cause.__context__
     return False
 
 

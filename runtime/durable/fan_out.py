@@ -104,7 +104,11 @@ class Branches(Cancellable):
     def _check_over(self, line: Line, error: Exception | None) -> None:
         """Raise ``ReplayMismatch`` if a branch ends before all that it did earlier."""
         replay = self.run.replay
-        if replay and replay.stumbled is None and not any(item.cancelled for item in line.above):
+        if (
+            not replay.empty
+            and replay.stumbled is None
+            and not any(item.cancelled for item in line.above)
+        ):
             branch = line.stack[0]
             now = "the end of the branch" if error is None else f"an error ({type(error).__name__})"
             replay.check_complete(branch.name, branch.ordinal, now)

@@ -114,7 +114,7 @@ class Branching(Branches):
         """The block has ended: what the line does now is to wait for the branches."""
         replay, branch = self.run.replay, self.block
         assert branch is not None
-        if replay and not self.cancelled and replay.stumbled is None:
+        if not replay.empty and not self.cancelled and replay.stumbled is None:
             now = "the end of the block" if error is None else f"an error ({type(error).__name__})"
             replay.check_complete(branch.name, branch.ordinal, now)
         branch.left = True

@@ -83,8 +83,14 @@ class ReplayMismatch(BaseException):
 class Replay:
     """The entries of one run, by place, and how many of them the handler has found again."""
 
+    __slots__ = (
+        "_entries", "_inner", "_last", "_names", "_rest", "branches", "cuts", "empty", "stumbled",
+    )  # fmt: skip
+
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._entries: dict[Place, Entry] = {}
+        self.empty = True
+        """Nothing is recorded."""
         self._inner: dict[Place, bool] = {}
         """Operations that have entries below them; whether those are in branches."""
         self._last: dict[str, int] = {}
@@ -104,6 +110,7 @@ class Replay:
                 if entry.ordinal > self._last.get(entry.branch, 0):
                     self._last[entry.branch] = entry.ordinal
         self._names = sorted(self._rest)
+        self.empty = not self._entries
         for name in self._names:
             if _GRAMMAR.fullmatch(name) is None:
                 self.stumbled = ReplayMismatch(Place(name, 1), _EARLIER, "replayed")
@@ -120,9 +127,6 @@ class Replay:
             if operation.ordinal > self._last.get(operation.branch, 0):
                 self._last[operation.branch] = operation.ordinal
             branch = operation.branch
-
-    def __bool__(self) -> bool:
-        return bool(self._entries)
 
     # --- looking up -------------------------------------------------------------------------------
 
@@ -297,6 +301,10 @@ class Replay:
         if branches is None:
             return "interrupted by something else than ctx.timeout, ctx.race or ctx.gather"
         return "a gather or a race" if branches else "a question, a stream or chunks"
+
+
+NOTHING_RECORDED = Replay()
+"""What all handlers share that were never interrupted: nothing is ever found in it or added."""
 
 
 def _words(kind: RecordKind, name: str) -> str:

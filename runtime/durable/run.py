@@ -29,6 +29,11 @@ from .replay import Replay, refusal
 class Run:
     """One start of a handler for one run of one task."""
 
+    __slots__ = (
+        "_durable", "_root", "_thread", "activity", "actor", "handler", "left", "message",
+        "replay", "sender", "state",
+    )  # fmt: skip
+
     def __init__(
         self, actor: Actor, replay: Replay, activity: Activity, handler: Handler, *,
         message: Message, sender: Sender | None = None, state: Any = None, durable: bool = False,
@@ -70,11 +75,20 @@ class Run:
         line.moved()
         return operation
 
+    def at_new_ground(self, operation: Operation) -> bool:
+        """Whether nothing recorded is left that ``new_ground`` would wait for: so it is in all that
+        was never interrupted, and there a chunk costs no coroutine to learn it."""
+        replay = self.replay
+        if replay.unread or replay.pending:
+            return False
+        operation.line.is_new()
+        return True
+
     async def new_ground(self, operation: Operation, *, waits: bool = True) -> None:
         """Wait until ``operation``, which is not recorded, may be done for the first time: not
         before every recorded cut around it is carried out. One that ``waits`` is cancelled here if
         its line was; another may be part of a clean-up."""
-        parked = await self.until_cut(operation.line)
+        parked = self.replay.pending and await self.until_cut(operation.line)
         if waits and not parked:
             await anyio.lowlevel.checkpoint_if_cancelled()
         self.check()
@@ -179,11 +193,16 @@ class Run:
         """Whether what ends now ends for good, and not only in this process or this version."""
         return self.activity.may_write
 
+    @property
+    def full(self) -> bool:
+        """Whether the commit has fallen behind what this run writes."""
+        actor = self.actor
+        return actor.backlog >= actor.system.settings.window
+
     async def room(self) -> None:
         """Let the commit keep up."""
-        actor = self.actor
-        if actor.backlog >= actor.system.settings.window:
-            await actor.window()
+        if self.full:
+            await self.actor.window()
 
     def withdraw(self, timer: str) -> None:
         """A timer is needed no more, unless the handler stops only to go on later."""

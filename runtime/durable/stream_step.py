@@ -84,7 +84,8 @@ class StreamStep:
     async def write(self, content: parts.Content) -> None:
         if chunk := self._halves.join(parts.parts_of(content)):
             self._write(chunk)
-            await self._run.room()
+            if self._run.full:
+                await self._run.room()
 
     def _write(self, chunk: list[Part]) -> None:
         if self._begun:

@@ -50,7 +50,7 @@ class Timeout(Cancellable):
         self.line.enter(self.block)
         self.open()
         if not self._ended and not self.pending:
-            if run.replay and self.due > actor.system.now():
+            if not run.replay.empty and self.due > actor.system.now():
                 actor.set_timer(Timer(self._timer, self.due))  # if the clock went back it is gone
             run.activity.set_alarm(self._timer, self)
         self.line.moved()

@@ -20,7 +20,7 @@ from ..actor.errors import LeaseLost
 from ..call import Sender
 from ..concurrency.supervisor import Child, in_task
 from ..durable.activity import Activity
-from ..durable.replay import Replay, ReplayMismatch
+from ..durable.replay import NOTHING_RECORDED, Replay, ReplayMismatch
 from ..durable.run import Run
 from ..exceptions import loggable
 from ..journal.entries import Entry
@@ -41,8 +41,8 @@ class Execution:
     """A handler at work for one run of one task."""
 
     __slots__ = (
-        "_child", "_ctx", "_entries", "activity", "actor", "call", "handler", "message", "replay",
-        "run_of", "started", "state", "stopped_at_work",
+        "_child", "_ctx", "_entries", "activity", "actor", "call", "commit_before_start", "handler",
+        "message", "replay", "run_of", "started", "state", "stopped_at_work",
     )  # fmt: skip
 
     def __init__(
@@ -56,10 +56,15 @@ class Execution:
         self.actor = actor
         self.message = message
         self.call = call
-        self.replay = Replay(entries)
+        self.replay = Replay(entries) if entries else NOTHING_RECORDED
         self.activity = Activity(actor, self.replay)
         actor.skill = actor.agent.skill_of(message, call)
         self.handler = actor.agent.handler_of(actor.skill)
+        self.commit_before_start = (
+            actor.agent.on_interrupt == "fail" or not actor.system.settings.task_delay
+        )
+        """What it answers must be in the store before it begins: then no repeat of a send that
+        nobody answered can start it again."""
         self.stopped_at_work = False
         """When it was told to stop it did not only wait."""
         self.state = state
@@ -73,13 +78,6 @@ class Execution:
         """Run it as a child of the runtime."""
         self.activity.begin()
         self._child = self.actor.system.start(self.run, "handler")
-
-    @property
-    def commit_before_start(self) -> bool:
-        """Whether what it answers must be in the store before it begins: then no repeat of a send
-        that nobody answered can start it again."""
-        actor = self.actor
-        return actor.agent.on_interrupt == "fail" or not actor.system.settings.task_delay
 
     # --- the actor's side -----------------------------------------------------------------------
 
@@ -239,7 +237,7 @@ class Execution:
             else:
                 value = await self._call()
             if not self.detached:
-                if self.replay and self.run_of is not None:
+                if self.run_of is not None and not self.replay.empty:
                     self.run_of.check_complete()
                 finish(self, value)
         except anyio.get_cancelled_exc_class() as cancelled:
