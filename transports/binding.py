@@ -16,8 +16,10 @@ that writes an ``Answer`` or an error in the form of the binding. ``Binding`` br
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
 
 from ..protocol.errors import A2AError, InvalidParamsError, RefusedError
 from ..protocol.frame import Frame
@@ -66,7 +68,7 @@ class AnswerCodec(Protocol):
         ...
 
 
-class Decoded(NamedTuple):
+class Decoded(Struct):  # no NamedTuple: that is made by a function in Python
     """What a message says. ``params`` is of the type ``operation.request``."""
 
     operation: Operation
@@ -94,8 +96,8 @@ class Request(Protocol):
         """Return who calls, and what the header says. The message is not needed for it."""
         ...
 
-    async def message(self) -> bytes:
-        """Return the message once it is whole.
+    def message(self) -> Coroutine[Any, Any, bytes]:
+        """Return the message once it is whole, when awaited.
 
         Raises RefusedError for a message that is too large or too late, and ClientGone.
         """
@@ -110,7 +112,7 @@ class Request(Protocol):
         ...
 
 
-class Answer(NamedTuple):
+class Answer(Struct):
     """What the caller gets: ``payload``, or the events of ``stream`` of a streaming operation."""
 
     call: Call
@@ -140,13 +142,19 @@ class Binding:
             call = request.call()
             if not self.anonymous:
                 await self._gate.admit(call)
-            decoded = self._decode(request, call, await self._message(request, call))
-            operation, params, codec, tenant, agent = decoded
-            del decoded
+            try:
+                message = await request.message()
+            except RefusedError as error:
+                self._gate.audit_refusal(call, error)
+                raise
+            decoded = self._decode(request, call, message)
+            del message  # or the bytes would stay for as long as the operation runs
+            operation, params, codec = decoded.operation, decoded.params, decoded.codec
             call.version = codec.version
-            call.tenant = tenant
-            if agent is not None:
-                call.agent = agent
+            call.tenant = decoded.tenant
+            if decoded.agent is not None:
+                call.agent = decoded.agent
+            del decoded
             if operation is EXTENDED_CARD:
                 call.interfaces = request.interfaces(call.agent)
             result = await self._dispatch(call, operation, params)
@@ -200,10 +208,3 @@ class Binding:
         except A2AError as missing:
             return missing.with_traceback(None)
         return None
-
-    async def _message(self, request: Request, call: Call) -> bytes:
-        try:
-            return await request.message()
-        except RefusedError as error:
-            self._gate.audit_refusal(call, error)
-            raise
