@@ -33,7 +33,7 @@ from .settings.settings import Settings, SettingsError
 from .transports.errors import ServerError
 
 if TYPE_CHECKING:
-    from .client import Client
+    from .client import BlockingClient, Client
     from .stores.memory import MemoryStore
     from .stores.sqlite import SQLiteStore
 
@@ -42,6 +42,7 @@ __all__ = [
     "Agent",
     "AgentCard",
     "Artifact",
+    "BlockingClient",
     "BlockingContext",
     "Client",
     "ContextEvent",
@@ -82,6 +83,7 @@ __all__ = [
 __version__ = _version("greenroom")
 
 _LAZY = {
+    "BlockingClient": "client",
     "Client": "client",
     "MemoryStore": "stores.memory",
     "SQLiteStore": "stores.sqlite",

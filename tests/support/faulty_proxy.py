@@ -14,12 +14,10 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
-import h11
 
 from greenroom.transports.client.errors import HttpError
 from greenroom.transports.client.http import HttpClient
-
-_HEADERS_LEFT_OUT = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive"})
+from tests.support.raw_http import LEFT_OUT, Seen, read_request, send, send_chunk, send_head
 
 
 class Fault(NamedTuple):
@@ -36,13 +34,6 @@ class Fault(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Seen(NamedTuple):
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
 class FaultyProxy:
     def __init__(self, upstream: str, url: str) -> None:
         self.upstream = upstream
@@ -55,7 +46,7 @@ class FaultyProxy:
 
     async def handle(self, stream: anyio.abc.ByteStream) -> None:
         async with stream:
-            request = await _request(stream)
+            request = await read_request(stream)
             if request is None:
                 return
             fault = Fault()
@@ -71,7 +62,7 @@ class FaultyProxy:
         if fault.kind == "refuse":
             return
         if fault.kind == "status":
-            await _send(stream, fault.status, fault.headers, b"<html>no</html>")
+            await send(stream, fault.status, fault.headers, b"<html>no</html>")
             return
         async with HttpClient().request(
             seen.method, self.upstream + seen.path, headers=seen.headers, body=seen.body
@@ -80,18 +71,16 @@ class FaultyProxy:
                 await response.read()
                 return
             headers = [
-                (name, value)
-                for name, value in response.headers.items()
-                if name not in _HEADERS_LEFT_OUT
+                (name, value) for name, value in response.headers.items() if name not in LEFT_OUT
             ]
             if "event-stream" not in response.headers.get("content-type", ""):
                 body = (await response.read()).replace(self.upstream.encode(), self.url.encode())
                 if fault.kind in ("cut", "half"):
-                    await _send(stream, response.status, headers, body, cut=len(body) // 2)
+                    await send(stream, response.status, headers, body, cut=len(body) // 2)
                 else:
-                    await _send(stream, response.status, headers, body)
+                    await send(stream, response.status, headers, body)
                 return
-            await _head(stream, response.status, [*headers, ("Transfer-Encoding", "chunked")])
+            await send_head(stream, response.status, [*headers, ("Transfer-Encoding", "chunked")])
             left = fault.events if fault.kind != "pass" else -1
             async for chunk in response.chunks():
                 for event in chunk.replace(b"\r\n", b"\n").replace(b"\n\n", b"\n\n\0").split(b"\0"):
@@ -99,61 +88,18 @@ class FaultyProxy:
                         await self._break(stream, fault, event)
                         return
                     if event:
-                        await _chunk(stream, event)
+                        await send_chunk(stream, event)
                         left -= b"data:" in event
             await stream.send(b"0\r\n\r\n")
 
     async def _break(self, stream: anyio.abc.ByteStream, fault: Fault, event: bytes) -> None:
         if fault.kind == "half":
-            await _chunk(stream, event[: len(event) // 2])
+            await send_chunk(stream, event[: len(event) // 2])
         elif fault.kind == "end":
             await stream.send(b"0\r\n\r\n")
         elif fault.kind == "silent":
             while await stream.receive():
                 pass
-
-
-async def _request(stream: anyio.abc.ByteStream) -> Seen | None:
-    connection = h11.Connection(h11.SERVER)
-    head: h11.Request | None = None
-    body = b""
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            try:
-                connection.receive_data(await stream.receive())
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                return None
-        elif isinstance(event, h11.Request):
-            head = event
-        elif isinstance(event, h11.Data):
-            body += bytes(event.data)
-        else:
-            break
-    assert head is not None
-    headers = {name.decode(): value.decode() for name, value in head.headers}
-    kept = {name: value for name, value in headers.items() if name not in _HEADERS_LEFT_OUT}
-    return Seen(head.method.decode(), head.target.decode(), kept, body)
-
-
-async def _head(stream: anyio.abc.ByteStream, status: int, headers: list[tuple[str, str]]) -> None:
-    lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in headers)]
-    await stream.send("\r\n".join([*lines, "Connection: close", "", ""]).encode())
-
-
-async def _send(
-    stream: anyio.abc.ByteStream,
-    status: int,
-    headers: list[tuple[str, str]] | tuple[tuple[str, str], ...],
-    body: bytes,
-    cut: int | None = None,
-) -> None:
-    await _head(stream, status, [*headers, ("Content-Length", str(len(body)))])
-    await stream.send(body[:cut])
-
-
-async def _chunk(stream: anyio.abc.ByteStream, data: bytes) -> None:
-    await stream.send(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 @asynccontextmanager

@@ -28,7 +28,7 @@ from .remote import Received
 from .requests import Outgoing, Requests
 from .results import event_of, quick_event, quick_result, result_of, stream_result_of
 from .trust import Trust
-from .urls import redacted
+from .urls import for_display, redacted
 
 STREAM_SILENCE = 45.0
 """Seconds without a byte after which a stream is given up: three heartbeats of 15 seconds."""
@@ -183,7 +183,7 @@ class Peer:
         answer = protojson.tolerated(body)
         if 300 <= response.status < 400 and (target := response.headers.get("location")):
             raise UnusableAnswerError(
-                f"status {response.status}: the agent is at {redacted(target)}; use that address"
+                f"status {response.status}: the agent is at {for_display(target)}; use that address"
             )
         if self._binding == JSONRPC:
             return answers.rpc_result(answer, response.status)

@@ -54,16 +54,16 @@ class Url(Struct, frozen=True):
     """The value of ``Authorization`` that the user name and password of the URL make."""
 
     def __str__(self) -> str:
-        """Return the URL without user name and password."""
-        return f"{self.origin}{self.target}"
+        """Return the URL for messages, without user name, password and query (maybe a key)."""
+        return f"{self.origin}{self.target.partition('?')[0]}"
 
     def join(self, location: str) -> Url:
         """Return where a ``Location`` header leads. Raises HttpError."""
         try:
-            return parse(urljoin(str(self), location))
+            return parse(urljoin(f"{self.origin}{self.target}", location))
         except ValueError:
             raise HttpError(
-                f"{self} redirects to {redacted(location)!r}, which is no URL"
+                f"{self} redirects to {for_display(location)!r}, which is no URL"
             ) from None
 
 
@@ -93,6 +93,12 @@ def origin_of(url: str) -> Origin:
 def redacted(url: str) -> str:
     """Return ``url`` without user name and password, for messages."""
     return _USERINFO.sub(r"\1", url)
+
+
+def for_display(url: str) -> str:
+    """Return ``url`` without user name, password and query, for messages about what a server said:
+    it may repeat a key."""
+    return redacted(url).partition("?")[0]
 
 
 def _encoded(text: str, more: str = "") -> str:

@@ -16,6 +16,7 @@ from ..transports.client.http import Limits
 from ..transports.client.trust import Trust
 from ..transports.client.updates.follow import LostError, Receiver, Updates
 from ..transports.client.updates.retries import Retries
+from .blocking import BlockingClient
 from .client import Client
 from .results import (
     AuthRequired,
@@ -35,6 +36,7 @@ __all__ = [
     "AuthorizationCode",
     "Basic",
     "Bearer",
+    "BlockingClient",
     "Client",
     "ClientCredentials",
     "DeviceCode",

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, overload
 import anyio
 
 from ..protocol import operations as ops
+from ..protocol.cards.shapes import is_legacy
 from ..protocol.errors import A2AError
 from ..protocol.types import (
     AgentCard,
@@ -294,6 +295,8 @@ class Client:
     ) -> AsyncGenerator[Task, None]:
         """Yield the caller's tasks, the newest first, page by page (not over JSON-RPC of 0.3)."""
         token: str | None = None
+        if is_legacy(self._there.interface):
+            page_size = None  # REST of 0.3 has no pages to go on with
         while True:
             asked = ListTasksRequest(
                 context_id=context_id,
