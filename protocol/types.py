@@ -27,7 +27,11 @@ class Wire(Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True
 
 
 class TaskState(StrEnum):
-    """Section 4.1.3. The transition table is in ``runtime``; here are only the names."""
+    """The state of a task (section 4.1.3): where the task is on its way from SUBMITTED to a
+    terminal state.
+
+    The runtime has the table of transitions; here are only the names.
+    """
 
     UNSPECIFIED = "TASK_STATE_UNSPECIFIED"
     SUBMITTED = "TASK_STATE_SUBMITTED"
@@ -56,7 +60,7 @@ for _state in TaskState:
 
 
 class Role(StrEnum):
-    """Section 4.1.5."""
+    """Who wrote a message (section 4.1.5): the user or the agent."""
 
     UNSPECIFIED = "ROLE_UNSPECIFIED"
     USER = "ROLE_USER"
@@ -67,7 +71,9 @@ class Role(StrEnum):
 
 
 class Part(Wire):
-    """Section 4.1.6: exactly one of ``text``, ``raw`` (bytes), ``url`` and ``data``."""
+    """A piece of content (section 4.1.6): exactly one of ``text``, ``raw`` (bytes), ``url`` and
+    ``data`` (any JSON value). Files are ``raw`` or ``url``, with ``filename`` and
+    ``media_type``."""
 
     ONEOF: ClassVar = ("text", "raw", "url", "data")
 
@@ -81,7 +87,8 @@ class Part(Wire):
 
 
 class Message(Wire):
-    """Section 4.1.4."""
+    """What a user or an agent says in one turn (section 4.1.4): parts, and the ids of the message,
+    of its context and of its task."""
 
     message_id: str
     role: Role
@@ -99,7 +106,7 @@ class Message(Wire):
 
 
 class Artifact(Wire):
-    """Section 4.1.7."""
+    """A result of a task (section 4.1.7): named parts, delivered whole or in chunks."""
 
     artifact_id: str
     parts: list[Part]
@@ -115,7 +122,7 @@ class Artifact(Wire):
 
 
 class TaskStatus(Wire):
-    """Section 4.1.2."""
+    """The state of a task, since when, and the agent's message about that state (section 4.1.2)."""
 
     state: TaskState
     message: Message | None = None
@@ -123,7 +130,11 @@ class TaskStatus(Wire):
 
 
 class Task(Wire):
-    """Section 4.1.1. ``generation`` is of 1.1 and is sent only where that was negotiated."""
+    """A unit of work of an agent (section 4.1.1): its status, its artifacts and the history of its
+    messages.
+
+    ``generation`` is of 1.1, and is sent only where 1.1 was negotiated.
+    """
 
     id: str
     status: TaskStatus
@@ -138,7 +149,7 @@ class Task(Wire):
 
 
 class TaskStatusUpdateEvent(Wire):
-    """Section 4.2.1."""
+    """An event of a stream (section 4.2.1): the status of the task has changed."""
 
     task_id: str
     context_id: str
@@ -148,7 +159,8 @@ class TaskStatusUpdateEvent(Wire):
 
 
 class TaskArtifactUpdateEvent(Wire):
-    """Section 4.2.2."""
+    """An event of a stream (section 4.2.2): an artifact, or a chunk of one. ``append`` adds the
+    chunk to what was sent before; ``last_chunk`` ends the artifact."""
 
     task_id: str
     context_id: str
@@ -160,7 +172,7 @@ class TaskArtifactUpdateEvent(Wire):
 
 
 class StreamResponse(Wire):
-    """Section 3.2.3: exactly one member."""
+    """One element of a stream (section 3.2.3): exactly one member is set."""
 
     task: Task | None = None
     message: Message | None = None
@@ -169,7 +181,7 @@ class StreamResponse(Wire):
 
 
 class SendMessageResponse(Wire):
-    """Exactly one member."""
+    """The answer to SendMessage (section 3.2.3): the task or a direct message."""
 
     task: Task | None = None
     message: Message | None = None
@@ -179,14 +191,15 @@ class SendMessageResponse(Wire):
 
 
 class AuthenticationInfo(Wire):
-    """Section 4.3.2."""
+    """How a server authenticates at a webhook (section 4.3.2): a scheme and its credentials."""
 
     scheme: str
     credentials: str | None = None
 
 
 class TaskPushNotificationConfig(Wire):
-    """Section 4.3.1."""
+    """Where a server pushes the events of a task (section 4.3.1): a webhook's URL, token and
+    credentials."""
 
     url: str
     tenant: str | None = None
@@ -200,6 +213,8 @@ class TaskPushNotificationConfig(Wire):
 
 
 class StringList(Wire):
+    """A list of texts, as Protocol Buffers have it inside of a map."""
+
     list: _List[str] = field(default_factory=lambda: [])  # noqa: PIE807 - `list` is this field
 
 
@@ -210,18 +225,24 @@ class SecurityRequirement(Wire):
 
 
 class APIKeySecurityScheme(Wire):
+    """An API key in a header, a query parameter or a cookie (section 4.5.2)."""
+
     location: str
     name: str
     description: str | None = None
 
 
 class HTTPAuthSecurityScheme(Wire):
+    """HTTP authentication: ``scheme`` is Basic, Bearer or another one (section 4.5.3)."""
+
     scheme: str
     description: str | None = None
     bearer_format: str | None = None
 
 
 class AuthorizationCodeOAuthFlow(Wire):
+    """The authorization code flow of OAuth 2.0 (section 4.5.8)."""
+
     authorization_url: str
     token_url: str
     scopes: dict[str, str]
@@ -230,24 +251,32 @@ class AuthorizationCodeOAuthFlow(Wire):
 
 
 class ClientCredentialsOAuthFlow(Wire):
+    """The client credentials flow of OAuth 2.0 (section 4.5.9)."""
+
     token_url: str
     scopes: dict[str, str]
     refresh_url: str | None = None
 
 
 class ImplicitOAuthFlow(Wire):
+    """The implicit flow of OAuth 2.0, which is deprecated."""
+
     authorization_url: str | None = None
     refresh_url: str | None = None
     scopes: dict[str, str] | None = None
 
 
 class PasswordOAuthFlow(Wire):
+    """The password flow of OAuth 2.0, which is deprecated."""
+
     token_url: str | None = None
     refresh_url: str | None = None
     scopes: dict[str, str] | None = None
 
 
 class DeviceCodeOAuthFlow(Wire):
+    """The device code flow of OAuth 2.0 (RFC 8628, section 4.5.10)."""
+
     device_authorization_url: str
     token_url: str
     scopes: dict[str, str]
@@ -255,7 +284,7 @@ class DeviceCodeOAuthFlow(Wire):
 
 
 class OAuthFlows(Wire):
-    """Exactly one member."""
+    """The flow by which a client gets its token (section 4.5.7): exactly one member is set."""
 
     authorization_code: AuthorizationCodeOAuthFlow | None = None
     client_credentials: ClientCredentialsOAuthFlow | None = None
@@ -265,22 +294,29 @@ class OAuthFlows(Wire):
 
 
 class OAuth2SecurityScheme(Wire):
+    """OAuth 2.0 by one of its flows (section 4.5.4)."""
+
     flows: OAuthFlows
     description: str | None = None
     oauth2_metadata_url: str | None = None
 
 
 class OpenIdConnectSecurityScheme(Wire):
+    """OpenID Connect: ``open_id_connect_url`` is the address of the discovery document (section
+    4.5.5)."""
+
     open_id_connect_url: str
     description: str | None = None
 
 
 class MutualTlsSecurityScheme(Wire):
+    """Mutual TLS: the client shows a certificate (section 4.5.6)."""
+
     description: str | None = None
 
 
 class SecurityScheme(Wire):
-    """Section 4.5.1: exactly one member."""
+    """How callers authenticate (section 4.5.1): exactly one member is set."""
 
     api_key_security_scheme: APIKeySecurityScheme | None = None
     http_auth_security_scheme: HTTPAuthSecurityScheme | None = None
@@ -293,7 +329,7 @@ class SecurityScheme(Wire):
 
 
 class AgentInterface(Wire):
-    """Section 4.4.6."""
+    """An address at which an agent is served (section 4.4.6): URL, protocol binding and version."""
 
     url: str
     protocol_binding: str
@@ -302,11 +338,16 @@ class AgentInterface(Wire):
 
 
 class AgentProvider(Wire):
+    """Who offers an agent (section 4.4.2): an organisation and its address."""
+
     url: str
     organization: str
 
 
 class AgentExtension(Wire):
+    """An extension that an agent supports (section 4.4.4): its URI, and whether callers must know
+    it."""
+
     uri: str = ""  # nothing in the proto file says that there must be one
     description: str | None = None
     required: bool = False
@@ -314,6 +355,8 @@ class AgentExtension(Wire):
 
 
 class AgentCapabilities(Wire):
+    """Which optional features an agent has (section 4.4.3)."""
+
     streaming: bool | None = None
     push_notifications: bool | None = None
     extensions: list[AgentExtension] | None = None
@@ -321,7 +364,8 @@ class AgentCapabilities(Wire):
 
 
 class AgentSkill(Wire):
-    """Section 4.4.5."""
+    """What an agent can do (section 4.4.5): an id, a name, a description, tags, examples and media
+    types."""
 
     id: str
     name: str
@@ -342,7 +386,8 @@ class AgentCardSignature(Wire):
 
 
 class AgentCard(Wire):
-    """Section 4.4.1."""
+    """The self-description of an agent (section 4.4.1): who it is, where it is served, what it can
+    do, and how callers authenticate."""
 
     name: str
     description: str
@@ -364,7 +409,8 @@ class AgentCard(Wire):
 
 
 class SendMessageConfiguration(Wire):
-    """Section 3.2.2. ``if_generation_match`` is of 1.1."""
+    """How a send is carried out (section 3.2.2): media types that the client accepts, how much
+    history the answer has, and whether it waits for the end. ``if_generation_match`` is of 1.1."""
 
     accepted_output_modes: list[str] | None = None
     task_push_notification_config: TaskPushNotificationConfig | None = None
@@ -374,7 +420,8 @@ class SendMessageConfiguration(Wire):
 
 
 class SendMessageRequest(Wire):
-    """Section 3.2.1; of SendMessage and SendStreamingMessage."""
+    """The request of SendMessage and SendStreamingMessage (section 3.2.1): a message and its
+    configuration."""
 
     message: Message
     tenant: str | None = None
@@ -383,7 +430,8 @@ class SendMessageRequest(Wire):
 
 
 class GetTaskRequest(Wire):
-    """Section 3.1.3. ``current_generation`` (long-poll) is of 1.1."""
+    """The request of GetTask (section 3.1.3): which task, and how much of its history.
+    ``current_generation`` (long-poll) is of 1.1."""
 
     id: str
     tenant: str | None = None
@@ -392,7 +440,7 @@ class GetTaskRequest(Wire):
 
 
 class ListTasksRequest(Wire):
-    """Section 3.1.4."""
+    """The request of ListTasks (section 3.1.4): filters, and which page."""
 
     tenant: str | None = None
     context_id: str | None = None
@@ -405,6 +453,8 @@ class ListTasksRequest(Wire):
 
 
 class ListTasksResponse(Wire, omit_defaults=False):
+    """A page of tasks, and the token of the next one (section 3.1.4)."""
+
     tasks: list[Task]
     next_page_token: str
     page_size: int
@@ -412,29 +462,39 @@ class ListTasksResponse(Wire, omit_defaults=False):
 
 
 class CancelTaskRequest(Wire):
+    """The request of CancelTask (section 3.1.5): which task."""
+
     id: str
     tenant: str | None = None
     metadata: dict[str, JSON] | None = None
 
 
 class SubscribeToTaskRequest(Wire):
+    """The request of SubscribeToTask (section 3.1.6): which task."""
+
     id: str
     tenant: str | None = None
 
 
 class GetTaskPushNotificationConfigRequest(Wire):
+    """Which push configuration of which task to read."""
+
     task_id: str
     id: str
     tenant: str | None = None
 
 
 class DeleteTaskPushNotificationConfigRequest(Wire):
+    """Which push configuration of which task to delete."""
+
     task_id: str
     id: str
     tenant: str | None = None
 
 
 class ListTaskPushNotificationConfigsRequest(Wire):
+    """Which task's push configurations to list, and which page."""
+
     task_id: str
     tenant: str | None = None
     page_size: int | None = None
@@ -442,9 +502,13 @@ class ListTaskPushNotificationConfigsRequest(Wire):
 
 
 class ListTaskPushNotificationConfigsResponse(Wire):
+    """A page of push configurations, and the token of the next one."""
+
     configs: list[TaskPushNotificationConfig] | None = None
     next_page_token: str | None = None
 
 
 class GetExtendedAgentCardRequest(Wire):
+    """The request of GetExtendedAgentCard (section 3.1.11)."""
+
     tenant: str | None = None

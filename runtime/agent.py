@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 import unicodedata
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_origin, get_type_hints, overload
+from typing import Any, Generic, Literal, Protocol, get_origin, get_type_hints, overload
 
 import msgspec
 from msgspec import structs
+from typing_extensions import TypeVar
 
 from ..protocol.errors import InvalidParamsError
 from ..protocol.types import (
@@ -32,6 +33,16 @@ from .extensions import Extension, Negotiation
 from .settings.bounds import seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
+D = TypeVar("D", default=Any)
+"""What the lifespan of an agent yields."""
+C = TypeVar("C", default=Any)
+"""The context of its coroutine functions and async generators …"""
+B = TypeVar("B", default=Any)
+"""… and of its plain functions. This module knows neither: ``handler.agent`` names them."""
+A = TypeVar("A", bound=Awaitable[Any] | AsyncIterator[Any])
+R = TypeVar("R")
+OnInterrupt = Literal["resume", "rerun", "fail"]
+OnMismatch = Literal["block", "fail"]
 
 TEXT_AND_DATA = ("text/plain", "application/json")
 TARGET = "target_agent"
@@ -106,7 +117,19 @@ def _check_context(name: str, target: Callable[..., Any]) -> None:
     )
 
 
-class Agent:
+class Declares(Protocol[C, B]):
+    """The decorator that ``@agent.handler()`` and ``@agent.skill(...)`` give."""
+
+    @overload
+    def __call__(self, function: Callable[[C], A], /) -> Callable[[C], A]: ...
+
+    @overload
+    def __call__(self, function: Callable[[B], R], /) -> Callable[[B], R]: ...
+
+    def __call__(self, function: Callable[..., Any], /) -> Any: ...
+
+
+class Agent(Generic[D, C, B]):
     """An agent: a name, a description, a handler. Everything else has a default.
 
     ``skills`` go to the card as they are; ``@agent.skill`` adds one and its handler. ``slug``
@@ -140,8 +163,8 @@ class Agent:
         security_schemes: Mapping[str, SecurityScheme] | None = None,
         extended_skills: Sequence[AgentSkill] = (),
         extended_card: bool = False,
-        on_interrupt: Literal["resume", "rerun", "fail"] | None = None,
-        on_mismatch: Literal["block", "fail"] = "block",
+        on_interrupt: OnInterrupt | None = None,
+        on_mismatch: OnMismatch = "block",
         deadline: float | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
@@ -196,10 +219,13 @@ class Agent:
     # --- decorators -----------------------------------------------------------------------------
 
     @overload
-    def handler(self, function: F, /) -> F: ...
+    def handler(self, /) -> Declares[C, B]: ...
 
     @overload
-    def handler(self) -> Callable[[F], F]: ...
+    def handler(self, function: Callable[[C], A], /) -> Callable[[C], A]: ...
+
+    @overload
+    def handler(self, function: Callable[[B], R], /) -> Callable[[B], R]: ...
 
     def handler(self, *functions: Callable[..., Any]) -> Any:
         """Make ``function(ctx)`` the handler: async, an async generator, or a plain function.
@@ -220,7 +246,10 @@ class Agent:
         return function
 
     @overload
-    def skill(self, function: F, /) -> F: ...
+    def skill(self, function: Callable[[C], A], /) -> Callable[[C], A]: ...
+
+    @overload
+    def skill(self, function: Callable[[B], R], /) -> Callable[[B], R]: ...
 
     @overload
     def skill(
@@ -235,7 +264,7 @@ class Agent:
         output_modes: Sequence[str] = (),
         scopes: Sequence[str] = (),
         extended: bool = False,
-    ) -> Callable[[F], F]: ...
+    ) -> Declares[C, B]: ...
 
     def skill(
         self,
@@ -303,7 +332,9 @@ class Agent:
         self._modifier = function
         return function
 
-    def lifespan(self, function: Callable[[], AsyncGenerator[Any, None]]) -> Any:
+    def lifespan(
+        self, function: Callable[[], AsyncGenerator[D, None]]
+    ) -> Callable[[], AsyncGenerator[D, None]]:
         """Make what the async generator yields ``ctx.deps``, from start to shutdown."""
         if not inspect.isasyncgenfunction(function):
             raise TypeError(

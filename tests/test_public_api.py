@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from types import ModuleType
@@ -49,6 +50,15 @@ def test_every_module_that_is_public_says_which_names_are(module: ModuleType) ->
 def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
     found = getattr(greenroom, name)
     assert found.__doc__
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in vars(types) if isinstance(getattr(types, name), type(types.Wire))]
+)
+def test_every_type_of_the_data_model_says_what_it_is(name: str) -> None:
+    kind = getattr(types, name)
+    meaning = re.sub(r"\(?[Ss]ection [\d.]+\)?:?", "", vars(kind).get("__doc__") or "")
+    assert len(meaning.split()) >= 4, f"{name}: {meaning!r}"
 
 
 def test_public_names_are_sorted_and_complete() -> None:

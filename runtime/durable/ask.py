@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 import anyio
 import anyio.lowlevel
 import msgspec
+from typing_extensions import TypeForm
 
 from ...protocol.types import Message, TaskState
 from ..actor.replies import say
@@ -46,13 +47,15 @@ class AskOperations:
     async def ask(self, question: Content) -> str: ...
 
     @overload
-    async def ask(self, question: Content, type: type[T]) -> T: ...
+    async def ask(self, question: Content, type: TypeForm[T]) -> T: ...
 
     async def ask(self, question: Content, type: Any = str) -> Any:
         """Ask the client and wait for the answer, for a week if need be (input-required).
 
-        With ``type`` the answer is validated; one that does not fit is asked for again. The task
-        may leave memory meanwhile. ``Message`` as the type gives the message itself.
+        With ``type`` (``int``, ``date | None``, ``Literal["a", "b"]``, a dataclass, …) the answer
+        is validated; one that does not fit is asked for again. The task may leave memory meanwhile.
+        ``Message`` as the type gives the message itself. Raises TypeError for a type that no
+        answer can be read as.
         """
         return await self._ask(question, type, TaskState.INPUT_REQUIRED)
 

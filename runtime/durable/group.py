@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import anyio
 
@@ -15,6 +15,7 @@ from .branch import Branch, Operation
 from .fan_out import Branches, Failed, raise_first, without_context
 from .run import Run
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _BLOCK = -1
@@ -149,7 +150,7 @@ class Group:
         self._branching = branching
 
     def start(
-        self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Spawned[T]:
         """Run a coroutine function as a branch of its own."""
 

@@ -319,6 +319,14 @@ class Steps:
         self._run = run
         self._options = options
 
+    @overload
+    async def step(
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    @overload
+    async def step(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
     async def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As ``TaskContext.step``, with the options."""
         return await run_step(self._run, function, self._options, args, kwargs)

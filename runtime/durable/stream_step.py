@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, aclosing
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
@@ -20,6 +20,9 @@ from .artifacts import artifact_event
 from .run import Run
 from .steps import check_arguments, check_function, digest, running_step
 
+OnRestart = Literal["again", "continue"]
+"""Whether a stream that was interrupted is made again, or gets what was committed and goes on."""
+
 
 class StreamStep:
     """A step whose chunks are events of the artifact ``name``; ``done`` if replay has all of it.
@@ -27,7 +30,7 @@ class StreamStep:
     ``begin``; within ``operation`` ``ready``; within ``running`` ``write`` for each chunk; ``end``.
     """
 
-    def __init__(self, run: Run, name: str, on_restart: str, arguments: str = "") -> None:
+    def __init__(self, run: Run, name: str, on_restart: OnRestart, arguments: str = "") -> None:
         if on_restart not in ("again", "continue"):
             raise ValueError(f"on_restart is 'again' or 'continue', not {on_restart!r}")
         self._run = run
@@ -147,10 +150,10 @@ _NO_CHUNKS = (
 async def stream(
     run: Run,
     name: str,
-    generator: Callable[..., AsyncGenerator[Any, None]],
+    generator: Callable[..., AsyncIterator[Any]],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    on_restart: str,
+    on_restart: OnRestart,
 ) -> Artifact:
     """``TaskContext.stream``."""
     check_generator(generator)
@@ -164,7 +167,7 @@ async def stream(
     with step.operation:
         if not step.done:
             await step.ready()
-            made = generator(*args, **kwargs, **step.keywords)
+            made: Any = generator(*args, **kwargs, **step.keywords)
             check_made(generator, made, AsyncGenerator)
             with step.running():
                 async with aclosing(made) as produced:

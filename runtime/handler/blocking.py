@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import closing
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 import anyio.from_thread
+from typing_extensions import TypeForm
 
 from ...protocol.types import Artifact, Message, Part, TaskState
 from ..actor.cancellation import Reason, TaskCancelled
@@ -19,9 +28,12 @@ from ..content import Content
 from ..durable.artifacts import ArtifactWriter
 from ..durable.run import Run
 from ..durable.steps import Retry, StepOptions, digest, run_step
-from ..durable.stream_step import StreamStep, check_generator, check_made
-from .context import TaskContext
+from ..durable.stream_step import OnRestart, StreamStep, check_generator, check_made
+from .context import Deps_co, TaskContext
 from .history import History
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _ASYNC_ONLY = {
     "gather": "a thread does one thing at a time",
@@ -32,14 +44,14 @@ _ASYNC_ONLY = {
 }
 
 
-class BlockingContext:
+class BlockingContext(Generic[Deps_co]):
     """What ``TaskContext`` offers, without ``await``.
 
     After a cancel the next call raises ``TaskCancelled``. ``gather``, ``race``, ``group`` and
     ``timeout`` are for ``async def`` handlers.
     """
 
-    def __init__(self, context: TaskContext, run: Run) -> None:
+    def __init__(self, context: TaskContext[Deps_co], run: Run) -> None:
         self._context = context
         self._of = run
 
@@ -68,50 +80,62 @@ class BlockingContext:
 
     @property
     def message(self) -> Message:
+        """As ``TaskContext.message``."""
         return self._context.message
 
     @property
     def text(self) -> str:
+        """As ``TaskContext.text``."""
         return self._context.text
 
     @property
     def parts(self) -> Sequence[Part]:
+        """As ``TaskContext.parts``."""
         return self._context.parts
 
     @property
     def files(self) -> list[Part]:
+        """As ``TaskContext.files``."""
         return self._context.files
 
     @property
     def data(self) -> Any:
+        """As ``TaskContext.data``."""
         return self._context.data
 
     @property
     def metadata(self) -> Mapping[str, Any]:
+        """As ``TaskContext.metadata``."""
         return self._context.metadata
 
     @property
     def task_id(self) -> str:
+        """As ``TaskContext.task_id``."""
         return self._context.task_id
 
     @property
     def context_id(self) -> str:
+        """As ``TaskContext.context_id``."""
         return self._context.context_id
 
     @property
     def state(self) -> TaskState:
+        """As ``TaskContext.state``."""
         return self._context.state
 
     @property
-    def deps(self) -> Any:
+    def deps(self) -> Deps_co:
+        """As ``TaskContext.deps``."""
         return self._context.deps
 
     @property
     def principal(self) -> Principal:
+        """As ``TaskContext.principal``."""
         return self._context.principal
 
     @property
     def extensions(self) -> Sequence[str]:
+        """As ``TaskContext.extensions``."""
         return self._context.extensions
 
     @property
@@ -120,6 +144,7 @@ class BlockingContext:
         return self._context.cancelled
 
     def history(self, limit: int | None = None) -> Iterator[Message]:
+        """As ``TaskContext.history``."""
         history = History(self._of.actor, limit)
         while page := self._run(history.page):
             yield from page
@@ -131,6 +156,7 @@ class BlockingContext:
         *,
         metadata: dict[str, Any] | None = None,
     ) -> None:
+        """As ``TaskContext.status``."""
         self._run(self._context.status, content, state, metadata=metadata)
 
     def artifact(self, name: str, content: Content = None, **fields: Any) -> BlockingWriter:
@@ -140,23 +166,54 @@ class BlockingContext:
             self._run(writer.deliver)
         return BlockingWriter(self._run, writer)
 
+    @overload
+    def ask(self, question: Content) -> str: ...
+
+    @overload
+    def ask(self, question: Content, type: TypeForm[T]) -> T: ...
+
     def ask(self, question: Content, type: Any = str) -> Any:
+        """As ``TaskContext.ask``; this thread waits for the answer."""
         return self._run(self._context.ask, question, type)
 
     def require_auth(self, content: Content) -> Message:
+        """As ``TaskContext.require_auth``."""
         message: Message = self._run(self._context.require_auth, content)
         return message
 
     def receive(self) -> Message:
+        """As ``TaskContext.receive``."""
         message: Message = self._run(self._context.receive)
         return message
+
+    @overload
+    def stream(
+        self,
+        name: str,
+        generator: Callable[..., Iterator[Any] | AsyncIterator[Any]],
+        /,
+        *args: Any,
+        on_restart: OnRestart,
+        **kwargs: Any,
+    ) -> Artifact: ...
+
+    @overload
+    def stream(
+        self,
+        name: str,
+        generator: Callable[P, Iterator[Any] | AsyncIterator[Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Artifact: ...
 
     def stream(
         self,
         name: str,
         generator: Callable[..., Any],
+        /,
         *args: Any,
-        on_restart: str = "again",
+        on_restart: Any = "again",
         **kwargs: Any,
     ) -> Artifact:
         """Run a generator as a step whose chunks are streamed, in this thread."""
@@ -179,7 +236,16 @@ class BlockingContext:
                 self._run(step.end)
         return step.artifact
 
+    @overload
+    def step(
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    @overload
+    def step(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
     def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """As ``TaskContext.step``; this thread waits for the result."""
         return self._run(self._context.step, function, *args, **kwargs)
 
     def with_options(
@@ -191,37 +257,48 @@ class BlockingContext:
         )
 
     def now(self) -> datetime:
+        """As ``TaskContext.now``."""
         moment: datetime = self._do(self._context.now)
         return moment
 
     def uuid(self) -> UUID:
+        """As ``TaskContext.uuid``."""
         drawn: UUID = self._do(self._context.uuid)
         return drawn
 
     def random(self) -> float:
+        """As ``TaskContext.random``."""
         drawn: float = self._do(self._context.random)
         return drawn
 
     def patched(self, name: str) -> bool:
+        """As ``TaskContext.patched``."""
         is_patched: bool = self._do(self._context.patched, name)
         return is_patched
 
     def restart(self, state: Any = None) -> NoReturn:
+        """As ``TaskContext.restart``."""
         self._run(self._context.restart, state)
         raise AssertionError("a restart unwinds the handler")
 
     @property
     def restart_state(self) -> Any:
+        """As ``TaskContext.restart_state``."""
         return self._context.restart_state
 
     def sleep(self, seconds: float) -> None:
+        """As ``TaskContext.sleep``."""
         self._run(self._context.sleep, seconds)
 
-    def reject(self, why: Content = None) -> None:
+    def reject(self, why: Content = None) -> NoReturn:
+        """As ``TaskContext.reject``."""
         self._run(self._context.reject, why)
+        raise AssertionError("a rejection unwinds the handler")
 
-    def fail(self, why: Content = None) -> None:
+    def fail(self, why: Content = None) -> NoReturn:
+        """As ``TaskContext.fail``."""
         self._run(self._context.fail, why)
+        raise AssertionError("a failure unwinds the handler")
 
     def check(self) -> None:
         """Raise ``TaskCancelled`` if the handler is being stopped."""
@@ -240,6 +317,14 @@ class BlockingSteps:
         self._call = call
         self._of = run
         self._options = options
+
+    @overload
+    def step(
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+
+    @overload
+    def step(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
     def step(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As ``BlockingContext.step``, with the options."""

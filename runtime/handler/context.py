@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 import msgspec
+import typing_extensions
 
 from ...protocol.types import Artifact, Message, Part, TaskState
 from ...protocol.values import mend
@@ -23,17 +24,26 @@ from ..durable.fan_out import gather, race
 from ..durable.group import Group, group
 from ..durable.run import Run
 from ..durable.steps import StepOperations
-from ..durable.stream_step import stream
+from ..durable.stream_step import OnRestart, stream
 from ..durable.timeout import TimeoutScope
 from ..journal.places import Place
 from ..journal.records import RecordKind
 from .history import History
 
+P = ParamSpec("P")
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+Deps_co = typing_extensions.TypeVar("Deps_co", covariant=True, default=Any)
 
 
-class TaskContext(AskOperations, StepOperations, FactOperations):
+class TaskContext(AskOperations, StepOperations, FactOperations, Generic[Deps_co]):
     """The context of one task, for its handler.
+
+    ``TaskContext[Database]`` is that of an ``Agent[Database]``, whose lifespan yields one:
+    ``ctx.deps`` then has that type.
 
     Operations on one context must not run side by side in coroutines that Greenroom does not know:
     use ``gather``, ``group`` or ``race``, whose branches replay the same whatever their timing.
@@ -57,6 +67,7 @@ class TaskContext(AskOperations, StepOperations, FactOperations):
 
     @property
     def parts(self) -> Sequence[Part]:
+        """All parts of the message: text, data and files."""
         return self._run.message.parts
 
     @property
@@ -81,20 +92,24 @@ class TaskContext(AskOperations, StepOperations, FactOperations):
 
     @property
     def task_id(self) -> str:
+        """The id of the task."""
         return self._actor.id
 
     @property
     def context_id(self) -> str:
+        """The id of the context (the conversation) that the task belongs to."""
         return self._actor.context_id
 
     @property
     def state(self) -> TaskState:
+        """The state of the task as of now."""
         return self._actor.state
 
     @property
-    def deps(self) -> Any:
-        """What the agent's lifespan yielded."""
-        return self._actor.system.deps.get(self._actor.agent.slug)
+    def deps(self) -> Deps_co:
+        """What the agent's lifespan yielded; ``None`` without one."""
+        deps: Any = self._actor.system.deps.get(self._actor.agent.slug)
+        return cast("Deps_co", deps)
 
     @property
     def principal(self) -> Principal:
@@ -193,15 +208,15 @@ class TaskContext(AskOperations, StepOperations, FactOperations):
             )
         return ArtifactWriter(self._run, first, content)
 
-    async def reject(self, why: Content = None) -> None:
+    async def reject(self, why: Content = None) -> NoReturn:
         """Refuse the task: it becomes rejected and the handler ends here."""
         await self._end(TaskState.REJECTED, why)
 
-    async def fail(self, why: Content = None) -> None:
+    async def fail(self, why: Content = None) -> NoReturn:
         """Fail the task with a message for the caller; the handler ends here."""
         await self._end(TaskState.FAILED, why)
 
-    async def _end(self, state: TaskState, why: Content) -> None:
+    async def _end(self, state: TaskState, why: Content) -> NoReturn:
         self._run.check()
         await self._run.until_cut()
         reason = self._run.activity.reason
@@ -210,12 +225,34 @@ class TaskContext(AskOperations, StepOperations, FactOperations):
         self._actor.set_status(state, say(self._actor, why))
         raise Stop
 
+    @overload
     async def stream(
         self,
         name: str,
-        generator: Callable[..., AsyncGenerator[Any, None]],
+        generator: Callable[..., AsyncIterator[Any]],
+        /,
         *args: Any,
-        on_restart: str = "again",
+        on_restart: OnRestart,
+        **kwargs: Any,
+    ) -> Artifact: ...
+
+    @overload
+    async def stream(
+        self,
+        name: str,
+        generator: Callable[P, AsyncIterator[Any]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Artifact: ...
+
+    async def stream(
+        self,
+        name: str,
+        generator: Callable[..., AsyncIterator[Any]],
+        /,
+        *args: Any,
+        on_restart: Any = "again",
         **kwargs: Any,
     ) -> Artifact:
         """Run an async generator as a step whose chunks are streamed as the artifact ``name``.
@@ -229,12 +266,31 @@ class TaskContext(AskOperations, StepOperations, FactOperations):
 
     # --- side by side ---------------------------------------------------------------------------
 
-    async def gather(self, *awaitables: Awaitable[Any]) -> list[Any]:
+    @overload
+    async def gather(self, one: Awaitable[T1], /) -> tuple[T1]: ...
+
+    @overload
+    async def gather(self, one: Awaitable[T1], two: Awaitable[T2], /) -> tuple[T1, T2]: ...
+
+    @overload
+    async def gather(
+        self, one: Awaitable[T1], two: Awaitable[T2], three: Awaitable[T3], /
+    ) -> tuple[T1, T2, T3]: ...
+
+    @overload
+    async def gather(
+        self, one: Awaitable[T1], two: Awaitable[T2], three: Awaitable[T3], four: Awaitable[T4], /
+    ) -> tuple[T1, T2, T3, T4]: ...
+
+    @overload
+    async def gather(self, *awaitables: Awaitable[T]) -> tuple[T, ...]: ...
+
+    async def gather(self, *awaitables: Awaitable[Any]) -> tuple[Any, ...]:
         """Run awaitables side by side, each as a branch; give their results in order.
 
         The first that fails cancels the others and is raised.
         """
-        return await gather(self._run, awaitables)
+        return tuple(await gather(self._run, awaitables))
 
     async def race(self, *awaitables: Awaitable[T]) -> T:
         """Run awaitables side by side; the first that ends wins, the others are cancelled."""

@@ -18,11 +18,11 @@ from .protocol.types import AgentCard, Artifact, Message, Part, Role, Task, Task
 from .protocol.types import AgentSkill as Skill
 from .runtime.actor.cancellation import Reason, StepFailed, TaskCancelled, TaskRejected
 from .runtime.actor.states import IllegalTransition
-from .runtime.agent import Agent
 from .runtime.call import Principal, TaskScope
 from .runtime.contexts.contexts import NotOverError
 from .runtime.contexts.events import ContextEvent
 from .runtime.durable.steps import Retry, StepInfo, step_info
+from .runtime.handler.agent import Agent
 from .runtime.handler.blocking import BlockingContext
 from .runtime.handler.context import TaskContext
 from .runtime.handler.outcome import InputRequired

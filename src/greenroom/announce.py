@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from .runtime.agent import Agent
+    from .runtime.handler.agent import Agent
     from .settings.settings import Settings
 
 CARD = "/.well-known/agent-card.json"

@@ -21,7 +21,7 @@ from .settings.settings import Settings, SettingsError, check_public_url, load
 from .store_url import parse
 
 if TYPE_CHECKING:
-    from .runtime.agent import Agent
+    from .runtime.handler.agent import Agent
     from .runtime.journal.store import Store
     from .runtime.security.limits import Limits
     from .runtime.security.policy import Security

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from .runtime.agent import Agent
+from .runtime.handler.agent import Agent
 
 _HERE = str(Path(__file__).resolve().parent)
 """The folder of this package, to tell its frames from those of the user."""

@@ -40,9 +40,9 @@ from .protocol.types import (
     TaskState,
     TaskStatus,
 )
-from .runtime.agent import Agent
 from .runtime.call import Call, Principal
 from .runtime.content import Content, parts_of
+from .runtime.handler.agent import Agent
 from .runtime.journal.store import Clock, Store
 from .runtime.runtime import Runtime
 from .runtime.security.limits import Limits

@@ -519,10 +519,10 @@ def test_a_function_that_cannot_be_called_is_refused_when_it_is_declared() -> No
     async def greedy(ctx: TaskContext, more: int) -> None: ...
 
     with pytest.raises(TypeError, match="streams yields: make it `async def`"):
-        Agent("a").handler(streams)
+        Agent("a").handler(streams)  # type: ignore[type-var]
     for function in (forgetful, greedy):
         with pytest.raises(TypeError, match=f"{function.__name__} .* one argument, the context"):
-            Agent("a").skill("s")(function)
+            Agent("a").skill("s")(function)  # type: ignore[arg-type]
     nothing: Any = None
     with pytest.raises(TypeError, match="a handler is a function, not NoneType"):
         Agent("a").handler(nothing)

@@ -10,6 +10,7 @@ from uuid import uuid4
 import anyio
 import anyio.lowlevel
 
+from greenroom import Agent
 from greenroom.protocol import operations as ops
 from greenroom.protocol.frame import Frame
 from greenroom.protocol.types import (
@@ -26,7 +27,6 @@ from greenroom.protocol.types import (
     Task,
     TaskState,
 )
-from greenroom.runtime.agent import Agent
 from greenroom.runtime.call import Call, Principal
 from greenroom.runtime.journal.feed import Subscription
 from greenroom.runtime.journal.store import Store

@@ -7,7 +7,7 @@ import inspect
 import logging
 import re
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
@@ -366,7 +366,9 @@ async def test_cancellation_is_never_the_failure_of_a_step() -> None:
 # --- streams and chunks -------------------------------------------------------------------------
 
 
-def streaming(on_restart: str, stop_after: int | None) -> tuple[Agent, list[Any]]:
+def streaming(
+    on_restart: Literal["again", "continue"], stop_after: int | None
+) -> tuple[Agent, list[Any]]:
     calls: list[Any] = []
 
     async def write(count: int, committed: list[Part] | None = None) -> AsyncGenerator[str, None]:
@@ -385,7 +387,9 @@ def streaming(on_restart: str, stop_after: int | None) -> tuple[Agent, list[Any]
 
 
 @pytest.mark.parametrize("on_restart", ["again", "continue"])
-async def test_an_interrupted_stream_goes_on_as_it_was_told(on_restart: str) -> None:
+async def test_an_interrupted_stream_goes_on_as_it_was_told(
+    on_restart: Literal["again", "continue"],
+) -> None:
     store = KeptStore()
     task = await crashed(store, streaming(on_restart, stop_after=2)[0])
     agent, calls = streaming(on_restart, None)
@@ -453,7 +457,7 @@ async def test_two_coroutines_in_one_branch_are_told_so() -> None:
 
 
 async def test_a_second_question_while_one_is_open_is_refused() -> None:
-    async def handler(ctx: TaskContext) -> list[Any]:
+    async def handler(ctx: TaskContext) -> tuple[Any, ...]:
         return await ctx.gather(ctx.ask("one?"), ctx.ask("two?"))
 
     async with running(agent_of(handler)) as peer:
@@ -1008,7 +1012,7 @@ async def test_a_finished_task_leaves_no_timer_and_no_actor() -> None:
 async def test_asleep_or_asking_in_every_line_a_task_is_put_to_rest_and_comes_back() -> None:
     began: list[int] = []
 
-    async def handler(ctx: TaskContext) -> list[Any]:
+    async def handler(ctx: TaskContext) -> tuple[Any, ...]:
         began.append(1)
 
         async def nap() -> str:
@@ -1031,7 +1035,7 @@ async def test_asleep_or_asking_in_every_line_a_task_is_put_to_rest_and_comes_ba
 async def test_a_line_at_work_keeps_the_task_in_memory() -> None:
     began: list[int] = []
 
-    async def handler(ctx: TaskContext) -> list[Any]:
+    async def handler(ctx: TaskContext) -> tuple[Any, ...]:
         began.append(1)
         return await ctx.gather(ctx.ask("Well?"), ctx.step(anyio.sleep, 300))
 
@@ -1053,7 +1057,7 @@ async def test_a_crash_beside_an_open_question_is_noticed() -> None:
         await anyio.sleep(HOUR if len(steps) == 1 else 1)
         return "worked"
 
-    async def handler(ctx: TaskContext) -> list[Any]:
+    async def handler(ctx: TaskContext) -> tuple[Any, ...]:
         return await ctx.gather(ctx.ask("Well?"), ctx.step(work))
 
     store = KeptStore()

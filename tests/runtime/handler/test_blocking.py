@@ -324,7 +324,7 @@ async def test_what_was_recorded_comes_back_after_a_rest() -> None:
              ctx.patched("new"))
         )  # fmt: skip
         try:
-            return ctx.ask("more?")  # type: ignore[no-any-return]
+            return ctx.ask("more?")
         finally:
             ended.set()
 
@@ -507,9 +507,9 @@ async def test_what_cannot_be_called_or_streamed_is_refused_at_the_call() -> Non
     def handler(ctx: BlockingContext) -> str:
         for wrong in (lines(), len, "lines"):
             with pytest.raises(TypeError, match=r"ctx\.stream takes"):
-                ctx.stream("x", wrong, "a")  # type: ignore[arg-type]
+                ctx.stream("x", wrong, "a")  # type: ignore[call-overload]
         with pytest.raises(TypeError, match=r"ctx\.step takes"):
-            ctx.step(number())  # type: ignore[arg-type]
+            ctx.step(number())  # type: ignore[call-overload]
         return ctx.stream("x", lines).text
 
     async with running(agent) as peer:
