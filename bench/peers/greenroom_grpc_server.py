@@ -9,8 +9,8 @@ import anyio
 
 from greenroom import MemoryStore, Runtime
 from greenroom.transports.grpc.server import GrpcServer
-from greenroom.transports.grpc.settings import GrpcSettings
 from greenroom.transports.server.entrypoint import tune_garbage_collection
+from greenroom.transports.settings import Listen
 
 from . import AGENTS
 from .greenroom_server import make_agent
@@ -19,7 +19,7 @@ from .shares import watch
 
 async def main(options: argparse.Namespace) -> None:
     runtime = Runtime(make_agent(options.agent), store=MemoryStore())
-    async with runtime, GrpcServer(runtime, GrpcSettings(port=0)) as server:
+    async with runtime, GrpcServer(runtime, listen=Listen(port=0)) as server:
         tune_garbage_collection()
         watch()
         print(f"listening on http://127.0.0.1:{server.port}", flush=True)

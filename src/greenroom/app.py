@@ -14,7 +14,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import anyio
-from msgspec import structs
 
 from .settings.security import check_transport, secure
 from .settings.settings import Settings, SettingsError, check_public_url, load
@@ -34,6 +33,7 @@ def asgi(
     *agents: Agent,
     store: str | Store = "memory://",
     public_url: str | None = None,
+    grace: float = 10.0,
     http: HttpSettings | None = None,
     runtime: RuntimeSettings | None = None,
     security: Security | None = None,
@@ -43,19 +43,16 @@ def asgi(
 
     Run it with any ASGI server, which starts and stops it by the lifespan protocol. Mounted in
     another application, whose server does not tell us: enter ``app.lifespan()`` in the host's
-    own lifespan.
+    own lifespan. Running handlers get ``grace`` seconds when the lifespan ends.
     """
     from .runtime.runtime import Runtime
     from .transports.http.asgi import Application
-    from .transports.http.settings import HttpSettings
 
-    http = http or HttpSettings()
     if public_url is not None:
         check_public_url(public_url)
-        http = structs.replace(http, public_url=public_url)
     opened = open_store(store) if isinstance(store, str) else store
     made = Runtime(agents, store=opened, settings=runtime, security=security, limits=limits)
-    return Application(made, http)
+    return Application(made, http, public_url=public_url, grace=grace)
 
 
 def serve(
@@ -123,7 +120,8 @@ async def run(
             *agents,
             store=open_store(settings.store, keep_lock=alone),
             public_url=settings.public_url,
-            http=structs.replace(settings.http, drain_grace=settings.grace),
+            grace=settings.grace,
+            http=settings.http,
             runtime=settings.runtime,
             security=security,
             limits=settings.limits,
@@ -136,26 +134,25 @@ async def run(
 
         grpc = GrpcServer(
             app.runtime,
-            structs.replace(
-                settings.grpc,
-                host=settings.host,
-                port=settings.grpc_port,
-                public_url=settings.public_url,
-                certfile=settings.certfile,
-                keyfile=settings.keyfile,
-                client_ca=settings.client_ca,
-                client_certificate=settings.client_certificate,
-                trusted_proxies=settings.http.trusted_proxies,
-                forwarded_headers=settings.http.forwarded_headers,
-            ),
+            settings.grpc,
             app.metrics,
+            listen=settings.listen(settings.grpc_port),
+            forwarding=settings.http.forwarding,
+            public_url=settings.public_url,
         )
         app.mount(grpc)
     app.runtime.gate.exposed = _exposed(settings)
-    shared = set(Settings.__struct_fields__) & set(ServerSettings.__struct_fields__)
     server = ServerSettings(
+        listen=settings.listen(settings.port),
+        http2=settings.http2,
+        keep_alive=settings.keep_alive,
+        grace=settings.grace,
+        deadline=settings.deadline,
         write_timeout=settings.http.write_timeout,
-        **{name: getattr(settings, name) for name in shared},
+        tune_gc=settings.tune_gc,
+        backlog=settings.backlog,
+        max_connections=settings.max_connections,
+        max_connections_per_address=settings.max_connections_per_address,
     )
 
     app.announces = False  # not before the address, which `ready` tells

@@ -9,6 +9,7 @@ import grpc
 import trustme
 
 from greenroom.transports.server.settings import ServerSettings
+from greenroom.transports.settings import Listen, Tls
 from tests.support.servers import OnSockets
 
 
@@ -34,10 +35,13 @@ class Authority:
         return cert, key
 
     def listen(self, required: bool = True) -> ServerSettings:
-        return ServerSettings(
-            port=0, tune_gc=False, certfile=self.cert, keyfile=self.key, client_ca=self.ca,
+        tls = Tls(
+            certfile=self.cert,
+            keyfile=self.key,
+            client_ca=self.ca,
             client_certificate="required" if required else "optional",
-        )  # fmt: skip
+        )
+        return ServerSettings(listen=Listen(port=0, tls=tls), tune_gc=False)
 
     def show(self, server: OnSockets, leaf: trustme.LeafCert | None) -> None:
         """Let the clients of ``server`` show this certificate from now on, or none."""

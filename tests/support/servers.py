@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
+from msgspec.structs import replace
 
 from greenroom import Agent, Runtime
 from greenroom.app import open_store
@@ -26,6 +27,7 @@ from greenroom.transports.http.asgi import Application
 from greenroom.transports.http.settings import HttpSettings
 from greenroom.transports.server.entrypoint import run
 from greenroom.transports.server.settings import ServerSettings
+from greenroom.transports.settings import Forwarding, Listen
 from tests.support import asgi
 from tests.support.clients import Response
 from tests.support.processes import AGENT, Process
@@ -94,10 +96,14 @@ class OnSockets(InProcess):
 
 @asynccontextmanager
 async def in_memory(
-    *agents: Agent, runtime: Runtime | None = None, http: HttpSettings | None = None, **more: Any
+    *agents: Agent,
+    runtime: Runtime | None = None,
+    http: HttpSettings | None = None,
+    public_url: str | None = None,
+    **more: Any,
 ) -> AsyncGenerator[InMemory, None]:
     """Run ``runtime``, or one made of ``agents`` and ``more``, below its ASGI application."""
-    app = Application(runtime or make_runtime(*agents, **more), http or HttpSettings())
+    app = Application(runtime or make_runtime(*agents, **more), http, public_url=public_url)
     async with app.lifespan():
         yield InMemory(app)
 
@@ -123,19 +129,31 @@ async def on_sockets(
     runtime: Runtime | None = None,
     http: HttpSettings | None = None,
     listen: ServerSettings | None = None,
+    public_url: str | None = None,
     beside: GrpcSettings | None = None,
+    grpc_listen: Listen | None = None,
+    forwarding: Forwarding | None = None,
     with_grpc: bool = True,
     **more: Any,
 ) -> AsyncGenerator[OnSockets, None]:
     """Serve ``runtime``, or one made of ``agents`` and ``more``, on free ports of this machine.
 
-    Without ``beside`` gRPC takes what ``http`` and ``listen`` say of addresses and certificates.
+    gRPC takes what ``http`` and ``listen`` say of proxies and certificates, unless told otherwise.
     """
-    http, listen = http or HttpSettings(), listen or ServerSettings(port=0, tune_gc=False)
-    app = Application(runtime or make_runtime(*agents, **more), http)
+    http, listen = (
+        http or HttpSettings(),
+        listen or ServerSettings(listen=Listen(port=0), tune_gc=False),
+    )
+    app = Application(runtime or make_runtime(*agents, **more), http, public_url=public_url)
     server = None
     if with_grpc:
-        server = GrpcServer(app.runtime, beside or grpc_settings(http, listen))
+        server = GrpcServer(
+            app.runtime,
+            beside,
+            listen=grpc_listen or replace(listen.listen, port=0),
+            forwarding=forwarding or http.forwarding,
+            public_url=public_url,
+        )
         app.mount(server)
     bound: list[str] = []
     ready = anyio.Event()
@@ -156,19 +174,6 @@ async def on_sockets(
         group.cancel_scope.cancel()
     for _ in range(3):  # aborted connections close their sockets in the loop's next turns
         await anyio.lowlevel.checkpoint()
-
-
-def grpc_settings(http: HttpSettings, listen: ServerSettings) -> GrpcSettings:
-    return GrpcSettings(
-        port=0,
-        public_url=http.public_url,
-        certfile=listen.certfile,
-        keyfile=listen.keyfile,
-        client_ca=listen.client_ca,
-        client_certificate=listen.client_certificate,
-        trusted_proxies=http.trusted_proxies,
-        forwarded_headers=http.forwarded_headers,
-    )
 
 
 def as_process(

@@ -16,11 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ...protocol.errors import InvalidRequestError
-
-FORWARDED_HEADERS = (
-    "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix",
-)  # fmt: skip
-"""The header fields that are believed unless the operator names others."""
+from ..settings import FORWARDED_HEADERS
 
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]{2,45}\])"

@@ -14,13 +14,14 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
-from ipaddress import IPv6Address
 
 import anyio
 from anyio.abc import TaskGroup
 
 from ...runtime.concurrency.supervisor import Supervisor
+from ...runtime.security.rate_limits import network_of
 from ..errors import ServerError
+from ..settings import Listen
 from . import tls
 from .shared import Shared
 
@@ -41,7 +42,7 @@ when the connection is gone."""
 class Listener:
     """``port`` and ``ports`` (of single agents, by slug) are known once it is bound."""
 
-    def __init__(self, shared: Shared, children: Supervisor, make: Factory) -> None:
+    def __init__(self, shared: Shared, listen: Listen, children: Supervisor, make: Factory) -> None:
         self.port = 0
         self.ports: dict[str, int] = {}
         self.reloads = 0
@@ -50,6 +51,7 @@ class Listener:
         """How often a changed certificate could not be used."""
         self._shared = shared
         self._settings = shared.settings
+        self._listen = listen
         self._children = children
         self._make = make
         self._loop = asyncio.get_running_loop()
@@ -67,14 +69,14 @@ class Listener:
 
         Raises ServerError.
         """
-        settings = self._settings
+        listen = self._listen
         try:
-            self._stamp = tls.stamp(settings)
-            self._context = tls.context(settings)
-            self._sockets.append((_bound(settings.host, settings.port), ""))
-            for entry in settings.agent_ports:
+            self._stamp = tls.stamp(listen.tls)
+            self._context = tls.context(listen.tls)
+            self._sockets.append((_bound(listen.host, listen.port), ""))
+            for entry in self._settings.agent_ports:
                 slug, port = _agent_port(entry, agents)
-                self._sockets.append((_bound(settings.host, port), slug))
+                self._sockets.append((_bound(listen.host, port), slug))
         except tls.TlsError as error:
             raise ServerError(str(error)) from None
         except BaseException:
@@ -153,7 +155,7 @@ class Listener:
         """Count a connection and return what counts it no more; ``None``: one too many."""
         settings = self._settings
         trusted = self._shared.proxies.trusts(address)
-        address = _network(address)
+        address = network_of(address)
         if self._open >= settings.max_connections or (
             self._open_of[address] >= settings.max_connections_per_address and not trusted
         ):
@@ -189,11 +191,11 @@ class Listener:
         refused: tuple[object, ...] = ()
         while True:
             await anyio.sleep(self._settings.tls_reload)
-            stamp = tls.stamp(self._settings)
+            stamp = tls.stamp(self._listen.tls)
             if stamp == self._stamp:
                 continue
             try:
-                self._context = tls.context(self._settings)
+                self._context = tls.context(self._listen.tls)
             except (tls.TlsError, OSError) as error:  # or no file descriptor is left
                 if stamp != refused:
                     refused = stamp
@@ -203,14 +205,6 @@ class Listener:
                 self._stamp = stamp
                 self.reloads += 1
                 log.info("the certificate changed: new connections get the new one")
-
-
-def _network(address: str) -> str:
-    """Return whose connections are counted together: of IPv6 those of a /64."""
-    if ":" not in address:
-        return address
-    parsed = IPv6Address(address.partition("%")[0])
-    return str(parsed.ipv4_mapped or int(parsed) >> 64)
 
 
 def _agent_port(entry: str, agents: list[str]) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from ...runtime.runtime import Runtime
 from ...runtime.settings.bounds import checked
 from ..errors import ServerError
 from ..metrics import Metrics
+from ..settings import Forwarding, Listen
 from .cards import Cards
 from .connection import GrpcProtocol
 from .health import NAME as HEALTH
@@ -29,6 +30,10 @@ from .settings import GrpcSettings
 from .shared import Shared
 from .status import RpcError, Status
 
+LISTEN = Listen(port=50051)
+"""Where the server listens unless told otherwise."""
+FORWARDING = Forwarding()
+"""The proxies that the server believes unless told otherwise: none."""
 LOOK = 0.5
 """How often the server looks at its connections for what takes time, in seconds."""
 
@@ -48,12 +53,20 @@ class GrpcServer:
         runtime: Runtime,
         settings: GrpcSettings | None = None,
         metrics: Metrics | None = None,
+        *,
+        listen: Listen = LISTEN,
+        forwarding: Forwarding = FORWARDING,
+        public_url: str | None = None,
     ) -> None:
-        """``metrics`` counts the requests, together with those of other bindings."""
+        """``metrics`` counts the requests, together with those of other bindings. ``public_url`` is
+        the address of the HTTP server: a refusal names the metadata document there that leads to a
+        token (RFC 9728).
+        """
         self.runtime = runtime
         self.metrics = metrics or Metrics()
         self.settings = checked(settings or GrpcSettings())
-        self.shared = Shared(runtime, self.settings)
+        self.listen = checked(listen)
+        self.shared = Shared(runtime, self.settings, forwarding, public_url)
         self._group: TaskGroup | None = None
         self._check_credentials()
 
@@ -70,7 +83,7 @@ class GrpcServer:
         children = supervisor(group)
         methods: dict[bytes, Method] = {}
         make = partial(GrpcProtocol, self.shared, methods, children)
-        self.listener = Listener(self.shared, children, make)
+        self.listener = Listener(self.shared, self.listen, children, make)
         self.listener.bind(list(self.runtime.agents))
         self.cards = Cards(
             self.runtime, self.settings.address, self.listener.port, self.listener.ports
@@ -111,7 +124,7 @@ class GrpcServer:
     @property
     def address(self) -> str:
         """``host:port`` as bound."""
-        host = self.settings.host.strip("[]")
+        host = self.listen.host.strip("[]")
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     async def drain(self, grace: float) -> None:
@@ -183,7 +196,7 @@ class GrpcServer:
         """Return the gRPC entries for the card of an agent whose HTTP address is ``base``."""
         if not self.settings.on_card:
             return []
-        host = urlsplit(base).hostname or self.settings.host
+        host = urlsplit(base).hostname or self.listen.host
         return self.cards.interfaces(agent, host)
 
     def statistics(self) -> dict[str, int]:

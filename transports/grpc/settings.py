@@ -1,14 +1,13 @@
-"""The limits, times and addresses of the gRPC binding, each with its default."""
+"""The limits, times and public addresses of the gRPC binding, each with its default."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ...runtime.settings.bounds import Count, NotNegative, Port, Positive, Size
+from ...runtime.settings.bounds import Count, NotNegative, Positive, Size
 from ...runtime.settings.described import described
-from ..caller.proxies import FORWARDED_HEADERS
 
 MIB = 1024 * 1024
 
@@ -17,26 +16,11 @@ MIB = 1024 * 1024
 class GrpcSettings(Struct, frozen=True, kw_only=True):
     """Seconds and bytes throughout."""
 
-    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[
-        Port,
-        Meta(
-            description="Port of all agents; 0 picks a free one. The ``tenant`` of a request may "
-            "name an agent."
-        ),
-    ] = 50051
     address: Annotated[
         str | None,
         Meta(
             description="``host:port`` where clients reach the server, as cards name it. "
             "``None``: where it listens."
-        ),
-    ] = None
-    public_url: Annotated[
-        str | None,
-        Meta(
-            description="Address of the HTTP server. A refusal names the metadata document there "
-            "that leads to a token (RFC 9728)."
         ),
     ] = None
     on_card: Annotated[
@@ -53,42 +37,6 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
             "no tenant."
         ),
     ] = ()
-    certfile: Annotated[
-        str | None,
-        Meta(
-            description="TLS certificate chain (PEM). The server reads it again when the file "
-            "changes."
-        ),
-    ] = None
-    keyfile: Annotated[
-        str | None,
-        Meta(description="TLS private key (PEM). The server reads it again when the file changes."),
-    ] = None
-    client_ca: Annotated[
-        str | None,
-        Meta(
-            description="Certificate authorities (PEM) of clients: with it the server asks "
-            "clients for a certificate."
-        ),
-    ] = None
-    client_certificate: Annotated[
-        Literal["optional", "required"],
-        Meta(description="Whether every client must have a certificate."),
-    ] = "required"
-    trusted_proxies: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Addresses or networks of proxies that the server believes, as "
-            "``http.trusted_proxies``."
-        ),
-    ] = ()
-    forwarded_headers: Annotated[
-        tuple[str, ...],
-        Meta(
-            description="Which of the proxies' headers the server reads, as "
-            "``http.forwarded_headers``."
-        ),
-    ] = FORWARDED_HEADERS
     tls_reload: Annotated[
         Positive, Meta(description="How often the server looks at the certificate files.")
     ] = 10.0

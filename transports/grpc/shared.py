@@ -16,6 +16,7 @@ from ...runtime.runtime import Runtime
 from ..auth.resource import WELL_KNOWN, ProtectedResource, pointed
 from ..caller.proxies import Proxies
 from ..errors import public_error
+from ..settings import Forwarding
 from .settings import GrpcSettings
 from .status import RpcError, Status
 
@@ -51,10 +52,16 @@ class OpenConnection(Protocol):
 class Shared:
     """One per server. Counters are read by its statistics and by tests."""
 
-    def __init__(self, runtime: Runtime, settings: GrpcSettings) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: GrpcSettings,
+        forwarding: Forwarding,
+        public_url: str | None,
+    ) -> None:
         self.settings = settings
         self.gate = runtime.gate
-        self.proxies = Proxies(settings.trusted_proxies, settings.forwarded_headers)
+        self.proxies = Proxies(forwarding.proxies, forwarding.headers)
         self.connections: set[OpenConnection] = set()
         self.calls = 0
         """Open calls."""
@@ -75,8 +82,8 @@ class Shared:
         self._changed = anyio.Event()
         self._default = runtime.default.slug
         self._metadata: str | None = None
-        if settings.public_url is not None and ProtectedResource(runtime):
-            self._metadata = settings.public_url.rstrip("/") + WELL_KNOWN
+        if public_url is not None and ProtectedResource(runtime):
+            self._metadata = public_url.rstrip("/") + WELL_KNOWN
 
     # --- budgets --------------------------------------------------------------------------------
 

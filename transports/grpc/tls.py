@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 import ssl
 
-from .settings import GrpcSettings
+from ..settings import Tls
 
 
 class TlsError(Exception):
     """The certificate files cannot be used; the message says which."""
 
 
-def context(settings: GrpcSettings) -> ssl.SSLContext | None:
-    """Return the TLS context that the settings describe; ``None``: plain text.
+def context(settings: Tls) -> ssl.SSLContext | None:
+    """Return the TLS context that ``settings`` describe; ``None`` for plain text.
 
     Raises TlsError.
     """
-    if (settings.certfile is None) != (settings.keyfile is None):
-        raise TlsError("TLS needs both certfile and keyfile")
+    try:
+        settings.check()
+    except ValueError as error:
+        raise TlsError(str(error)) from None
     if settings.certfile is None:
-        if settings.client_ca is not None:
-            raise TlsError("client_ca asks for client certificates: that needs a certfile")
         return None
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -33,20 +33,18 @@ def context(settings: GrpcSettings) -> ssl.SSLContext | None:
             required = settings.client_certificate == "required"
             made.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as error:
-        named = [settings.certfile, settings.keyfile, settings.client_ca]
-        raise TlsError(f"cannot use {', '.join(filter(None, named))}: {error}") from None
+        raise TlsError(f"cannot use {', '.join(settings.files())}: {error}") from None
     return made
 
 
-def stamp(settings: GrpcSettings) -> tuple[object, ...]:
-    """Return what changes when one of the files does, links to them included."""
+def stamp(settings: Tls) -> tuple[object, ...]:
+    """Return a value that changes when one of the files changes, or a link to it."""
     stamps: list[object] = []
-    for path in (settings.certfile, settings.keyfile, settings.client_ca):
-        if path is not None:
-            try:
-                status = os.stat(path)
-            except OSError:
-                stamps.append(None)  # being replaced at this moment
-            else:
-                stamps += (status.st_mtime_ns, status.st_ino, status.st_size)
+    for path in settings.files():
+        try:
+            status = os.stat(path)
+        except OSError:
+            stamps.append(None)  # another program replaces the file at this moment
+        else:
+            stamps += (status.st_mtime_ns, status.st_ino, status.st_size)
     return tuple(stamps)

@@ -54,8 +54,21 @@ class Application:
     mounted in a host whose lifespan does not reach it, inside ``async with app.lifespan():``.
     """
 
-    def __init__(self, runtime: Runtime, settings: HttpSettings | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: HttpSettings | None = None,
+        *,
+        public_url: str | None = None,
+        grace: float = 10.0,
+    ) -> None:
+        """``public_url`` is where clients reach this application, as cards name it; without it a
+        card names the address of its request. Running handlers get ``grace`` seconds when the
+        lifespan ends.
+        """
         self.runtime = runtime
+        self._public_url = public_url
+        self._grace = grace
         self.settings = checked(settings or HttpSettings())
         self.metrics = Metrics()
         self.announces = True
@@ -69,7 +82,7 @@ class Application:
         self.routes = Routes(runtime.agents)
         self._proxies = Proxies(self.settings.trusted_proxies, self.settings.forwarded_headers)
         self._cors = Cors(self.settings, (runtime.gate.card.schemes or {}).values())
-        self._vary = b"" if self.settings.public_url else self._proxies.vary
+        self._vary = b"" if public_url else self._proxies.vary
         self._caching = [(b"cache-control", b"public, max-age=%d" % self.settings.card_max_age)]
         if self._vary:
             self._caching.append((b"vary", self._vary))
@@ -95,7 +108,7 @@ class Application:
             for path in self.routes.rpc:
                 self._plain[WELL_KNOWN + path] = self._resource_metadata
         if keys := runtime.gate.security.signing:
-            if self.settings.public_url is None:
+            if public_url is None:
                 raise ValueError("signed cards need public_url: they say where the agent is")
             self._jwks = protojson.encode({"keys": [key.public_jwk for key in keys]})
             self._plain["/.well-known/jwks.json"] = self._key_set
@@ -117,7 +130,7 @@ class Application:
             if self.announces:
                 self.runtime.gate.announce()
             yield
-            await self.runtime.drain(self.settings.drain_grace)
+            await self.runtime.drain(self._grace)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -279,7 +292,7 @@ class Application:
         await self._cards.reply(exchange, agent, self._base(exchange) + prefix, rpc_path(prefix))
 
     def _base(self, exchange: Exchange) -> str:
-        base = self.settings.public_url or self._proxies.base_url(
+        base = self._public_url or self._proxies.base_url(
             exchange.scope, exchange.nearest, exchange.fields
         )
         return base.rstrip("/")

@@ -1,4 +1,4 @@
-"""The limits, times and addresses of the HTTP bindings, each with its default."""
+"""The limits and times of the HTTP bindings, each with its default."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ from msgspec import Meta, Struct
 
 from ...runtime.settings.bounds import Count, NotNegative, Positive, Size
 from ...runtime.settings.described import described
-from ..caller.proxies import FORWARDED_HEADERS
+from ..settings import FORWARDED_HEADERS, Forwarding
 
 
 @described
 class HttpSettings(Struct, frozen=True, kw_only=True):
     """Seconds and bytes throughout."""
 
-    public_url: Annotated[
-        str | None,
-        Meta(
-            description="Where clients reach this server, as written on cards. ``None``: from Host "
-            "and root path."
-        ),
-    ] = None
     max_body: Annotated[
         Count,
         Meta(
@@ -72,10 +65,6 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
             "server ended."
         ),
     ] = 1.0
-    drain_grace: Annotated[
-        NotNegative,
-        Meta(description="What running handlers get when the application's lifespan ends."),
-    ] = 10.0
     card_max_age: Annotated[
         Size,
         Meta(description="``Cache-Control: max-age`` of agent cards."),
@@ -105,3 +94,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
             "whatever a client sent. ``forwarded`` is RFC 7239's."
         ),
     ] = FORWARDED_HEADERS
+
+    @property
+    def forwarding(self) -> Forwarding:
+        """The proxies that every server of this process believes, gRPC included."""
+        return Forwarding(proxies=self.trusted_proxies, headers=self.forwarded_headers)

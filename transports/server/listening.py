@@ -53,18 +53,19 @@ def raise_file_limit(connections: int) -> None:
 
 def configure(settings: ServerSettings) -> Config:
     """Return what hypercorn's protocols read. Raises ServerError, also for a bad certificate."""
-    if (settings.certfile is None) != (settings.keyfile is None):
-        raise ServerError("TLS needs both certfile and keyfile")
-    if settings.http2 and settings.certfile is None:
+    tls = settings.listen.tls
+    try:
+        tls.check()
+    except ValueError as error:
+        raise ServerError(str(error)) from None
+    if settings.http2 and tls.certfile is None:
         raise ServerError("HTTP/2 is offered over TLS only: name a certfile and a keyfile")
-    if settings.client_ca is not None and settings.certfile is None:
-        raise ServerError("client_ca is for TLS: name a certfile and a keyfile")
     config = Config()
-    if settings.client_ca is not None:
-        config.ca_certs = settings.client_ca
-        required = settings.client_certificate == "required"
+    if tls.client_ca is not None:
+        config.ca_certs = tls.client_ca
+        required = tls.client_certificate == "required"
         config.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-    config.certfile, config.keyfile = settings.certfile, settings.keyfile
+    config.certfile, config.keyfile = tls.certfile, tls.keyfile
     # HTTP/2 only where an operator asks for it and ALPN chose it: one connection more to bound.
     config.alpn_protocols = ["h2", "http/1.1"] if settings.http2 else ["http/1.1"]
     config.keep_alive_timeout = settings.keep_alive
@@ -80,19 +81,19 @@ def configure(settings: ServerSettings) -> Config:
         config.create_ssl_context()
     except (OSError, ssl.SSLError) as error:
         raise ServerError(
-            f"cannot use certfile {settings.certfile} with keyfile {settings.keyfile}"
-            f"{f' and client_ca {settings.client_ca}' if settings.client_ca else ''}: {error}"
+            f"cannot use certfile {tls.certfile} with keyfile {tls.keyfile}"
+            f"{f' and client_ca {tls.client_ca}' if tls.client_ca else ''}: {error}"
         ) from None
     return config
 
 
 def listen(settings: ServerSettings) -> socket.socket:
     """Return the listening socket. Raises ServerError."""
-    host = settings.host.strip("[]")
+    host = settings.listen.host.strip("[]")
     listener: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, settings.listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -109,7 +110,7 @@ def listen(settings: ServerSettings) -> socket.socket:
         if listener is not None:
             listener.close()
         raise ServerError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; "
+            f"cannot listen on {host} port {settings.listen.port}: {error.strerror}; "
             "choose another with --port (0 picks a free one)"
         ) from None
     return listener

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import Struct
+
+from ..settings import Listen
 
 
 class ServerSettings(Struct, frozen=True, kw_only=True):
-    """How to listen and how to stop. Times are in seconds."""
+    """Where to listen, how many connections to take, and how to stop. Times are in seconds."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    certfile: str | None = None
-    keyfile: str | None = None
-    client_ca: str | None = None
-    client_certificate: Literal["optional", "required"] = "required"
+    listen: Listen = Listen()
     http2: bool = False
     keep_alive: float = 75.0
     grace: float = 10.0

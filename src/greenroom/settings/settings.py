@@ -21,6 +21,7 @@ from ..runtime.settings.bounds import Port
 from ..runtime.settings.settings import RuntimeSettings
 from ..transports.grpc.settings import GrpcSettings
 from ..transports.http.settings import HttpSettings
+from ..transports.settings import Listen, Tls
 from .auth import AuthSettings
 from .auth_checks import refuse_empty
 from .names import PREFIX, shown, unknown
@@ -129,6 +130,16 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
     limits: Limits = field(default_factory=Limits)
     auth: AuthSettings = field(default_factory=AuthSettings)
 
+    def listen(self, port: int) -> Listen:
+        """Return where a server of this process listens: HTTP and gRPC differ in the port only."""
+        tls = Tls(
+            certfile=self.certfile,
+            keyfile=self.keyfile,
+            client_ca=self.client_ca,
+            client_certificate=self.client_certificate,
+        )
+        return Listen(host=self.host, port=port, tls=tls)
+
 
 GROUPS: dict[str, type[Struct]] = {
     "http": HttpSettings,
@@ -138,17 +149,6 @@ GROUPS: dict[str, type[Struct]] = {
     "auth": AuthSettings,
 }
 """Nested settings: a TOML table, ``GREENROOM_HTTP_…``, ``--set http.…=…``."""
-
-# Filled from the top-level settings: ``public_url``, ``grace``, and where to listen.
-_DERIVED = frozenset(
-    {
-        "http.public_url", "http.drain_grace",
-        "grpc.host", "grpc.port", "grpc.public_url", "grpc.certfile", "grpc.keyfile",
-        "grpc.client_ca", "grpc.client_certificate", "grpc.trusted_proxies",
-        "grpc.forwarded_headers",
-    }
-)  # fmt: skip
-
 
 _UNSET = ("none", "null")
 
@@ -188,8 +188,7 @@ def names() -> dict[str, str]:
     names = {PREFIX + option.name.upper(): option.name for option in options()}
     for group, kind in GROUPS.items():
         for name in kind.__struct_fields__:
-            if f"{group}.{name}" not in _DERIVED:
-                names[f"{PREFIX}{group.upper()}_{name.upper()}"] = f"{group}.{name}"
+            names[f"{PREFIX}{group.upper()}_{name.upper()}"] = f"{group}.{name}"
     return names
 
 
@@ -356,7 +355,6 @@ def _merge(values: dict[str, Any], layer: Mapping[str, object], source: str) -> 
         if group is not None:
             if isinstance(value, group):
                 value = {leaf: getattr(value, leaf) for leaf in group.__struct_fields__}
-                value = {leaf: one for leaf, one in value.items() if f"{name}.{leaf}" in known}
             if not isinstance(value, Mapping):
                 raise SettingsError(
                     f"setting {name!r} in {source}: it is a group of settings; write one of them, "

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives import serialization
 
 from greenroom.auth import MutualTls, Security
 from greenroom.cli.main import main
-from greenroom.transports.http.settings import HttpSettings
 from tests.protocol.cards.test_signing import KEYS, pem
 from tests.runtime.security.serving import serving
 from tests.support.agents import desk
@@ -37,7 +36,7 @@ async def test_a_client_certificate(tmp_path: Path, capsys: pytest.CaptureFixtur
     trusted.write_bytes(pem(KEY._private))
     security = Security(MutualTls(identity="email"), signing=[KEY])
     # Nothing is sent where the card leads, so it may lead anywhere.
-    http = HttpSettings(public_url="https://agents.example.com")
+    public_url = "https://agents.example.com"
 
     async def ask(*words: str) -> tuple[int, str, str]:
         code = await anyio.to_thread.run_sync(main, list(words))
@@ -60,7 +59,9 @@ async def test_a_client_certificate(tmp_path: Path, capsys: pytest.CaptureFixtur
             assert (code, "--cert FILE" in told) == (3, True), told
             code, _, told = await ask(*command, "--cert", str(both))
             assert (code, "not trusted" in told) == (3, True)
-    async with serving(security, desk(), listen=listen, http=http, with_grpc=False) as server:
+    async with serving(
+        security, desk(), listen=listen, public_url=public_url, with_grpc=False
+    ) as server:
         tls = (*ca, "--cert", cert, "--cert-key", key)
         for trust in (
             ("--key", str(trusted)),

@@ -20,6 +20,7 @@ from greenroom.settings.settings import Settings, SettingsError, load, names, op
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.settings import GrpcSettings
 from greenroom.transports.http.settings import HttpSettings
+from greenroom.transports.settings import Listen
 from tests.support.paths import ROOT
 
 
@@ -143,11 +144,12 @@ def test_limits_of_grpc_hold_in_code_too() -> None:
     agent.handler(lambda ctx: ctx.text)
     for name, wrong in (
         ("max_receive", GrpcSettings(max_receive=0)),
-        ("port", GrpcSettings(port=-1)),
         ("age", GrpcSettings(age=0.0)),
     ):
         with pytest.raises(ValueError, match=f"GrpcSettings: .* for {name}$"):
             GrpcServer(Runtime(agent, store=MemoryStore()), wrong)
+    with pytest.raises(ValueError, match=r"Listen: .* for port$"):
+        GrpcServer(Runtime(agent, store=MemoryStore()), listen=Listen(port=-1))
 
 
 def test_what_an_orchestrator_sets_for_a_service_of_this_name_is_not_ours() -> None:

@@ -25,7 +25,6 @@ from greenroom.runtime.runtime import Runtime
 from greenroom.stores.memory import MemoryStore
 from greenroom.transports.client.http import request
 from greenroom.transports.http.asgi import Application
-from greenroom.transports.http.settings import HttpSettings
 from tests.runtime.security.serving import serving
 from tests.support.agents import desk
 from tests.support.asgi import Wire, scope_of
@@ -97,10 +96,10 @@ async def test_from_a_refusal_to_a_token(binding: str, path: str, issuer: Issuer
 
 
 async def test_refusals_over_grpc(issuer: Issuer) -> None:
-    http = HttpSettings(public_url="https://agents.example.com/here/")
+    public_url = "https://agents.example.com/here/"
     policy = Policy(agents={"desk": ["desk:use"]})
     security = Security(oauth(issuer), policy=policy)
-    async with serving(security, http=http) as server:
+    async with serving(security, public_url=public_url) as server:
         for token, status in (("x", "UNAUTHENTICATED"), (issuer.token(), "PERMISSION_DENIED")):
             headers = {"Authorization": f"Bearer {token}"}
             answer = await server.call("grpc", ops.SEND, send("hi"), headers)
@@ -108,14 +107,14 @@ async def test_refusals_over_grpc(issuer: Issuer) -> None:
             challenges = answer.headers["www-authenticate"]
             assert tell(challenges) == f"https://agents.example.com/here{WELL_KNOWN}"
     async with serving(
-        security, desk(), other(), http=http
+        security, desk(), other(), public_url=public_url
     ) as server:  # read, so the agent is known
         asked = structs.replace(send("hi"), tenant="desk")
         refused = await server.call("grpc", ops.SEND, asked, headers)
         assert tell(refused.headers["www-authenticate"]).endswith(WELL_KNOWN)
     policy = Policy(agents={"other": ["other:use"]})
     async with serving(
-        Security(oauth(issuer), policy=policy), desk(), other(), http=http
+        Security(oauth(issuer), policy=policy), desk(), other(), public_url=public_url
     ) as server:
         asked = structs.replace(send("hi"), tenant="other")
         refused = await server.call("grpc", ops.SEND, asked, headers)
@@ -132,8 +131,8 @@ async def test_each_agent_is_a_resource(issuer: Issuer) -> None:
         open_id_connect(issuer.url, audience="agents"),
         policy=Policy(agents={"other": ["other:use"]}),
     )
-    http = HttpSettings(public_url="https://agents.example.com/here/")
-    async with serving(security, desk(), other(), http=http) as server:
+    public_url = "https://agents.example.com/here/"
+    async with serving(security, desk(), other(), public_url=public_url) as server:
         refused = await server.call("jsonrpc", ops.SEND, send("hi"), agent="/a2a/agents/other")
         challenges = refused.headers["www-authenticate"]
         assert challenges.startswith("ApiKey realm=")

@@ -19,7 +19,6 @@ from greenroom.protocol.cards.shapes import card_json, parse_card
 from greenroom.protocol.cards.signing import SignatureError, sign, verify
 from greenroom.transports.client.http import request
 from greenroom.transports.client.peer import Peer, PeerError, Trust
-from greenroom.transports.http.settings import HttpSettings
 from tests.protocol.cards.test_signing import KEYS, MAKE, SECURED, card, pem, signed_by_the_sdk
 from tests.runtime.security.serving import serving
 from tests.support.agents import desk
@@ -219,18 +218,18 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 ELSEWHERE = "http://127.0.0.1:1"
 
 
-def signed_desk(public_url: str = ELSEWHERE) -> tuple[Security, HttpSettings]:
+def signed_desk(public_url: str = ELSEWHERE) -> tuple[Security, str]:
     return (
         Security(static_tokens({"ada": TOKEN}), signing=[KEY]),
-        HttpSettings(public_url=public_url),
+        public_url,
     )
 
 
 @pytest.mark.anyio
 async def test_keys_come_by_https_only() -> None:
     """Whoever would answer by http; from this very machine they may, where they were named."""
-    security, http = signed_desk()
-    async with serving(security, http=http, with_grpc=False) as server:
+    security, public_url = signed_desk()
+    async with serving(security, public_url=public_url, with_grpc=False) as server:
         jku = f"{server.url}/.well-known/jwks.json"
         signed = sign(card(), [SigningKey(pem(KEY._private), jku=jku)])
         with pytest.raises(SignatureError, match="no trusted key"):
@@ -247,10 +246,11 @@ async def test_the_client_talks_to_whom_it_trusts_only() -> None:
     async with serving(Security(static_tokens({"ada": TOKEN})), with_grpc=False) as server:
         port = server.port
     from greenroom.transports.server.settings import ServerSettings
+    from greenroom.transports.settings import Listen
 
-    security, http = signed_desk(f"http://127.0.0.1:{port}")
-    listen = ServerSettings(port=port, tune_gc=False)
-    async with serving(security, http=http, listen=listen, with_grpc=False) as server:
+    security, public_url = signed_desk(f"http://127.0.0.1:{port}")
+    listen = ServerSettings(listen=Listen(port=port), tune_gc=False)
+    async with serving(security, public_url=public_url, listen=listen, with_grpc=False) as server:
         for keys in ((KEY.public,), (structs.replace(KEY.public, kid=""), other)):
             peer = await Peer.connect(server.url, headers=BEARER, trust=Trust(keys=keys))
             assert (await peer.call(ops.SEND, send("hello"))).task is not None
@@ -274,8 +274,8 @@ async def test_what_the_command_sends_only_to_the_trusted(
     mine, other = tmp_path / "mine.pem", tmp_path / "other.pem"
     mine.write_bytes(pem(KEY._private))
     other.write_bytes(pem(MAKE["ES256"]()))
-    security, http = signed_desk()
-    async with serving(security, http=http, with_grpc=False) as server:
+    security, public_url = signed_desk()
+    async with serving(security, public_url=public_url, with_grpc=False) as server:
 
         async def ask(*more: str) -> tuple[int, str]:
             words = ["send", server.url, "hello", "--header", f"Authorization: Bearer {TOKEN}"]
@@ -304,8 +304,8 @@ async def test_an_extended_card_is_signed() -> None:
     extended = Agent("Desk", extended_skills=[secret])
     extended.handler(lambda ctx: "hi")
     assert agent.slug == extended.slug
-    security, http = signed_desk()
-    async with serving(security, extended, http=http) as server:
+    security, public_url = signed_desk()
+    async with serving(security, extended, public_url=public_url) as server:
         asked = t.GetExtendedAgentCardRequest()
         for binding in BINDINGS:
             answer = await server.call(binding, ops.EXTENDED_CARD, asked, BEARER)

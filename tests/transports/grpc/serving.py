@@ -20,6 +20,7 @@ from greenroom.runtime.journal.store import Store
 from greenroom.transports.grpc.server import GrpcServer
 from greenroom.transports.grpc.session import Session
 from greenroom.transports.grpc.settings import GrpcSettings
+from greenroom.transports.settings import Forwarding, Listen, Tls
 from tests.support.servers import make_runtime, on_sockets
 
 MODES = ["text/plain", "application/json", "image/png"]
@@ -130,11 +131,19 @@ def serving(
     **settings: Any,
 ) -> Iterator[Serving]:
     """Serve on a free port with these settings, in the loop of another thread."""
+    tls = Tls(**{name: settings.pop(name) for name in Tls.__struct_fields__ if name in settings})
+    listen = Listen(port=0, tls=tls, **{n: settings.pop(n) for n in ("host",) if n in settings})
+    forwarding = Forwarding(proxies=settings.pop("trusted_proxies", ()))
     runtime = make_runtime(
         *(agents or make_agents()), store=store or MemoryStore(), security=security, limits=limits
     )
     with start_blocking_portal() as portal:
-        running = on_sockets(runtime=runtime, beside=GrpcSettings(port=0, **settings))
+        running = on_sockets(
+            runtime=runtime,
+            beside=GrpcSettings(**settings),
+            grpc_listen=listen,
+            forwarding=forwarding,
+        )
         with portal.wrap_async_context_manager(running) as served:
             assert served.grpc is not None
             yield Serving(portal, served.grpc)

@@ -15,8 +15,8 @@ from greenroom import MemoryStore, Runtime
 from greenroom.auth import Security, static_tokens
 from greenroom.transports.errors import ServerError
 from greenroom.transports.grpc.server import GrpcServer
-from greenroom.transports.grpc.settings import GrpcSettings
 from greenroom.transports.grpc.status import Status
+from greenroom.transports.settings import Listen
 
 from .raw import SEND, STREAM, RawClient, framed, request
 from .serving import MIB, Serving, make_agents, said, serving, stub
@@ -212,7 +212,7 @@ def test_calls_that_outlast_the_grace_get_unavailable() -> None:
 def test_under_trio_it_says_what_works_there() -> None:
     async def main() -> None:
         async with Runtime(make_agents(), store=MemoryStore()) as runtime:
-            async with GrpcServer(runtime, GrpcSettings(port=0)):
+            async with GrpcServer(runtime, listen=Listen(port=0)):
                 raise AssertionError("it started")
 
     with pytest.raises(BaseExceptionGroup) as caught:
@@ -249,7 +249,7 @@ def test_a_port_in_use_says_so() -> None:
 
         async def again() -> None:
             runtime = running.runtime
-            async with GrpcServer(runtime, GrpcSettings(port=port)):
+            async with GrpcServer(runtime, listen=Listen(port=port)):
                 raise AssertionError("it started")
 
         with pytest.raises(ServerError, match=f"port {port}.*--grpc-port"):

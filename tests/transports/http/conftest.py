@@ -25,6 +25,12 @@ def http() -> HttpSettings:
 
 
 @pytest.fixture
+def public_url() -> str | None:
+    """Where cards say the application is: tests override this with ``parametrize``."""
+    return None
+
+
+@pytest.fixture
 def limits() -> RuntimeSettings:
     """Settings of the runtime: tests override this with ``parametrize``."""
     return RuntimeSettings()
@@ -32,10 +38,12 @@ def limits() -> RuntimeSettings:
 
 @pytest.fixture
 async def app(
-    stage: Stage, http: HttpSettings, limits: RuntimeSettings
+    stage: Stage, http: HttpSettings, limits: RuntimeSettings, public_url: str | None
 ) -> AsyncIterator[Application]:
     async with in_memory(
-        runtime=WatchedRuntime(stage, [stage.agent, stage.other], settings=limits), http=http
+        runtime=WatchedRuntime(stage, [stage.agent, stage.other], settings=limits),
+        http=http,
+        public_url=public_url,
     ) as server:
         yield server.app
         stage.go.set()

@@ -7,7 +7,6 @@ from email.utils import formatdate
 import pytest
 
 from greenroom.transports.http.asgi import Application
-from greenroom.transports.http.settings import HttpSettings
 from tests.support.asgi import Peer, Response, request
 
 pytestmark = pytest.mark.anyio
@@ -123,7 +122,7 @@ async def test_conditional_requests(app: Application, method: str) -> None:
     assert (await request(app, method, CARD, headers=both)).status == 200
 
 
-@pytest.mark.parametrize("http", [HttpSettings(public_url="https://agents.example/desk/")])
+@pytest.mark.parametrize("public_url", ["https://agents.example/desk/"])
 async def test_the_public_url_is_what_cards_say(app: Application) -> None:
     answer = await request(app, "GET", CARD, headers=[("host", "evil.test")])
     assert ("JSONRPC", "1.0", "https://agents.example/desk/a2a") in urls(answer)
