@@ -15,7 +15,7 @@ from .server import LOAD_CORE, pin
 
 QUESTIONS = (
     "floor", "send", "stream", "get_task", "sqlite_send", "long_tasks", "memory",
-    "grpc_send", "grpc_shares",
+    "grpc_send", "grpc_shares", "embedded",
     "replay", "waiting", "auth",
 )  # fmt: skip
 

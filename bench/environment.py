@@ -14,6 +14,7 @@ REQUIREMENTS = (
     "a2a-sdk[http-server,sqlite,grpc]==1.3.0",
     "fasta2a>=2.1,<3",
     "uvicorn>=0.34",
+    "fastapi>=0.115",
     "uvloop>=0.21",
     "httptools>=0.6",
     "hypercorn>=0.18",

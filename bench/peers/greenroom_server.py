@@ -7,6 +7,7 @@ import argparse
 import socket
 import sys
 import uuid
+from contextlib import asynccontextmanager
 
 import anyio
 import anyio.lowlevel
@@ -72,7 +73,22 @@ def make_agent(name: str) -> Agent:
 
 
 def make_app(options: argparse.Namespace):
-    return asgi(make_agent(options.agent), store=options.store, runtime=AWAKE)
+    app = asgi(make_agent(options.agent), store=options.store, runtime=AWAKE)
+    return mounted(app) if options.server == "fastapi" else app
+
+
+def mounted(app):
+    """Mount the application in one of FastAPI."""
+    from fastapi import FastAPI
+
+    @asynccontextmanager
+    async def lifespan(host):
+        async with app.lifespan():
+            yield
+
+    host = FastAPI(lifespan=lifespan)
+    host.mount("", app)
+    return host
 
 
 def bundled(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ def main(
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--agent", choices=AGENTS, default="task")
-    parser.add_argument("--server", choices=("uvicorn", "hypercorn"), default="uvicorn")
+    parser.add_argument("--server", choices=("uvicorn", "fastapi", "hypercorn"), default="uvicorn")
     parser.add_argument("--store", default="memory://", help="memory:// or sqlite:///path")
     options = parser.parse_args()
     if bundled is not None:
@@ -35,7 +35,7 @@ def main(
     listener.listen(2048)
     app = make_app(options)
     print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    if options.server == "uvicorn":
+    if options.server in ("uvicorn", "fastapi"):
         _uvicorn(app, listener)
     else:
         _hypercorn(app, listener)

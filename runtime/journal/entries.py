@@ -6,6 +6,9 @@ needs), its *segments* (events folded for reading) and its *timers*. ``sequence`
 entry of a task, whatever its kind, without gaps.
 
 All times are seconds since the epoch (float).
+
+The rows that stores keep hold text, numbers and bytes only, so they can be part of no cycle:
+``gc=False`` takes them out of the garbage collector's sight, however many there are.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ class Kind(IntEnum):
     RECORD = 3
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One line of a journal.
 
     ``body`` is JSON: of a ``Message``, of a ``StreamResponse`` (1.0 form) or of a record.
@@ -44,7 +47,7 @@ class Entry(Struct, frozen=True):
     ordinal: int = 0
 
 
-class Header(Struct, frozen=True):
+class Header(Struct, frozen=True, gc=False):
     """The header row of a task: all that ListTasks and activation need, and nothing large."""
 
     id: str
@@ -84,7 +87,7 @@ class Header(Struct, frozen=True):
         return self.blocked.split("\n", 2)[-1]
 
 
-class Segment(Struct, frozen=True):
+class Segment(Struct, frozen=True, gc=False):
     """Events folded (``fold.join``)."""
 
     first: int
@@ -92,7 +95,7 @@ class Segment(Struct, frozen=True):
     body: bytes
 
 
-class Timer(Struct, frozen=True):
+class Timer(Struct, frozen=True, gc=False):
     """A durable wake-up. ``name`` is unique within its task; setting it again moves it."""
 
     name: str
@@ -103,7 +106,7 @@ ALL_TIMERS = "*"
 """Among the names to clear it stands for all timers of the task."""
 
 
-class SendRecord(Struct, frozen=True):
+class SendRecord(Struct, frozen=True, gc=False):
     """That a message was accepted, and what became of it.
 
     ``key`` is a digest of everything that makes a send the same send. ``message`` is the JSON of

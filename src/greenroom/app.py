@@ -38,12 +38,17 @@ def asgi(
     runtime: RuntimeSettings | None = None,
     security: Security | None = None,
     limits: Limits | None = None,
+    tune_gc: bool = False,
 ) -> Application:
     """Return an ASGI application that serves ``agents``; the first one also at the root.
 
     Run it with any ASGI server, which starts and stops it by the lifespan protocol. Mounted in
     another application, whose server does not tell us: enter ``app.lifespan()`` in the host's
     own lifespan. Running handlers get ``grace`` seconds when the lifespan ends.
+
+    ``tune_gc``: when the runtime has started, take what the process has loaded out of the garbage
+    collector's sight and let the collector run rarely, as ``serve`` does. This is for the whole
+    process: ask for it where the process serves agents above all.
     """
     from .runtime.runtime import Runtime
     from .transports.http.asgi import Application
@@ -52,7 +57,9 @@ def asgi(
         check_public_url(public_url)
     opened = open_store(store) if isinstance(store, str) else store
     made = Runtime(agents, store=opened, settings=runtime, security=security, limits=limits)
-    return Application(made, http, public_url=public_url, grace=grace)
+    application = Application(made, http, public_url=public_url, grace=grace)
+    application.tunes_gc = tune_gc
+    return application
 
 
 def serve(

@@ -7,7 +7,11 @@ from collections.abc import Iterable
 from math import inf, nextafter
 from operator import attrgetter
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from ...protocol.types import TERMINAL
+from ...runtime.call import TaskScope
 from ...runtime.journal.entries import (
     Context,
     Entry,
@@ -21,36 +25,50 @@ from ...runtime.journal.entries import (
 
 _generation = attrgetter("generation")
 _sequence = attrgetter("sequence")
-_NONE: list[Entry] = []
-"""Shared by the tasks that have no records; never changed."""
+_SHORT = 64
+"""Entries of a kind that a waiting task may have and still be settled at each rest."""
+
+Entries = list[Entry] | tuple[Entry, ...]
 
 
-class Task:
-    """The rows of one task. Entries lie by kind, in order, so that every read is a slice."""
+class Task(Struct, gc=False):
+    """The rows of one task. Entries lie by kind, in order, so that every read is a slice.
 
-    __slots__ = ("events", "header", "messages", "records", "segments", "timers")
+    The garbage collector looks at every list there is. A finished task has tuples of rows that the
+    collector does not know, and such tuples it forgets: so it never walks over what is finished,
+    nor over what only waits.
+    """
 
-    def __init__(self, header: Header) -> None:
-        self.header = header
-        self.events: list[Entry] = []
-        self.messages: list[Entry] = []
-        self.records = _NONE
-        self.segments: tuple[Segment, ...] = ()
-        self.timers: dict[str, float] | None = None
+    header: Header
+    events: Entries = ()
+    messages: Entries = ()
+    records: Entries = ()
+    segments: tuple[Segment, ...] = ()
+    timers: dict[str, float] | None = None
 
     def add(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             kind = entry.kind
             if kind is Kind.EVENT:
-                self.events.append(entry)
+                self.events = _appended(self.events, entry)
             elif kind is Kind.MESSAGE:
-                self.messages.append(entry)
-            elif self.records is _NONE:
-                self.records = [entry]
+                self.messages = _appended(self.messages, entry)
             else:
-                self.records.append(entry)
+                self.records = _appended(self.records, entry)
 
-    def after(self, generation: int) -> list[Entry]:
+    def settle(self, scope: TaskScope) -> None:
+        """Take the task out of the collector's sight: it is over, or waits.
+
+        ``scope`` equals that of the header; one object serves all tasks of an owner.
+        """
+        over = self.header.state in TERMINAL
+        self.events = _settled(self.events, over)
+        self.messages = _settled(self.messages, over)
+        self.records = _settled(self.records, over)
+        if self.header.scope is not scope:
+            self.header = replace(self.header, scope=scope)
+
+    def after(self, generation: int) -> Entries:
         """Events after a generation."""
         events = self.events
         if not events or events[0].generation > generation:
@@ -66,12 +84,24 @@ class Task:
         return later
 
 
+def _appended(entries: Entries, entry: Entry) -> list[Entry]:
+    if isinstance(entries, tuple):
+        return [*entries, entry]
+    entries.append(entry)
+    return entries
+
+
+def _settled(entries: Entries, over: bool) -> Entries:
+    return tuple(entries) if over or len(entries) <= _SHORT else entries
+
+
 class Owned:
     """What one scope owns."""
 
-    __slots__ = ("marks", "order", "sends", "tasks")
+    __slots__ = ("marks", "order", "scope", "sends", "tasks")
 
-    def __init__(self) -> None:
+    def __init__(self, scope: TaskScope) -> None:
+        self.scope = scope
         self.tasks: dict[str, Task] = {}
         self.marks: dict[str, tuple[float, bool]] = {}
         """Of contexts: when they were touched, and whether they are pinned."""

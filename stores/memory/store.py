@@ -52,7 +52,7 @@ class MemoryStore(Deletes):
         assert scope is not None, "an append without a header names the scope of its sends"
         owned = self._scopes.get(scope)
         if owned is None:
-            owned = self._scopes[scope] = Owned()
+            owned = self._scopes[scope] = Owned(scope)
         for send in append.sends:
             known = owned.sends.get(send.key)
             if known is not None:
@@ -77,6 +77,8 @@ class MemoryStore(Deletes):
                 task.segments += (append.segment,)
             if append.cleared or append.timers:
                 self._set_timers(task, append.cleared, append.timers)
+            if not header.node:
+                task.settle(owned.scope)
         for send in append.sends:
             owned.sends[send.key] = send
         return COMMITTED

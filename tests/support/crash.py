@@ -42,11 +42,13 @@ def _copied(value: Any) -> Any:
     """A copy of the containers down to the rows, which are frozen and stay the same objects."""
     if isinstance(value, dict):
         return {key: _copied(inner) for key, inner in value.items()}
-    if isinstance(value, Owned | Task):
-        copy = object.__new__(type(value))
+    if isinstance(value, Owned):
+        copy = Owned(value.scope)
         for name in value.__slots__:
             setattr(copy, name, _copied(getattr(value, name)))
         return copy
+    if isinstance(value, Task):
+        return Task(*(_copied(getattr(value, name)) for name in value.__struct_fields__))
     return value.copy() if isinstance(value, list | set) else value
 
 

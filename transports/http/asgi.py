@@ -21,6 +21,7 @@ from ..auth.resource import WELL_KNOWN, ProtectedResource, pointed
 from ..caller.proxies import Proxies
 from ..errors import ClientGone, public_error
 from ..metrics import Metrics
+from ..server.collector import tune_garbage_collection
 from . import page
 from .body import discard
 from .cards import Cards
@@ -73,6 +74,8 @@ class Application:
         self.metrics = Metrics()
         self.announces = True
         """Whether to log who may call when the runtime has started."""
+        self.tunes_gc = False
+        """Whether to tune the garbage collector of the process when the runtime has started."""
         self.open_responses = OpenResponses(
             lambda child, name: runtime.system.start(child, name),
             retry=self.settings.retry,
@@ -129,6 +132,8 @@ class Application:
         async with self.runtime:
             if self.announces:
                 self.runtime.gate.announce()
+            if self.tunes_gc:
+                tune_garbage_collection()
             yield
             await self.runtime.drain(self._grace)
 

@@ -7,7 +7,6 @@ holds the deadline over all of it.
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, closing, nullcontext
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 import anyio
 
 from .accept import Listener
+from .collector import tune_garbage_collection
 from .connections import Connections
 from .listening import authority, capacity, configure, listen, raise_file_limit
 from .settings import ServerSettings
@@ -103,19 +103,3 @@ async def run(
         log.info("stopped", extra={"event": "stopped"})
         if alone:
             leave()
-
-
-def tune_garbage_collection() -> None:
-    """Take what was loaded so far out of the collector's sight and let it run rarely.
-
-    With many live tasks the default thresholds cost a quarter of the CPU and most of the tail.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-    log.debug(
-        "garbage collector: %d objects frozen, thresholds %s",
-        gc.get_freeze_count(),
-        gc.get_threshold(),
-        extra={"event": "gc"},
-    )

@@ -334,7 +334,7 @@ async def test_a_journal_that_does_not_say_where_blocks_ended_blocks_its_task(
     for owned in store._scopes.values():
         for row in owned.tasks.values():
             begin = b'{"kind":"%b"' % kind
-            row.records[:] = [
+            row.records = [
                 structs.replace(entry, body=begin + b',"value":1800000050.0}')
                 if entry.body.startswith(begin)
                 else entry
