@@ -20,6 +20,7 @@ class Directory:
 
     def __init__(self, system: System, agents: Mapping[str, Agent]) -> None:
         self._system = system
+        self._journal = system.stored_journal
         self.agents = agents
         self._actors: dict[str, Actor] = {}
         system.forget = self._forget
@@ -99,7 +100,7 @@ class Directory:
         actor = self.awake(scope, task_id)
         if actor is not None:
             return actor
-        loaded = await self._system.store.load(scope, task_id)
+        loaded = await self._journal.load(scope, task_id)
         actor = self.awake(scope, task_id)  # somebody else may have been quicker
         if actor is not None:
             return actor

@@ -17,7 +17,7 @@ from ..concurrency.signal import Signal
 from ..concurrency.supervisor import Body, Child, Supervisor
 from ..journal.clock import WireClock
 from ..journal.committer import Committer
-from ..journal.store import Clock, Store
+from ..journal.store import Clock, Journal, Store, Tasks
 from ..settings.settings import RuntimeSettings
 from .running import Launch
 
@@ -76,6 +76,9 @@ class System:
         self, store: Store, settings: RuntimeSettings, clock: Clock, launch: Launch
     ) -> None:
         self.store = store
+        """Opened and closed by the runtime; all others hold the role that they need."""
+        self.stored_journal: Journal = store
+        self.stored_tasks: Tasks = store
         self.settings = settings
         self.clock = clock
         self.launch = launch

@@ -33,7 +33,7 @@ class TaskView(AwaitedState):
                 if history is not None:
                     shown = shown[-history:]
             return task_from(header, artifacts.result(), shown or None), header.generation
-        snapshot = await self.system.store.snapshot(self.scope, self.id, history=history)
+        snapshot = await self.system.stored_tasks.snapshot(self.scope, self.id, history=history)
         if snapshot is None:
             raise UnavailableError("The task was removed meanwhile.")
         read = sum(map(len, snapshot.segments)) + sum(map(len, snapshot.events))
@@ -74,7 +74,8 @@ class TaskView(AwaitedState):
         for known, message in self.inbox:
             if known == sequence:
                 return message
-        rows = await self.system.store.messages(self.scope, self.id, before=sequence + 1, limit=1)
+        journal = self.system.stored_journal
+        rows = await journal.messages(self.scope, self.id, before=sequence + 1, limit=1)
         if not rows or rows[0][0] != sequence:
             raise UnavailableError("A message of this task was pruned; it cannot be replayed.")
         return _decode_message(rows[0][1])

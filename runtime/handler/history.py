@@ -73,7 +73,7 @@ class History:
     ) -> list[tuple[int, bytes]]:
         actor = self._actor
         return list(
-            await actor.system.store.messages(
+            await actor.system.stored_journal.messages(
                 actor.scope,
                 actor.id,
                 before=self._before if before is None else before,

@@ -19,12 +19,10 @@ from ..actor.timers import CANCEL, DEADLINE, ENDING, UNBLOCK
 from ..contexts.contexts import Contexts
 from ..journal.entries import NEVER, DueTimer, TaskRef
 from ..journal.store import (
-    Journal,
     Leases,
     Retention,
     StoreDamagedError,
     StoreError,
-    Tasks,
     Timers,
 )
 from .pace import Pace, Polling
@@ -61,10 +59,10 @@ class Housekeeping:
     ) -> None:
         self._pace = pace or Polling()
         self._system = system
-        self._journal: Journal = system.store
+        self._journal = system.stored_journal
         self._leases: Leases = system.store
         self._timers: Timers = system.store
-        self._tasks: Tasks = system.store
+        self._tasks = system.stored_tasks
         self._retention: Retention = system.store
         self._directory = directory
         self._contexts = contexts

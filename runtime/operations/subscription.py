@@ -14,7 +14,7 @@ from ..actor.system import System
 from ..call import Call
 from ..journal.feed import Subscription
 from ..journal.fold import rewind
-from ..journal.store import Journal, StoreError, Tasks
+from ..journal.store import StoreError
 
 PAGE_EVENTS = 256
 """Events read at once for a reader that catches up."""
@@ -41,7 +41,7 @@ async def open_stream(
     With ``call.last_event_id`` n is that; a cursor outside what is kept gets the present.
     """
     scope, task_id = actor.scope, actor.id
-    journal: Journal = system.store
+    journal = system.stored_journal
 
     async def catchup(cursor: int) -> Sequence[Frame] | None:
         try:
@@ -87,7 +87,7 @@ async def _as_of(system: System, actor: Actor, cursor: int, history: int | None)
         task, generation = await actor.task(history)
         if generation == cursor:
             return task_frame(task, generation)
-    tasks: Tasks = system.store
+    tasks = system.stored_tasks
     past = await tasks.as_of(actor.scope, actor.id, cursor)
     return None if past is None else task_frame(rewind(past), cursor)
 

@@ -30,7 +30,6 @@ from ..call import Call, TaskScope
 from ..journal.entries import Snapshot, TaskQuery
 from ..journal.feed import Subscription
 from ..journal.fold import task_of
-from ..journal.store import Tasks
 from ..security.gate import Gate
 from .open_streams import held
 from .subscription import open_stream, with_generation
@@ -49,7 +48,7 @@ class TaskOperations:
         opened: Callable[[Subscription], None],
     ) -> None:
         self._system = system
-        self._tasks: Tasks = system.store
+        self._tasks = system.stored_tasks
         self._directory = directory
         self._gate = gate
         self._opened = opened
