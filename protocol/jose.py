@@ -231,7 +231,8 @@ class SigningKey:
         self.sdk_form = sdk_form
         self.public_jwk = {**jwk, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
         self.public = _checked(self.public_jwk)
-        self._private = private
+        self.private = private
+        """Of ``cryptography``."""
 
     def sign(
         self, payload: bytes, typ: str = "JOSE", extra: Mapping[str, Any] | None = None
@@ -241,7 +242,7 @@ class SigningKey:
 
         headers = {"typ": typ, "kid": self.kid, **({"jku": self.jku} if self.jku else {})}
         headers |= extra or {}
-        return PyJWS().encode(payload, self._private, algorithm=self.algorithm, headers=headers)
+        return PyJWS().encode(payload, self.private, algorithm=self.algorithm, headers=headers)
 
     def __repr__(self) -> str:
         return f"<SigningKey {self.algorithm} {self.kid}>"

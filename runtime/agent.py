@@ -445,9 +445,11 @@ class Agent(Generic[D, C, B]):
             return _unchanged
         return self._modifier
 
-    def card(self, interfaces: Sequence[AgentInterface], *, extended: bool = False) -> AgentCard:
+    def card(
+        self, interfaces: Sequence[AgentInterface], *, extended: bool = False, push: bool = False
+    ) -> AgentCard:
         """The public card (section 4.4.1) for an agent served at ``interfaces``; ``extended``: with
-        every skill there is."""
+        every skill there is; ``push``: the server delivers push notifications."""
         skills = [
             skill for skill in self._skills.values() if extended or skill.id not in self._extended
         ]
@@ -461,7 +463,7 @@ class Agent(Generic[D, C, B]):
             icon_url=self.icon_url,
             capabilities=AgentCapabilities(
                 streaming=self.streaming,
-                push_notifications=False,
+                push_notifications=push,
                 extended_agent_card=self.extends,
                 extensions=self.extensions or None,
             ),

@@ -47,6 +47,8 @@ from .operations.messages import MessageOperations
 from .operations.open_streams import OpenStreams
 from .operations.results import Results
 from .operations.tasks import TaskOperations
+from .push.notifications import PushNotifications
+from .push.ports import Webhooks
 from .security.audit import entry_of
 from .security.gate import Gate
 from .security.limits import Limits
@@ -58,6 +60,7 @@ log = logging.getLogger("greenroom.runtime")
 
 STORE_FAILED = "The store failed. Try again."
 LATER = {"Retry-After": "5"}
+Observer = Callable[[Sequence[Append], Sequence[Outcome]], None]
 
 
 class SystemClock:
@@ -71,6 +74,18 @@ async def _shielded(function: Callable[[], Awaitable[None]]) -> None:
     """Clean up whatever happens around us, but not for ever."""
     with anyio.move_on_after(30, shield=True):
         await function()
+
+
+def _all_of(observers: Sequence[Observer]) -> Observer:
+    """One observer of the journal that tells several."""
+    if len(observers) == 1:
+        return observers[0]
+
+    def committed(batch: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
+        for observer in observers:
+            observer(batch, outcomes)
+
+    return committed
 
 
 class Runtime:
@@ -93,6 +108,7 @@ class Runtime:
         security: Security | None = None,
         limits: Limits | None = None,
         exclusive: bool = False,
+        push: Webhooks | None = None,
     ) -> None:
         listed = [agents] if isinstance(agents, Agent) else list(agents)
         if not listed:
@@ -117,6 +133,7 @@ class Runtime:
         self._exclusive = exclusive
         self.gate = Gate(security or Security(), limits or Limits(), self._clock, self.agents)
         self._store = store
+        self._webhooks = push
         self._exit: AsyncExitStack | None = None
         self._counts: dict[str, int] = {}
         self._errors = 0
@@ -130,15 +147,14 @@ class Runtime:
         self.system.journal.failed = self.readiness.failed
         self.lease = Lease(self.system, self.directory, self.readiness, endless=self._exclusive)
         pace: Pace = Polling()
-        self.system.journal.observer = self.contexts.committed
+        observers = [self.contexts.committed]
         if self._exclusive:
             pace = on_demand = OnDemand(self.system, self.contexts, tuple(self.agents))
-
-            def committed(batch: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
-                self.contexts.committed(batch, outcomes)
-                on_demand.committed()
-
-            self.system.journal.observer = committed
+            observers.append(lambda batch, outcomes: on_demand.committed())
+        self.push = self._push_notifications()
+        if self.push is not None:
+            observers.append(self.push.dispatcher.committed)
+        self.system.journal.observer = _all_of(observers)
         self.housekeeping = Housekeeping(
             self.system, self.directory, self.contexts, self.readiness, pace
         )
@@ -151,7 +167,12 @@ class Runtime:
             every=inf if self._exclusive else settings.heartbeat,
         )
         messages = MessageOperations(
-            self.system, self.directory, self.gate, self.agents, self._streams.add
+            self.system,
+            self.directory,
+            self.gate,
+            self.agents,
+            self._streams.add,
+            None if self.push is None else self.push.inline,
         )
         tasks = TaskOperations(self.system, self.directory, self.gate, self._streams.add)
         cards = ExtendedCards(self.gate, self.card)
@@ -164,6 +185,28 @@ class Runtime:
             ops.SUBSCRIBE.name: self._streams.door(tasks.subscribe),
             ops.EXTENDED_CARD.name: cards.get,
         }
+        if self.push is not None:
+            configurations = self.push.configurations
+            self._doors |= {
+                ops.CREATE_PUSH.name: configurations.create,
+                ops.GET_PUSH.name: configurations.get,
+                ops.LIST_PUSH.name: configurations.list,
+                ops.DELETE_PUSH.name: configurations.delete,
+            }
+
+    def _push_notifications(self) -> PushNotifications | None:
+        if self._webhooks is None:
+            return None
+        store = self._store
+        return PushNotifications(
+            self._webhooks,
+            store,
+            store,
+            store,
+            self._clock.now,
+            agents=tuple(self.agents),
+            sweep_every=self.settings.sweep_every,
+        )
 
     # --- lifetime -------------------------------------------------------------------------------
 
@@ -182,6 +225,8 @@ class Runtime:
             for agent in self.agents.values():
                 deps = await stack.enter_async_context(agent.running())
                 self.system.deps[agent.slug] = deps
+            if self.push is not None:
+                stack.push_async_callback(_shielded, self.push.close)
             root = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(root.cancel_scope.cancel)
             self.system.supervisor = supervisor(root, current_actor)
@@ -192,6 +237,8 @@ class Runtime:
             root.start_soon(self._streams.beat, name="heartbeats")
             root.start_soon(self.housekeeping.run, name="housekeeping")
             root.start_soon(self._streams.run, name="credentials")
+            if self.push is not None:
+                root.start_soon(self.push.dispatcher.run, name="push")
             for background in self.gate.security.background:
                 root.start_soon(background, name="security")
             self.system.tracing = tracing()
@@ -225,6 +272,8 @@ class Runtime:
         self.system.draining = True
         self.readiness.run(False)
         await drain(self.system, self.directory, self._streams, grace)
+        if self.push is not None:
+            await self.push.drain(grace)
 
     @property
     def ready(self) -> bool:
@@ -301,13 +350,16 @@ class Runtime:
         if agent is None:
             return
         self._check_capability(call, agent, operation)
-        if any("ushNotificationConfig" in field for field, _ in violations):  # of 1.0 and of 0.3
+        if self.push is None and any(
+            "ushNotificationConfig" in field  # of 1.0 and of 0.3
+            for field, _ in violations
+        ):
             raise PushNotificationNotSupportedError
         if agent.extensions:
             agent.negotiation.activate(call, operation)
 
     def _check_capability(self, call: Call, agent: Agent, operation: Operation) -> None:
-        if operation.push:
+        if operation.push and self.push is None:
             raise PushNotificationNotSupportedError
         if operation.streaming and not agent.streaming:
             raise UnsupportedOperationError("This agent does not stream (capabilities)")
@@ -354,7 +406,8 @@ class Runtime:
         """The public card of an agent served at ``interfaces``, with what the gate enforces and,
         where keys for it are configured, signed. ``extended`` shows every skill, unsigned."""
         agent = self.agents[slug] if slug else self.default
-        card = self.gate.card.secured(agent, agent.card(interfaces, extended=extended))
+        card = agent.card(interfaces, extended=extended, push=self.push is not None)
+        card = self.gate.card.secured(agent, card)
         keys = self.gate.security.signing
         return sign(card, keys) if keys and interfaces and not extended else card
 
@@ -376,6 +429,7 @@ class Runtime:
             "journal_appends_total": system.journal.appends,
             "journal_failures_total": system.journal.failures,
             **self.gate.statistics(),
+            **({} if self.push is None else self.push.statistics()),
         }
 
     def __repr__(self) -> str:

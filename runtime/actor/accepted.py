@@ -25,7 +25,7 @@ from ..agent import Agent
 from ..call import Sender, TaskScope
 from ..content import fit
 from ..journal.committer import Writer
-from ..journal.entries import ALL_TIMERS, Entry, Header, Kind, SendRecord, Timer
+from ..journal.entries import ALL_TIMERS, Entry, Header, Kind, PushRow, SendRecord, Timer
 from ..journal.feed import Feed
 from ..journal.fold import Artifacts
 from ..journal.places import ROOT, Place
@@ -62,6 +62,7 @@ class AcceptedState(Writer):
         "_metadata",
         "_new",
         "_pending",
+        "_pushes",
         "_queued",
         "_retakes",
         "_row_epoch",
@@ -160,6 +161,7 @@ class AcceptedState(Writer):
         self._pending: list[Entry] = []
         self._new: list[Frame] = []
         self._sends: list[SendRecord] = []
+        self._pushes: tuple[PushRow, ...] = ()
         self._timers: list[Timer] = []
         self._timed = False
         """Timers of this task may be in the store."""
@@ -191,6 +193,10 @@ class AcceptedState(Writer):
         self._first = (message, send)
         if metadata:
             self._metadata = _encode(metadata)
+
+    def add_push(self, row: PushRow) -> None:
+        """Commit a push configuration with what is written next."""
+        self._pushes += (row,)
 
     def create(self) -> None:
         """Let the task exist: it, its first message and what follows are written from now on."""

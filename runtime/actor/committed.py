@@ -37,6 +37,7 @@ class CommittedState(AcceptedState):
         entries, self._pending = self._pending, []
         frames, self._new = self._new, []
         sends, self._sends = self._sends, []
+        pushes, self._pushes = self._pushes, ()
         timers, self._timers = self._timers, []
         cleared, self._cleared = self._cleared, []
         segment = self._fold(frames)
@@ -76,6 +77,7 @@ class CommittedState(AcceptedState):
             segment=segment,
             timers=timers,
             cleared=cleared,
+            pushes=pushes,
         )
 
     def _unfold(self, frame: Frame) -> None:

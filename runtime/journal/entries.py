@@ -120,6 +120,53 @@ class SendRecord(Struct, frozen=True, gc=False):
     message: bytes | None = None
 
 
+class PushRow(Struct, frozen=True):
+    """One push configuration of a task: a reader of the task's events with a durable cursor.
+
+    There is no row for an event: what is to be delivered is what the journal has behind
+    ``generation``. ``config`` and ``health`` are bytes that the store only keeps.
+    """
+
+    scope: TaskScope
+    task_id: str
+    id: str
+    """Unique within its task."""
+    created_at: float
+    config: bytes
+    """Where the events go, and the secrets that go with them."""
+    health: bytes = b"{}"
+    """How deliveries went."""
+    generation: int = 0
+    """The last event that was delivered, or passed over."""
+    due_at: float | None = None
+    """When to look at it next; ``None``: when its task has an event behind ``generation``."""
+    open: bool = True
+    """Events may be delivered: it is not disabled, and its task may have more."""
+    revision: int = 1
+    """Grows with each change of the row."""
+
+
+class PushLimits(Struct, frozen=True):
+    """How many push configurations there may be."""
+
+    per_task: int
+    per_owner: int
+
+
+class OpenPush(Struct, frozen=True):
+    """An open push configuration and how far its task is, of one transaction."""
+
+    row: PushRow
+    number: int
+    """The place of the row among all, for reading on."""
+    generation: int
+    """That of the task."""
+    over: bool
+    """The task is terminal."""
+    updated_at: float
+    """When the status of the task last changed."""
+
+
 class Append(Struct, frozen=True):
     """Entries of one task, and the rows that must commit with them, or not at all.
 
@@ -141,6 +188,8 @@ class Append(Struct, frozen=True):
     timers: Sequence[Timer] = ()
     cleared: Sequence[str] = ()
     """Names of timers to remove (``ALL_TIMERS``: all); done before ``timers`` are set."""
+    pushes: Sequence[PushRow] = ()
+    """Push configurations of the task to add; see ``Push.put_push``."""
 
 
 class Verdict(IntEnum):
@@ -269,6 +318,7 @@ NEVER = float("-inf")
 
 __all__ = [
     "ALL_TIMERS", "BORDERS", "COMMITTED", "LOST", "NEVER", "Append", "Context", "DueTimer", "Entry",
-    "EventPage", "Gone", "Header", "Kind", "Loaded", "Outcome", "Pruned", "Segment", "SendRecord",
-    "Snapshot", "TaskPage", "TaskQuery", "TaskRef", "Timer", "Verdict",
+    "EventPage", "Gone", "Header", "Kind", "Loaded", "OpenPush", "Outcome", "Pruned",
+    "PushLimits", "PushRow", "Segment", "SendRecord", "Snapshot", "TaskPage", "TaskQuery",
+    "TaskRef", "Timer", "Verdict",
 ]  # fmt: skip

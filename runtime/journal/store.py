@@ -20,8 +20,11 @@ from .entries import (
     EventPage,
     Header,
     Loaded,
+    OpenPush,
     Outcome,
     Pruned,
+    PushLimits,
+    PushRow,
     SendRecord,
     Snapshot,
     TaskPage,
@@ -260,11 +263,61 @@ class Retention(Protocol):
         tasks. ``contexts`` of the answer are all that are gone, whatever they went by.
 
         And of up to ``limit`` terminal tasks whose status last changed before ``events_before`` the
-        events that are in segments: ``floor`` becomes ``folded``."""
+        events that are in segments: ``floor`` becomes ``folded``.
+
+        A task stays while one of its push configurations is open and has not reached its end."""
         ...
 
 
-class Store(Journal, Leases, Timers, Sends, Tasks, Contexts, Retention, Protocol):
+class Push(Protocol):
+    """Push configurations. They go with their task."""
+
+    async def put_push(self, row: PushRow, *, limits: PushLimits | None = None) -> PushRow | None:
+        """Add a configuration, or give the one with its id another ``config``; return it as it is
+        now. ``None``: there is no such task, or there would be more than ``limits`` allow.
+
+        One that was there keeps ``created_at`` and ``generation``, and the rest is that of ``row``:
+        what it had not delivered goes to the new address.
+        """
+        ...
+
+    async def push(self, scope: TaskScope, task_id: str, push_id: str) -> PushRow | None:
+        """Read one configuration; ``None``: the scope has no such task, or the task none such."""
+        ...
+
+    async def pushes(self, scope: TaskScope, task_id: str) -> Sequence[PushRow]:
+        """Read the configurations of a task, the oldest first."""
+        ...
+
+    async def save_pushes(self, rows: Sequence[PushRow]) -> Sequence[bool]:
+        """Change configurations, each if its ``revision`` is the one in the store, which grows by
+        one. ``False``: it was changed meanwhile, or is gone; nothing of it was written."""
+        ...
+
+    async def delete_push(self, scope: TaskScope, task_id: str, push_id: str) -> bool:
+        """Delete a configuration. ``False``: there is none."""
+        ...
+
+    async def due_pushes(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[PushRow]:
+        """Read the open configurations with ``due_at <= now``, the earliest first; of ``agents``
+        only, where given."""
+        ...
+
+    async def open_pushes(
+        self, *, limit: int, after: int = 0, agents: Sequence[str] | None = None
+    ) -> Sequence[OpenPush]:
+        """Read the open configurations of all scopes, of ``agents`` only, where given: up to
+        ``limit`` with ``number > after``, in order."""
+        ...
+
+    async def all_pushes(self, *, limit: int, after: int = 0) -> Sequence[OpenPush]:
+        """Read all configurations, closed ones too. For tools."""
+        ...
+
+
+class Store(Journal, Leases, Timers, Sends, Tasks, Contexts, Retention, Push, Protocol):
     """Durable state of tasks: the sum of the roles, of which a consumer names those that it needs.
     Safe to call from many children of one event loop at once."""
 
@@ -282,7 +335,7 @@ class Clock(Protocol):
 
 
 __all__ = [
-    "Clock", "Contexts", "Journal", "Leases", "OutcomeUnknownError", "Retention", "Sends", "Store",
-    "StoreClosedError", "StoreDamagedError", "StoreError", "StoreFormatError", "StoreInUseError",
-    "Tasks", "Timers",
+    "Clock", "Contexts", "Journal", "Leases", "OutcomeUnknownError", "Push", "Retention", "Sends",
+    "Store", "StoreClosedError", "StoreDamagedError", "StoreError", "StoreFormatError",
+    "StoreInUseError", "Tasks", "Timers",
 ]  # fmt: skip

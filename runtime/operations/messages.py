@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -25,6 +26,7 @@ from ...protocol.types import (
     SendMessageResponse,
     StreamResponse,
     Task,
+    TaskPushNotificationConfig,
     TaskState,
 )
 from ..actor.actor import Actor
@@ -37,7 +39,7 @@ from ..actor.waits import Wait
 from ..agent import Agent
 from ..call import ANONYMOUS, Call, Sender, TaskScope
 from ..concurrency.signal import Signal
-from ..journal.entries import Header, SendRecord
+from ..journal.entries import Header, PushRow, SendRecord
 from ..journal.feed import Subscription
 from ..journal.store import Sends
 from ..modes import accepts, media_types
@@ -64,6 +66,20 @@ class Admission(msgspec.Struct):
     """The message had been taken in before."""
 
 
+MakePush = Callable[[TaskScope, str, int], PushRow]
+"""Makes the row of a push configuration of a task: what follows a generation is delivered."""
+
+
+class InlinePush(Protocol):
+    """Push configurations inside a send."""
+
+    async def check(
+        self, call: Call, scope: TaskScope, task_id: str | None, config: TaskPushNotificationConfig
+    ) -> MakePush:
+        """Check a configuration before its task is known. Raises A2AError."""
+        ...
+
+
 class MessageOperations:
     """The doors through which messages and cancellations come."""
 
@@ -74,8 +90,10 @@ class MessageOperations:
         gate: Gate,
         agents: Mapping[str, Agent],
         opened: Callable[[Subscription], None],
+        push: InlinePush | None = None,
     ) -> None:
         self._system = system
+        self._push = push
         self._sends: Sends = system.store
         self._directory = directory
         self._gate = gate
@@ -161,11 +179,16 @@ class MessageOperations:
         agent.named_skill(message, request.metadata)  # or there is none such
         check_target(call, agent, self._agents, self._gate, request)
         configuration = request.configuration
+        push: MakePush | None = None
         if configuration is not None and configuration.task_push_notification_config is not None:
-            raise PushNotificationNotSupportedError  # rather than dropping it in silence
+            if self._push is None:
+                raise PushNotificationNotSupportedError  # rather than dropping it in silence
+            push = await self._push.check(
+                call, scope, message.task_id, configuration.task_push_notification_config
+            )
         key = send_key(scope, call.principal or ANONYMOUS, message)
         if key is None:
-            return await self._take(call, agent, scope, request, None, at_once)
+            return await self._take(call, agent, scope, request, None, at_once, push)
         sends = system.sends
         while True:
             if (known := sends.get(key)) is not None:
@@ -179,7 +202,7 @@ class MessageOperations:
             if send is not None:
                 return await self._known(scope, send)
             record = SendRecord(key, message.message_id, system.now())
-            accepted = await self._take(call, agent, scope, request, record, at_once)
+            accepted = await self._take(call, agent, scope, request, record, at_once, push)
             # Until it is committed; then the store knows it.
             sends[key] = (accepted.actor, accepted.after, accepted.sequence)
             return accepted
@@ -195,10 +218,11 @@ class MessageOperations:
         request: SendMessageRequest,
         record: SendRecord | None,
         at_once: bool,
+        push: MakePush | None,
     ) -> Admission:
         if request.message.task_id:
-            return await self._continue(call, agent, scope, request, record)
-        return self._begin(call, agent, scope, request, record, at_once)
+            return await self._continue(call, agent, scope, request, record, push)
+        return self._begin(call, agent, scope, request, record, at_once, push)
 
     async def _continue(
         self,
@@ -207,6 +231,7 @@ class MessageOperations:
         scope: TaskScope,
         request: SendMessageRequest,
         record: SendRecord | None,
+        push: MakePush | None,
     ) -> Admission:
         message = request.message
         assert message.task_id is not None
@@ -234,6 +259,8 @@ class MessageOperations:
         except (TaskGenerationMismatchError, UnsupportedOperationError):
             await _committed(actor)
             raise
+        if push is not None:
+            actor.add_push(push(scope, actor.id, after))
         return Admission(actor, after, sequence)
 
     def _begin(
@@ -244,6 +271,7 @@ class MessageOperations:
         request: SendMessageRequest,
         record: SendRecord | None,
         at_once: bool,
+        push: MakePush | None,
     ) -> Admission:
         message = request.message
         system = self._system
@@ -253,6 +281,8 @@ class MessageOperations:
             record = msgspec.structs.replace(record, task_id=actor.id)
         message = msgspec.structs.replace(message, context_id=actor.context_id, task_id=actor.id)
         actor.begin(message, record, request.metadata)
+        if push is not None:
+            actor.add_push(push(scope, actor.id, 1))  # the first generation is in the answer
         execution = actor.execution = system.launch(actor, message, _sender(call, request))
         if not execution.handler.direct:
             if at_once or execution.commit_before_start:

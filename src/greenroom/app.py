@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .runtime.journal.store import Store
     from .runtime.security.limits import Limits
     from .runtime.security.policy import Security
+    from .runtime.settings.push import PushSettings
     from .runtime.settings.settings import RuntimeSettings
     from .transports.http.asgi import Application
     from .transports.http.settings import HttpSettings
@@ -39,6 +40,7 @@ def asgi(
     security: Security | None = None,
     limits: Limits | None = None,
     tune_gc: bool = False,
+    push: PushSettings | None = None,
 ) -> Application:
     """Return an ASGI application that serves ``agents``; the first one also at the root.
 
@@ -50,13 +52,23 @@ def asgi(
     collector's sight and let the collector run rarely, as ``serve`` does. This is for the whole
     process: ask for it where the process serves agents above all.
     """
+    from .pushing import webhooks_of
     from .runtime.runtime import Runtime
+    from .runtime.settings.bounds import checked
+    from .runtime.settings.push import PushSettings
     from .transports.http.asgi import Application
 
     if public_url is not None:
         check_public_url(public_url)
     opened = open_store(store) if isinstance(store, str) else store
-    made = Runtime(agents, store=opened, settings=runtime, security=security, limits=limits)
+    made = Runtime(
+        agents,
+        store=opened,
+        settings=runtime,
+        security=security,
+        limits=limits,
+        push=webhooks_of(checked(push or PushSettings())),
+    )
     application = Application(made, http, public_url=public_url, grace=grace)
     application.tunes_gc = tune_gc
     return application
@@ -132,6 +144,7 @@ async def run(
             runtime=settings.runtime,
             security=security,
             limits=settings.limits,
+            push=settings.push,
         )
     except (ValueError, OSError) as error:
         raise SettingsError(str(error)) from error

@@ -6,7 +6,7 @@ clauses never. ``CLAUSES`` hold for every store, ``DURABLE_CLAUSES`` for those t
 ``close``.
 """
 
-from . import appends, contexts, durability, listing, ownership, reading, timekeeping
+from . import appends, contexts, durability, listing, ownership, pushes, reading, timekeeping
 from .fixtures import Clause, MakeStore
 
 
@@ -19,7 +19,7 @@ def _clauses(*modules: object) -> tuple[Clause, ...]:
     )
 
 
-CLAUSES = _clauses(appends, reading, listing, contexts, ownership, timekeeping)
+CLAUSES = _clauses(appends, reading, listing, contexts, ownership, timekeeping, pushes)
 DURABLE_CLAUSES = _clauses(durability)
 
 __all__ = ["CLAUSES", "DURABLE_CLAUSES", "Clause", "MakeStore"]

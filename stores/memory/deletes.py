@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from ...protocol.types import TERMINAL
 from ...runtime.call import TaskScope
 from ...runtime.journal.entries import NEVER, Context, Gone, Header, Pruned, TaskRef
+from .pushes import Pushes
 from .reads import Reads
 from .rows import Owned
 
 
-class Deletes(Reads):
+class Deletes(Reads, Pushes):
     """The part of the store that lets go of what is old or unwanted."""
 
     async def delete_task(self, scope: TaskScope, task_id: str) -> Header | None:
@@ -72,11 +73,20 @@ class Deletes(Reads):
             Gone(scope, context, expired=True)
             for scope, owned in self._scopes.items()
             for context in owned.contexts()
-            if context.active_at < before and not (context.live or context.pinned)
+            if context.active_at < before
+            and not (context.live or context.pinned)
+            and not self._context_kept_by_push(owned, context.id)
         ][:limit]
         for gone in outdated:
             self._delete_context(gone.scope, gone.context.id)
         return outdated
+
+    def _context_kept_by_push(self, owned: Owned, context_id: str) -> bool:
+        return any(
+            task.header.context_id == context_id
+            and self._kept_by_push(task.header.scope, task.header.id)
+            for task in owned.tasks.values()
+        )
 
     def _delete_context(self, scope: TaskScope, context_id: str) -> None:
         tasks = self._scopes[scope].tasks
@@ -105,10 +115,11 @@ class Deletes(Reads):
                 yield updated_at, header.scope, task_id
 
     def _unpinned(self, owned: Owned, before: float) -> Iterable[tuple[float, TaskScope, str]]:
-        for task in self._old(owned, before):
-            marks = owned.marks.get(owned.tasks[task[2]].header.context_id)
-            if marks is None or not marks[1]:
-                yield task
+        for found in self._old(owned, before):
+            marks = owned.marks.get(owned.tasks[found[2]].header.context_id)
+            kept = self._kept_by_push(found[1], found[2])
+            if (marks is None or not marks[1]) and not kept:
+                yield found
 
     def _delete(self, ref: TaskRef) -> None:
         owned = self._scopes[ref.scope]
@@ -118,6 +129,7 @@ class Deletes(Reads):
             del owned.marks[context_id]
         owned.displace(task.header.updated_at, ref.id)
         self._disown(task.header)
+        self._drop_pushes(ref)
         for name, due_at in (task.timers or {}).items():
             self._drop_timer(task.header, name, due_at)
 

@@ -77,6 +77,8 @@ class MemoryStore(Deletes):
                 task.segments += (append.segment,)
             if append.cleared or append.timers:
                 self._set_timers(task, append.cleared, append.timers)
+            for push in append.pushes:
+                self._put_push(push)
             if not header.node:
                 task.settle(owned.scope)
         for send in append.sends:

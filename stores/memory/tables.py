@@ -6,9 +6,11 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from math import inf
 
+from msgspec.structs import replace
+
 from ...protocol.types import TERMINAL
 from ...runtime.call import TaskScope
-from ...runtime.journal.entries import ALL_TIMERS, Header, TaskRef, Timer
+from ...runtime.journal.entries import ALL_TIMERS, Header, PushRow, TaskRef, Timer
 from ...runtime.journal.store import StoreClosedError
 from .rows import Owned, Task
 
@@ -23,6 +25,11 @@ class Tables:
         self._working: dict[str, dict[TaskRef, None]] = {}
         """Tasks by the node that owns them."""
         self._timers: list[tuple[float, TaskScope, str, str]] = []
+        self._pushes: dict[TaskRef, dict[str, tuple[int, PushRow]]] = {}
+        """Push configurations of a task by id, each with its number."""
+        self._numbers: dict[int, TaskRef] = {}
+        """Whose push configuration a number stands for."""
+        self._last_number = 0
         self._closed = False
 
     def _find(self, scope: TaskScope, task_id: str) -> Task | None:
@@ -53,6 +60,29 @@ class Tables:
                 self._working.setdefault(header.node, {})[ref] = None
         if header.floor > old.floor:
             task.events = task.after(header.floor)
+
+    def _put_push(self, row: PushRow) -> PushRow:
+        ref = TaskRef(row.scope, row.task_id)
+        mine = self._pushes.setdefault(ref, {})
+        found = mine.get(row.id)
+        if found is None:
+            self._last_number += 1
+            number, row = self._last_number, replace(row, revision=1)
+            self._numbers[number] = ref
+        else:
+            number, old = found
+            row = replace(
+                row,
+                created_at=old.created_at,
+                generation=old.generation,
+                revision=old.revision + 1,
+            )
+        mine[row.id] = number, row
+        return row
+
+    def _drop_pushes(self, ref: TaskRef) -> None:
+        for number, _ in self._pushes.pop(ref, {}).values():
+            del self._numbers[number]
 
     def _disown(self, header: Header) -> None:
         if header.node:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ...runtime.call import TaskScope
 from ...runtime.journal.entries import Context, Gone, Header, Pruned
+from .pushes import BEHIND, keep
 from .queries import (
     FOLDED,
     HEADER,
@@ -84,7 +85,8 @@ class Deletes:
         with transaction(db):
             rows = db.execute(
                 f"SELECT number, scope, context_id FROM task WHERE deployment = ? "
-                f"AND updated_at < ? AND {OVER} AND {UNPINNED} ORDER BY updated_at, id LIMIT ?",
+                f"AND updated_at < ? AND {OVER} AND {UNPINNED} AND NOT {BEHIND} "
+                "ORDER BY updated_at, id LIMIT ?",
                 (self._deployment, tasks_before, limit),
             ).fetchall()
             before = {
@@ -113,7 +115,7 @@ class Deletes:
         with transaction(db):
             for place in contexts:
                 row = db.execute(f"{ONE_CONTEXT} HAVING {OUTDATED}", (*place, before)).fetchone()
-                if row is not None:
+                if row is not None and not keep(db, place):
                     _delete_context(db, place)
                     gone.append(Gone(scope_of(db, place[0]), context_of(row), expired=True))
         return gone
@@ -141,6 +143,7 @@ def _delete(db: sqlite3.Connection, number: int) -> None:
     for table in ("event", "message", "record", "segment"):
         db.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", keys)
     db.execute("DELETE FROM timer WHERE task = ?", (number,))
+    db.execute("DELETE FROM push WHERE task = ?", (number,))
     db.execute("DELETE FROM task WHERE number = ?", (number,))
 
 

@@ -6,7 +6,16 @@ import sqlite3
 from collections.abc import Sequence
 
 from ...runtime.call import TaskScope
-from ...runtime.journal.entries import NEVER, Context, DueTimer, TaskRef, Timer
+from ...runtime.journal.entries import (
+    NEVER,
+    Context,
+    DueTimer,
+    OpenPush,
+    PushRow,
+    TaskRef,
+    Timer,
+)
+from . import pushes
 from .queries import CONTEXTS, FOLDED, ONE_CONTEXT, OUTDATED, SCOPE, context_of, reading, scope_of
 from .schema import OVER
 
@@ -75,6 +84,7 @@ class AcrossReads:
                 if db.execute(
                     f"{ONE_CONTEXT} HAVING {OUTDATED}", (*place, contexts_before)
                 ).fetchone()
+                and not pushes.keep(db, place)
             ][:limit]
         numbers: Sequence[int] = ()
         if events_before > NEVER:
@@ -135,6 +145,19 @@ class AcrossReads:
                 (self._deployment, now, *names, limit),
             )
         ]
+
+    def due_pushes(
+        self, db: sqlite3.Connection, now: float, limit: int, agents: Sequence[str] | None
+    ) -> Sequence[PushRow]:
+        return pushes.due(db, self._deployment, now, limit, agents)
+
+    def open_pushes(
+        self, db: sqlite3.Connection, limit: int, after: int, agents: Sequence[str] | None
+    ) -> Sequence[OpenPush]:
+        return pushes.listed(db, self._deployment, limit, after, agents)
+
+    def all_pushes(self, db: sqlite3.Connection, limit: int, after: int) -> Sequence[OpenPush]:
+        return pushes.listed(db, self._deployment, limit, after, closed=True)
 
     def scopes(self, db: sqlite3.Connection) -> Sequence[TaskScope]:
         return [

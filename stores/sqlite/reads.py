@@ -14,11 +14,13 @@ from ...runtime.journal.entries import (
     Header,
     Kind,
     Loaded,
+    PushRow,
     SendRecord,
     Snapshot,
     TaskPage,
     TaskQuery,
 )
+from . import pushes
 from .bulk import Row
 from .node_reads import AcrossReads
 from .queries import (
@@ -53,6 +55,14 @@ class Reads(AcrossReads):
             (self._deployment, *scope, begin, begin + b"\xff" * LONGEST_KEY),
         )
         return [SendRecord(*row) for row in rows]
+
+    def push(
+        self, db: sqlite3.Connection, scope: TaskScope, task_id: str, push_id: str
+    ) -> PushRow | None:
+        return pushes.one(db, self._deployment, scope, task_id, push_id)
+
+    def pushes(self, db: sqlite3.Connection, scope: TaskScope, task_id: str) -> Sequence[PushRow]:
+        return pushes.of_task(db, self._deployment, scope, task_id)
 
     def header(self, db: sqlite3.Connection, scope: TaskScope, task_id: str) -> Header | None:
         row = self._find(db, scope, task_id)

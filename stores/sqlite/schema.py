@@ -142,7 +142,29 @@ CREATE TABLE context (
 """Of contexts that a program has touched or pinned; what else there is to know of one, its tasks
 tell."""
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
+_THIRD = """
+CREATE TABLE push (
+    number INTEGER PRIMARY KEY,
+    deployment INTEGER NOT NULL,
+    scope INTEGER NOT NULL,
+    task INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    config BLOB NOT NULL,
+    health BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    due_at REAL,
+    open INTEGER NOT NULL,
+    revision INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX push_id ON push (task, id);
+CREATE INDEX push_scope ON push (scope);
+CREATE INDEX push_open ON push (deployment, number) WHERE open;
+CREATE INDEX push_due ON push (deployment, due_at) WHERE open AND due_at IS NOT NULL;
+"""
+"""Push configurations: cursors of readers, one row each, however many events they read."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 """Scripts in order, forward only: the file's version is the number of those it has seen."""
 
 

@@ -19,8 +19,11 @@ from ...runtime.journal.entries import (
     Gone,
     Header,
     Loaded,
+    OpenPush,
     Outcome,
     Pruned,
+    PushLimits,
+    PushRow,
     SendRecord,
     Snapshot,
     TaskPage,
@@ -288,6 +291,34 @@ class SQLiteStore:
         self, *, after: float, until: float
     ) -> Sequence[tuple[TaskScope, Context]]:
         return await self._read(Reads.quiet_contexts, after, until)
+
+    async def put_push(self, row: PushRow, *, limits: PushLimits | None = None) -> PushRow | None:
+        return await self._write(self._writes.put_push, row, limits)
+
+    async def push(self, scope: TaskScope, task_id: str, push_id: str) -> PushRow | None:
+        return await self._read(Reads.push, scope, task_id, push_id)
+
+    async def pushes(self, scope: TaskScope, task_id: str) -> Sequence[PushRow]:
+        return await self._read(Reads.pushes, scope, task_id)
+
+    async def save_pushes(self, rows: Sequence[PushRow]) -> Sequence[bool]:
+        return await self._write(self._writes.save_pushes, rows)
+
+    async def delete_push(self, scope: TaskScope, task_id: str, push_id: str) -> bool:
+        return await self._write(self._writes.delete_push, scope, task_id, push_id)
+
+    async def due_pushes(
+        self, *, now: float, limit: int, agents: Sequence[str] | None = None
+    ) -> Sequence[PushRow]:
+        return await self._read(Reads.due_pushes, now, limit, agents)
+
+    async def open_pushes(
+        self, *, limit: int, after: int = 0, agents: Sequence[str] | None = None
+    ) -> Sequence[OpenPush]:
+        return await self._read(Reads.open_pushes, limit, after, agents)
+
+    async def all_pushes(self, *, limit: int, after: int = 0) -> Sequence[OpenPush]:
+        return await self._read(Reads.all_pushes, limit, after)
 
     async def delete_task(self, scope: TaskScope, task_id: str) -> Header | None:
         return await self._write(self._writes.delete_task, scope, task_id)

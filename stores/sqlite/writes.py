@@ -19,11 +19,14 @@ from ...runtime.journal.entries import (
     Header,
     Kind,
     Outcome,
+    PushLimits,
+    PushRow,
     SendRecord,
     TaskRef,
     Timer,
     Verdict,
 )
+from . import pushes
 from .bulk import Row, read, write
 from .deletes import Deletes
 from .queries import SCOPE
@@ -92,6 +95,7 @@ class _Plan:
         self.sends: list[Row] = []
         self.timers: dict[tuple[int, str], Row | None] = {}
         self.floors: list[tuple[int, int]] = []
+        self.pushes: list[tuple[int, int, PushRow]] = []
 
     def add_entries(self, number: int, entries: Sequence[Entry]) -> None:
         first = number << SHIFT
@@ -180,6 +184,7 @@ class Writes(Deletes):
                     outcomes.append(LOST)
                     continue
                 self._apply(plan, row, header, append)
+                plan.pushes += [(scope, row.number, push) for push in append.pushes]
             for send in append.sends:
                 sends[scope, send.key] = send
                 plan.sends.append(
@@ -302,6 +307,8 @@ class Writes(Deletes):
         write(db, _ADD_RECORDS, plan.records)
         write(db, _ADD_SEGMENTS, plan.segments)
         write(db, _ADD_SENDS, plan.sends)
+        for scope, number, push in plan.pushes:
+            pushes.add(db, self._deployment, scope, number, push)
         for first, last in plan.floors:
             db.execute("DELETE FROM event WHERE key BETWEEN ? AND ?", (first, last))
         if plan.timers:
@@ -310,6 +317,21 @@ class Writes(Deletes):
             db.executemany("DELETE FROM timer WHERE task = ?", whole)
             db.executemany("DELETE FROM timer WHERE task = ? AND name = ?", cleared)
             write(db, _ADD_TIMERS, [row for row in plan.timers.values() if row is not None])
+
+    # --- push -----------------------------------------------------------------------------------
+
+    def put_push(
+        self, db: sqlite3.Connection, row: PushRow, limits: PushLimits | None
+    ) -> PushRow | None:
+        return pushes.put(db, self._deployment, row, limits)
+
+    def save_pushes(self, db: sqlite3.Connection, rows: Sequence[PushRow]) -> Sequence[bool]:
+        return pushes.save(db, self._deployment, rows)
+
+    def delete_push(
+        self, db: sqlite3.Connection, scope: TaskScope, task_id: str, push_id: str
+    ) -> bool:
+        return pushes.delete(db, self._deployment, scope, task_id, push_id)
 
     # --- ownership ------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from tests.support.interpreters import environment
 
 HERE = Path(__file__).parent
 SCOPE = TaskScope("", "faulty", "anonymous")
-_BROKEN = (OSError, http.client.HTTPException)
+BROKEN = (OSError, http.client.HTTPException)
 
 
 ANSWERS = {"name?": "Ada", "age?": "42"}
@@ -66,8 +66,9 @@ class Zygote:
 class Place:
     """One store and the servers that serve from it, one after the other."""
 
-    def __init__(self, zygote: Zygote, folder: Path) -> None:
+    def __init__(self, zygote: Zygote, folder: Path, agents: Path = HERE / "agents.py") -> None:
         self._zygote = zygote
+        self._agents = agents
         self._folder = folder
         self.path = folder / "tasks.db"
         self.effects = folder / "effects"
@@ -81,7 +82,7 @@ class Place:
         out = self._folder / f"server-{self.starts}"
         self.starts += 1
         argv = [
-            "serve", f"{HERE / 'agents.py'}:agent", "--port", "0", "--log-format", "json",
+            "serve", f"{self._agents}:agent", "--port", "0", "--log-format", "json",
             "--store", f"sqlite:///{self.path}", "--set", "runtime.sweep_every=0.05",
             "--set", "runtime.idle=0.05", *arguments,
         ]  # fmt: skip
@@ -177,7 +178,7 @@ class Client:
             assert time.monotonic() < deadline, f"no end in sight: {self.events}"
             try:
                 self._turn()
-            except _BROKEN:
+            except BROKEN:
                 self.deaths += 1
                 self._revive()
 
@@ -241,33 +242,45 @@ class Client:
         return "" if question in self._answered else question
 
     def _call(self, method: str, params: dict[str, Any]) -> Any:
-        response = self._post(method, params, {})
-        with response:
-            body = response.read()
-        if not body:
-            raise http.client.IncompleteRead(b"")
-        answered = json.loads(body)
-        if "error" in answered:
-            if answered["error"]["code"] == -32603 or response.status == 503:
-                raise ConnectionError(answered)
-            raise AssertionError(answered)
-        return answered["result"]
+        return call(self._place.url, method, params)
 
     def _post(
         self, method: str, params: dict[str, Any], headers: dict[str, str]
     ) -> http.client.HTTPResponse:
-        parts = urlsplit(self._place.url)
-        assert parts.hostname is not None
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
-        fields = {"Connection": "close", **headers}
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-        fields |= {"Content-Type": "application/json", "A2A-Version": "1.0"}
-        try:
-            connection.request("POST", "/a2a", body, fields)
-            return connection.getresponse()  # closes the connection with itself
-        except BaseException:
-            connection.close()
-            raise
+        return post(self._place.url, method, params, headers)
+
+
+def call(url: str, method: str, params: dict[str, Any]) -> Any:
+    """Carry out an operation; raises what is in ``BROKEN`` where the server dies of it."""
+    response = post(url, method, params, {})
+    with response:
+        body = response.read()
+    if not body:
+        raise http.client.IncompleteRead(b"")
+    found = json.loads(body)
+    if "error" in found:
+        if found["error"]["code"] == -32603 or response.status == 503:
+            raise ConnectionError(found)
+        raise AssertionError(found)
+    return found["result"]
+
+
+def post(
+    url: str, method: str, params: dict[str, Any], headers: dict[str, str]
+) -> http.client.HTTPResponse:
+    """Send a request and return the answer, whose body may still be on its way."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    fields = {"Connection": "close", **headers}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    fields |= {"Content-Type": "application/json", "A2A-Version": "1.0"}
+    try:
+        connection.request("POST", "/a2a", body, fields)
+        return connection.getresponse()  # closes the connection with itself
+    except BaseException:
+        connection.close()
+        raise
 
 
 def check(client: Client, entries: list[Entry], effects: dict[str, dict[str, set[str]]]) -> None:

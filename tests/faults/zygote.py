@@ -22,6 +22,7 @@ def main() -> None:
     import greenroom.logs
     import greenroom.stores.sqlite
     import greenroom.transports.http.asgi
+    import greenroom.transports.push.delivery
     import greenroom.transports.server.entrypoint
 
     assert hypercorn.asyncio

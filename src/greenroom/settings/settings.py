@@ -18,6 +18,7 @@ from msgspec import Meta, Struct, field
 
 from ..runtime.security.limits import Limits
 from ..runtime.settings.bounds import Port
+from ..runtime.settings.push import PushSettings
 from ..runtime.settings.settings import RuntimeSettings
 from ..transports.grpc.settings import GrpcSettings
 from ..transports.http.settings import HttpSettings
@@ -129,6 +130,7 @@ class Settings(Struct, kw_only=True, forbid_unknown_fields=True):
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     limits: Limits = field(default_factory=Limits)
     auth: AuthSettings = field(default_factory=AuthSettings)
+    push: PushSettings = field(default_factory=PushSettings)
 
     def listen(self, port: int) -> Listen:
         """Return where a server of this process listens: HTTP and gRPC differ in the port only."""
@@ -147,6 +149,7 @@ GROUPS: dict[str, type[Struct]] = {
     "runtime": RuntimeSettings,
     "limits": Limits,
     "auth": AuthSettings,
+    "push": PushSettings,
 }
 """Nested settings: a TOML table, ``GREENROOM_HTTP_…``, ``--set http.…=…``."""
 

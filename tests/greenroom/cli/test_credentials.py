@@ -33,7 +33,7 @@ async def test_a_client_certificate(tmp_path: Path, capsys: pytest.CaptureFixtur
     cert, key = authority.files("ada@example.org")
     both, trusted = tmp_path / "both.pem", tmp_path / "trusted.pem"
     written(both, Path(cert), Path(key))
-    trusted.write_bytes(pem(KEY._private))
+    trusted.write_bytes(pem(KEY.private))
     security = Security(MutualTls(identity="email"), signing=[KEY])
     # Nothing is sent where the card leads, so it may lead anywhere.
     public_url = "https://agents.example.com"

@@ -229,7 +229,7 @@ def test_a_card_of_several_shapes_verifies() -> None:
 @pytest.mark.parametrize("more", [{}, SECURED], ids=["plain", "secured"])
 def test_the_official_sdk_verifies_ours(algorithm: str, more: dict[str, Any]) -> None:
     """By a signature in its own form, whose header says so: it looks over that."""
-    key = SigningKey(pem(KEYS[algorithm]._private), algorithm=algorithm, sdk_form=True)
+    key = SigningKey(pem(KEYS[algorithm].private), algorithm=algorithm, sdk_form=True)
     signed = parse_agent_card(json.loads(card_json(sign(card(**more), [key]), "1.0")))
     check = create_signature_verifier(lambda kid, jku: key.public.public, [algorithm])
     check(signed)
@@ -242,7 +242,7 @@ def signed_by_the_sdk(algorithm: str, given: t.AgentCard) -> t.AgentCard:
     key = KEYS[algorithm]
     header: Any = {"kid": key.kid, "alg": algorithm, "jku": None, "typ": "JOSE"}
     theirs = parse_agent_card(json.loads(card_json(given, "1.0")))
-    made = create_agent_card_signer(key._private, header)(theirs)
+    made = create_agent_card_signer(key.private, header)(theirs)
     return parse_card(MessageToJson(made).encode())
 
 
@@ -270,7 +270,7 @@ def test_what_the_form_of_the_sdk_does_not_protect(algorithm: str) -> None:
 def test_of_our_own_cards_every_change_is_seen(algorithm: str) -> None:
     """Also of those with a signature for clients of the SDK: its bytes are the specification's form
     of the card without its requirements."""
-    both = SigningKey(pem(KEYS[algorithm]._private), algorithm=algorithm, sdk_form=True)
+    both = SigningKey(pem(KEYS[algorithm].private), algorithm=algorithm, sdk_form=True)
     for key, count in ((KEYS[algorithm], 1), (both, 2)):
         ours = sign(card(**SECURED), [key])
         assert len(ours.signatures or ()) == count
@@ -289,7 +289,7 @@ def test_the_form_of_the_sdk_is_never_taken_for_the_other() -> None:
     """Where nothing else is empty, it has the very bytes of a card that requires nothing."""
     skill = t.AgentSkill(id="a", name="A", description="Does it", tags=["x"])
     given = card(skills=[skill], security_requirements=SECURED["security_requirements"])
-    key = SigningKey(pem(KEYS["ES256"]._private), sdk_form=True)
+    key = SigningKey(pem(KEYS["ES256"].private), sdk_form=True)
     open_to_all = structs.replace(sign(given, [key]), security_requirements=None)
     with pytest.raises(SdkFormError):
         verify(open_to_all, [key.public])
@@ -361,7 +361,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_command_line_is_strict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key, signed = tmp_path / "key.pem", tmp_path / "signed.json"
-    key.write_bytes(pem(KEYS["ES256"]._private))
+    key.write_bytes(pem(KEYS["ES256"].private))
     received = signed_by_the_sdk("ES256", card(**SECURED))
     signed.write_bytes(card_json(received, "1.0"))
     ask = ["card", "verify", str(signed), "--key", str(key)]

@@ -179,7 +179,7 @@ def test_members_that_readers_may_take_or_leave() -> None:
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key, file = tmp_path / "key.pem", tmp_path / "card.json"
-    key.write_bytes(pem(KEY._private))
+    key.write_bytes(pem(KEY.private))
     ask = ["card", "verify", str(file), "--key", str(key)]
     file.write_text(json.dumps(published()))
     assert main(ask) == 0
@@ -196,7 +196,7 @@ def test_signing_for_the_sdk_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key, file, stripped = (tmp_path / name for name in ("key.pem", "card.json", "stripped.json"))
-    key.write_bytes(pem(KEY._private))
+    key.write_bytes(pem(KEY.private))
     file.write_bytes(card_json(card(**SECURED), "1.0"))
     for more, count, why in (
         ([], 1, "does not verify"),
@@ -231,7 +231,7 @@ async def test_keys_come_by_https_only() -> None:
     security, public_url = signed_desk()
     async with serving(security, public_url=public_url, with_grpc=False) as server:
         jku = f"{server.url}/.well-known/jwks.json"
-        signed = sign(card(), [SigningKey(pem(KEY._private), jku=jku)])
+        signed = sign(card(), [SigningKey(pem(KEY.private), jku=jku)])
         with pytest.raises(SignatureError, match="no trusted key"):
             await Trust(hosts=("127.0.0.1",)).verify(card_json(signed, "1.0"))
         assert await Trust(jwks=(jku,)).verify(card_json(signed, "1.0"))
@@ -272,7 +272,7 @@ async def test_what_the_command_sends_only_to_the_trusted(
     import anyio.to_thread
 
     mine, other = tmp_path / "mine.pem", tmp_path / "other.pem"
-    mine.write_bytes(pem(KEY._private))
+    mine.write_bytes(pem(KEY.private))
     other.write_bytes(pem(MAKE["ES256"]()))
     security, public_url = signed_desk()
     async with serving(security, public_url=public_url, with_grpc=False) as server:

@@ -1,0 +1,1 @@
+"""Push notifications: webhooks as readers of the journal with durable cursors."""
