@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from greenroom import Agent, TaskContext, TaskState
-from greenroom.runtime.actor.states import IllegalTransition
+from greenroom.runtime.actor.states import TRANSITIONS, IllegalTransition
 from tests.support.drive import STATES, running
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.anyio
 
@@ -90,3 +91,14 @@ async def test_nothing_is_emitted_after_the_end() -> None:
         assert task.status.state is TaskState.COMPLETED
         assert task.artifacts is None
         assert refused
+
+
+def test_the_picture_in_the_architecture_is_the_table() -> None:
+    """The page holds the lines that the table gives."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = page.partition("stateDiagram-v2\n")[2].partition("```")[0]
+    assert sorted(picture.splitlines()) == sorted(
+        f"    {old.name} --> {target}"
+        for old, following in TRANSITIONS.items()
+        for target in ([new.name for new in following] or ["[*]"])
+    )
