@@ -144,7 +144,7 @@ async def test_what_was_over_is_not_cut_off_though_the_time_ran_out_since() -> N
             clock.ahead = 100
             async with running(agent, after_a_crash(copy), clock) as peer:
                 told.add(result(await peer.over(task.id)))
-    assert told == {"late, refund ['charge', 'book']", "in time"}
+    assert told == {"late, refund ('charge', 'book')", "in time"}
 
 
 async def test_what_was_slept_is_not_slept_again_though_the_clock_went_back() -> None:
