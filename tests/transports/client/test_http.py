@@ -157,7 +157,12 @@ async def test_a_redirect_takes_the_users_name_along_within_its_origin_only() ->
     assert "secret" not in str(raised.value)
 
 
-GZIP = gzip.compress(b"hello")
+def gzipped(body: bytes) -> bytes:
+    """Compress without the time of day, which would be in the name of the test."""
+    return gzip.compress(body, mtime=0)
+
+
+GZIP = gzipped(b"hello")
 RAW = zlib.compressobj(wbits=-15)
 
 
@@ -166,11 +171,11 @@ RAW = zlib.compressobj(wbits=-15)
     [
         ("gzip", GZIP),
         ("X-GZip", GZIP),
-        ("gzip", gzip.compress(b"hel") + gzip.compress(b"lo")),
+        ("gzip", gzipped(b"hel") + gzipped(b"lo")),
         ("deflate", zlib.compress(b"hello")),
         ("deflate", RAW.compress(b"hello") + RAW.flush()),
         ("gzip, identity", GZIP),
-        ("deflate, gzip", gzip.compress(zlib.compress(b"hello"))),
+        ("deflate, gzip", gzipped(zlib.compress(b"hello"))),
         ("", b"hello"),
     ],
 )
@@ -187,7 +192,7 @@ async def test_an_encoded_answer_is_decoded(coding: str, body: bytes) -> None:
         ("br", b"hello", "encoded as 'br'"),
         ("gzip", b"hello", "damaged"),
         ("gzip", GZIP[:-9], "broke off"),
-        ("gzip", gzip.compress(b"x" * 1_000_000), "longer than 1000 bytes"),
+        ("gzip", gzipped(b"x" * 1_000_000), "longer than 1000 bytes"),
         ("gzip, gzip, gzip, gzip", GZIP, "encoded as"),
     ],
 )
