@@ -11,11 +11,11 @@ from .values import mend, mend_all
 
 ERROR_DOMAIN = "a2a-protocol.org"
 MAX_FAULTS = 20
-"""Violations told about one request."""
+"""The most violations that an error of one request names."""
 
 
 class A2AError(Exception):
-    """Base of the errors a peer can be told about.
+    """Base of the errors that a peer may see.
 
     Class fields: ``code`` (JSON-RPC), ``http`` (status), ``grpc`` (status name), ``reason``
     (``google.rpc.ErrorInfo``; empty where the specification gives none).

@@ -287,7 +287,7 @@ class Runtime:
 
         Returns the response Struct; a ``Subscription`` for a streaming operation; ``None`` for a
         deletion.
-        Raises ``A2AError`` for everything the caller may be told.
+        Raises ``A2AError`` for every error that the caller may see.
         """
         counts = self._counts
         counts[operation.name] = counts.get(operation.name, 0) + 1

@@ -137,7 +137,7 @@ class Binding:
         self._counts = metrics.requests
 
     async def answer(self, request: Request) -> Answer | A2AError:
-        """Carry ``request`` out; return its answer, or the error that the caller is told."""
+        """Carry ``request`` out; return its answer, or the error for the caller."""
         try:
             call = request.call()
             if not self.anonymous:
@@ -172,7 +172,7 @@ class Binding:
     def refuse(
         self, error: Exception, operation: Operation | None = None, call: Call | None = None
     ) -> A2AError:
-        """Count a request that fails with ``error``; return the error that its caller is told.
+        """Count a request that fails with ``error``; return the error for the caller.
 
         ``call`` is the call of a request that leads to no operation: the gate audits it.
         """

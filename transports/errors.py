@@ -19,10 +19,10 @@ class ClientGone(Exception):
 
 
 def public_error(error: Exception) -> A2AError:
-    """Return the error that the caller is told.
+    """Return the error that the caller sees.
 
-    An A2AError is told as it is. Any other error becomes an InternalError with an error id; the
-    log has the traceback under that id.
+    The caller sees an A2AError as it is. Any other error becomes an InternalError with an error id;
+    the log has the traceback under that id.
 
     The returned error has no traceback and no cause: those refer to the frames of the request, and
     the frames hold its body. The body is free as soon as the request has been answered.

@@ -366,11 +366,11 @@ class Actor(TaskView):
         """End a task that is ``adrift``."""
         error_id = secrets.token_hex(6)
         log.error("task %s was left without an end; it fails (error id %s)", self.id, error_id)
-        told = f"The agent failed. Error id: {error_id}"
+        public = f"The agent failed. Error id: {error_id}"
         if self.born:
-            self.set_status(TaskState.FAILED, say(self, told))
+            self.set_status(TaskState.FAILED, say(self, public))
         else:
-            self.lose(InternalError(told))
+            self.lose(InternalError(public))
 
     def replied(self, message: Message) -> None:
         """The handler's direct Message may be seen: there will be no task."""

@@ -79,7 +79,7 @@ def recover(actor: Actor, loaded: Loaded) -> None:
 
 
 def _cancelled(entries: Sequence[Entry]) -> Reason | None:
-    """Return why the run was told to end, if it was."""
+    """Return why the run was cancelled; ``None`` if it was not."""
     for entry in reversed(entries):
         if is_kind(entry, RecordKind.CANCEL):
             return Reason(value_of(decode(entry.body)))

@@ -46,7 +46,7 @@ class RunningHandler(Protocol):
 
     @property
     def ending(self) -> bool:
-        """Whether it was told to end the task."""
+        """Whether the cancellation of the handler ends the task."""
         ...
 
     def start(self) -> None:

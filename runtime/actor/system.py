@@ -46,7 +46,7 @@ class Waiter(Protocol):
 
 
 class Cancelled(Protocol):
-    """A handler that was told to stop."""
+    """A handler that the runtime has cancelled."""
 
     def overdue(self) -> None:
         """The grace is over."""

@@ -47,7 +47,7 @@ class Contexts:
         """Contexts that began or completed a task, and when the task began (infinity: it did not
         begin now)."""
         self._idle_until = inf
-        """Contexts active last up to then were told as idle."""
+        """The events have named every context as idle that was last active up to then."""
         self.expired = 0
         self.pruned = 0
 
@@ -130,7 +130,7 @@ class Contexts:
 
     @property
     def has_listeners(self) -> bool:
-        """Whether anybody is to be told what happens to contexts."""
+        """Whether anybody listens to the events of contexts."""
         return bool(self._listeners)
 
     def committed(self, batch: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
@@ -147,7 +147,7 @@ class Contexts:
                 self._touched[place] = min(began, self._touched.get(place, inf))
 
     async def sweep(self) -> bool:
-        """Look at what may have to be told; whether there is more."""
+        """Send the events that are due; return whether there are more."""
         since = self._idle_since()
         if not self._listeners:
             self._idle_until = since

@@ -70,13 +70,13 @@ class BlockingContext(Generic[Deps_co]):
     if not TYPE_CHECKING:  # or every misspelling would type-check
 
         def __getattr__(self, name: str) -> NoReturn:
-            told = f"BlockingContext has no {name!r}"
+            problem = f"BlockingContext has no {name!r}"
             if name in _ASYNC_ONLY:
-                told = (
+                problem = (
                     f"ctx.{name} is for `async def` handlers: {_ASYNC_ONLY[name]}. Write the "
                     f"handler as `async def`; plain functions can be its steps"
                 )
-            raise AttributeError(told, name=name, obj=self)
+            raise AttributeError(problem, name=name, obj=self)
 
     @property
     def message(self) -> Message:

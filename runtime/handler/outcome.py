@@ -160,10 +160,10 @@ def _failed(execution: Ended, error: BaseException) -> None:
         exc_info=loggable(error),
         extra={"task": actor.id, "error_id": error_id},
     )
-    told = f"The agent failed. Error id: {error_id}"
+    public = f"The agent failed. Error id: {error_id}"
     if execution.handler.direct and not actor.born:
         # It promised never to make a task, so there is none that could fail.
-        actor.lose(InternalError(told))
+        actor.lose(InternalError(public))
         return
     _end(
         actor,
@@ -171,7 +171,7 @@ def _failed(execution: Ended, error: BaseException) -> None:
         Message(
             message_id=actor.system.new_id(),
             role=Role.AGENT,
-            parts=[Part(text=told)],
+            parts=[Part(text=public)],
             context_id=actor.context_id,
             task_id=actor.id,
             metadata={"errorId": error_id},

@@ -1,8 +1,15 @@
 """Committed events on their way to readers.
 
-A *feed* keeps the newest events of one awake task. A *stream* is a reader with a cursor of its own:
-it takes what the feed has, and what the feed no longer has it reads from the store. Nothing is ever
-queued for a reader, and nobody waits for one: a commit only wakes those who wait.
+A *feed* keeps the newest events of one awake task. A *subscription* reads them with a cursor of its
+own: the generation of the last event that it gave. For the next events there are three cases:
+
+- The feed has the event after the cursor: the subscription takes all from there, without a copy.
+- The feed has forgotten it: the subscription reads pages from the store until it meets the feed.
+- There is none yet: the subscription waits for the signal of the feed, or for its heartbeat.
+
+So no event is queued for a reader, and no task waits for a reader. A slow reader costs memory to
+nobody: it falls out of the feed and reads from the store. A commit only wakes those who wait, and
+no event is given twice or left out, since the generation of each follows that of the one before.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from .readiness import Readiness
 log = logging.getLogger("greenroom.housekeeping")
 
 LATE = 0.5
-"""Seconds after which a late wake-up is told."""
+"""How many seconds late a wake-up must be before the log says so."""
 BATCH = 100
 """Tasks taken up in one sweep."""
 _SUSPECT = 3

@@ -17,7 +17,7 @@ class Readiness:
 
     def __init__(self) -> None:
         self.running = False
-        """It was started, and was not told to stop."""
+        """The runtime was started and was not stopped."""
         self.stored = True
         """The store did not fail when it was last written to, or read since then."""
         self.damaged = False
@@ -29,7 +29,7 @@ class Readiness:
         return self.running and self.stored
 
     def run(self, running: bool) -> None:
-        """The runtime was started, or is told to stop."""
+        """The runtime was started, or begins to stop."""
         if running:
             self.stored, self.damaged, self._told = True, False, ""
         self.running = running

@@ -1,4 +1,4 @@
-"""Extended cards (sections 3.1.11 and 13.3): each caller's own, made anew for each request."""
+"""Extended cards (sections 3.1.11 and 13.3): the runtime makes one for each request."""
 
 from __future__ import annotations
 

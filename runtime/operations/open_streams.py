@@ -24,7 +24,7 @@ log = logging.getLogger("greenroom.security")
 _TURN = 500
 """Credentials that are looked at before others have their turn: some milliseconds."""
 _AT_ONCE = 16
-"""Credentials that are verified anew at once, beside those of new calls."""
+"""The most credentials that the runtime verifies again at the same time, beside new calls."""
 
 
 @asynccontextmanager
@@ -32,7 +32,7 @@ async def held(gate: Gate, call: Call) -> AsyncGenerator[None, None]:
     """Hold a request open that sets nothing to work: it counts as a stream of its principal, and
     whether that may still have the answer is looked at before it gets it.
 
-    Raises ResourceExhaustedError on the way in, on the way out what ``Gate.confirm`` does.
+    Raises ResourceExhaustedError on the way in, on the way out what ``Gate.reauthenticate`` does.
     """
     give_back = gate.acquire_stream(call)
     try:
@@ -178,7 +178,9 @@ class OpenStreams:
             stream.fail(error)
             return
         except Exception:
-            log.exception("a credential cannot be verified anew; its stream is ended")
+            log.exception(
+                "the runtime cannot verify a credential again; it ends the stream of that caller"
+            )
             stream.fail(UnavailableError())
             return
         if number in self._calls:

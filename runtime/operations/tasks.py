@@ -164,8 +164,8 @@ class _Token(msgspec.Struct, array_like=True):
 
 def _filters(request: ListTasksRequest) -> str:
     """A digest of the filters: a token is for the question it answered."""
-    told = (request.context_id, request.status, request.status_timestamp_after)
-    return blake2b(msgspec.json.encode(told), digest_size=6).hexdigest()
+    filters = (request.context_id, request.status, request.status_timestamp_after)
+    return blake2b(msgspec.json.encode(filters), digest_size=6).hexdigest()
 
 
 def _write_token(request: ListTasksRequest, position: tuple[float, str]) -> str:

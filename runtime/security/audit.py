@@ -18,9 +18,9 @@ REQUEST = "Request"
 OK = "ok"
 LIMITED = frozenset({ResourceExhaustedError.reason, PayloadTooLargeError.reason})
 WINDOW = 60.0
-"""Seconds for which refusals of one caller are told together."""
+"""Seconds for which one entry counts all refusals of one caller."""
 CALLERS = 1000
-"""Callers of whom that is remembered; those beyond are told together."""
+"""The most callers that are counted apart; one entry counts all others together."""
 LONGEST = 256
 """Characters of a text that its caller chose."""
 
@@ -49,7 +49,7 @@ class AuditEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     guess: bool = False
     """A credential was shown, and refused."""
     more: int = 0
-    """Other refusals of the same kind that this line stands for."""
+    """How many more refusals of the same kind this entry counts."""
 
 
 class AuditSink(Protocol):

@@ -145,12 +145,12 @@ class Gate:
         except A2AError:
             raise
         except Exception as error:
-            told = error
+            reason = error
             if not isinstance(error, InvalidCredential):
-                told = unexpected(error, "the authenticator")
-            if isinstance(told, UnavailableError):
-                raise told from None
-            raise UnauthenticatedError(f"The credentials were refused: {told}") from None
+                reason = unexpected(error, "the authenticator")
+            if isinstance(reason, UnavailableError):
+                raise reason from None
+            raise UnauthenticatedError(f"The credentials were refused: {reason}") from None
 
     def _refused(self, call: Call, error: A2AError, principal: Principal | None = None) -> None:
         count = self._guesses.failed(call.peer)
@@ -270,7 +270,7 @@ class Gate:
         return cached is not None and _same(cached, principal)
 
     async def reauthenticate(self, call: Call) -> None:
-        """Look at the credentials of an admitted caller anew. Raises what ``admit`` would."""
+        """Verify the credentials of an admitted caller again. Raises what ``admit`` raises."""
         principal, now = call.principal, self._now()
         assert principal is not None
         assert self._authenticator is not None

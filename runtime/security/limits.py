@@ -110,7 +110,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     ] = 2.0
     failure_window: Annotated[
         NotNegative,
-        Meta(description="Seconds without a refusal after which an address starts anew."),
+        Meta(
+            description="Seconds without a refusal after which the server forgets those of an "
+            "address."
+        ),
     ] = 60.0
     max_waiting: Annotated[
         Size,

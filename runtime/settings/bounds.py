@@ -29,8 +29,8 @@ def checked(settings: S) -> S:
     try:
         return msgspec.convert(msgspec.to_builtins(settings), kind)
     except msgspec.ValidationError as error:
-        told = re.sub(r" - at `\$\.?([\w.]*).*`", r" for \1", str(error))
-        raise ValueError(f"{kind.__name__}: {told}") from None
+        detail = re.sub(r" - at `\$\.?([\w.]*).*`", r" for \1", str(error))
+        raise ValueError(f"{kind.__name__}: {detail}") from None
 
 
 def seconds(value: float, what: str, instead: str = "") -> float:

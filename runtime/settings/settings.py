@@ -29,9 +29,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     ] = 0.05
     blocking_wait: Annotated[
         NotNegative,
-        Meta(
-            description="Longest a blocking send waits; then it answers with the task as it stands."
-        ),
+        Meta(description="Longest wait of a blocking send; then the answer is the task as it is."),
     ] = 300.0
     long_poll_wait: Annotated[
         NotNegative,
@@ -109,8 +107,8 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
     send_retention: Annotated[
         NotNegative,
         Meta(
-            description="How long a repeated ``messageId`` gets its first answer, or is told that "
-            "its task was deleted meanwhile. Later it is a new message."
+            description="How long a repeated ``messageId`` gets its first answer, or the error "
+            "that its task was deleted. Later it is a new message."
         ),
     ] = 86_400.0
     task_retention: Annotated[
@@ -134,7 +132,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
             description="Events kept of a task that goes on and on. Older ones are deleted, but "
             "for "
             "those of the current run, which replay needs, and those that are not folded "
-            "yet; a stream that is resumed before them is told that it begins anew. "
+            "yet; a stream that is resumed before them begins again with a snapshot. "
             "``None``: all."
         ),
     ] = 10_000
@@ -142,7 +140,7 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
         NotNegative | None,
         Meta(
             description="How long streams of a finished task can be resumed from any event; later "
-            "they are told that they begin anew. What was not folded yet is kept. "
+            "they begin again with a snapshot. What was not folded yet is kept. "
             "``None``: as long as the task."
         ),
     ] = None
@@ -173,5 +171,5 @@ class RuntimeSettings(Struct, frozen=True, kw_only=True):
         try:
             return msgspec.convert(msgspec.structs.asdict(self), RuntimeSettings)
         except msgspec.ValidationError as error:
-            told = re.sub(r" - at `\$\.(\w+)`", r" for \1", str(error))
-            raise ValueError(f"RuntimeSettings: {told}") from None
+            detail = re.sub(r" - at `\$\.(\w+)`", r" for \1", str(error))
+            raise ValueError(f"RuntimeSettings: {detail}") from None

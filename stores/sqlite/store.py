@@ -122,8 +122,8 @@ class SQLiteStore:
                 await writer.close()
             self._unlock()
             if type(error) is StoreError and isinstance(error.__cause__, sqlite3.Error):
-                told = reason(error.__cause__)
-                raise StoreError(f"{self.path} could not be used: {told}") from error
+                detail = reason(error.__cause__)
+                raise StoreError(f"{self.path} could not be used: {detail}") from error
             raise
         self._opened = writer, readers, reads
         self._identity = identity(self.path, logs=self._exclusive)

@@ -1,8 +1,16 @@
 """Threads that own connections: a job is one closure, run from begin to commit in one hop.
 
-A hop costs the event loop about as much as two statements do, so a job is a whole transaction.
-These are threads of our own because they work under every event loop and can be joined; they are
-daemons because a store that nobody closed must not hang the interpreter at its exit.
+A hop to a thread and back costs the event loop about as much as two SQL statements do, so a job is
+a whole transaction and never a statement. Only one thread uses a connection, so no job sees the
+transaction of another job, and nothing is locked in Python.
+
+The cancellation of a caller does not stop its job: the thread finishes the transaction, and drops
+the result if nobody waits for it. A job that raised costs its thread the connection, because what a
+connection believes after a failed write is unknown; the next job opens another one.
+
+The threads are our own, not those of ``anyio.to_thread``: they work under every event loop, and
+``close`` can join them. They are daemons, because a store that nobody closed must not keep the
+interpreter from its end.
 """
 
 from __future__ import annotations

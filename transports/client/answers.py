@@ -28,7 +28,7 @@ _BY_CODE = {error.code: error for error in ERRORS} | {-32010: ExtensionSupportRe
 _BY_REASON = {error.reason: error for error in ERRORS if error.reason}
 _REFUSALS = {error.http: error for error in ERRORS if issubclass(error, RefusedError)}
 _LONGEST = 2000
-"""Characters of an error that are told."""
+"""The most characters of a peer's error that a message repeats."""
 _DEEPEST = 3
 _WORDS = (
     "title",
@@ -84,10 +84,10 @@ def a2a_error(error: dict[str, Any]) -> A2AError:
     kind = _reason(error) or (_BY_CODE.get(code) if isinstance(code, int) else None)
     message, details = _words(error.get("message")), error.get("data", error.get("details"))
     more = "" if isinstance(details, list) else _words(details)
-    told = f"{message}: {more}" if message and more and more not in message else message or more
-    if not told and (odd := error.get("message", error.get("data"))) is not None:
-        told = msgspec.json.encode(odd).decode()
-    return (kind or InternalError)(told[:_LONGEST])
+    reason = f"{message}: {more}" if message and more and more not in message else message or more
+    if not reason and (odd := error.get("message", error.get("data"))) is not None:
+        reason = msgspec.json.encode(odd).decode()
+    return (kind or InternalError)(reason[:_LONGEST])
 
 
 def _reason(error: dict[str, Any]) -> type[A2AError] | None:
@@ -102,26 +102,26 @@ def _reason(error: dict[str, Any]) -> type[A2AError] | None:
 
 def http_error(body: bytes, status: int, expected: str) -> Exception:
     """Return the error that an answer without the form of ``expected`` tells."""
-    told = told_by(body)
+    reason = told_by(body)
     if status < 400:
         text = f"status {status}, and a body that is not {expected}"
-        return HttpError(f"{text}: {told}" if told else text)
+        return HttpError(f"{text}: {reason}" if reason else text)
     kind = _REFUSALS.get(status)
-    text = f"status {status}: {told}" if told else f"status {status} without a reason"
+    text = f"status {status}: {reason}" if reason else f"status {status} without a reason"
     return StatusError(text, status) if kind is None else kind(text)
 
 
 def told_by(body: bytes) -> str:
     """Return what a body says, in a line of text; ``""`` where it says nothing."""
-    told = _words(plain(body))
-    if not told:
-        told = protojson.unmarked(body[:65_536]).decode(errors="replace").strip()
-        if told[:1] == "<":
-            title = _TITLE.search(told)
-            told = unescape(title[1] if title else _TAG.sub(" ", told))
-        elif told in ("{}", "[]", "null"):
-            told = ""
-    return " ".join(told.split())[:_LONGEST]
+    reason = _words(plain(body))
+    if not reason:
+        reason = protojson.unmarked(body[:65_536]).decode(errors="replace").strip()
+        if reason[:1] == "<":
+            title = _TITLE.search(reason)
+            reason = unescape(title[1] if title else _TAG.sub(" ", reason))
+        elif reason in ("{}", "[]", "null"):
+            reason = ""
+    return " ".join(reason.split())[:_LONGEST]
 
 
 def _words(value: Any, depth: int = 0) -> str:
@@ -136,5 +136,5 @@ def _words(value: Any, depth: int = 0) -> str:
         return ""
     place = value.get("loc")  # where pydantic says that the fault is
     where = ".".join(map(str, place)) if isinstance(place, list) else ""
-    told = dict.fromkeys(_words(value.get(name), depth + 1) for name in _WORDS)
-    return ": ".join(filter(None, [where, *told]))
+    reason = dict.fromkeys(_words(value.get(name), depth + 1) for name in _WORDS)
+    return ": ".join(filter(None, [where, *reason]))

@@ -62,8 +62,8 @@ async def fetch_card(
             if status in (401, 403) and auth is not None:
                 status, body = await fetch(http, address, credentials, auth)
             if status != 200:
-                told = told_by(body)[:200] if status not in (404, 405) else ""
-                tried.append(f"{address} (status {status}{': ' if told else ''}{told})")
+                reason = told_by(body)[:200] if status not in (404, 405) else ""
+                tried.append(f"{address} (status {status}{': ' if reason else ''}{reason})")
                 continue
             card = await _read(body, trust, tls)
         except UnusableAnswerError as error:

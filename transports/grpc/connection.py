@@ -330,7 +330,9 @@ class GrpcProtocol(asyncio.Protocol):
             self._told_age = now
             session.go_away(why=b"max_age")
         elif now - self._told_age > settings.age_grace:
-            self.end_calls(RpcError(Status.UNAVAILABLE, "This connection is too old: connect anew"))
+            self.end_calls(
+                RpcError(Status.UNAVAILABLE, "This connection is too old: connect again")
+            )
 
     def _keep_alive(self, now: float) -> None:
         session, settings = self.session, self._shared.settings

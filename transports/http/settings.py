@@ -61,8 +61,8 @@ class HttpSettings(Struct, frozen=True, kw_only=True):
     retry: Annotated[
         NotNegative,
         Meta(
-            description="What clients are told to wait before they reconnect to a stream that this "
-            "server ended."
+            description="How long clients are asked to wait before they reconnect to a stream that "
+            "this server ended."
         ),
     ] = 1.0
     card_max_age: Annotated[

@@ -1,9 +1,10 @@
 """The accept loop, and the end of all connections, on asyncio, uvloop and trio.
 
-hypercorn's own loop cannot leave a client that stopped reading: it cancels, but the connection is
-closed only when that client has taken what is buffered. The event loops' own servers answer a lack
-of descriptors with floods of tracebacks (asyncio), or say nothing (uvloop). Here one loop for all
-accepts one connection after the other, and every connection is known.
+Why the accept loop is ours. hypercorn's loop cannot leave a client that stopped reading: it cancels
+the connection, but closes it only when the client has taken what is buffered. When no file
+descriptor is left, the servers of the event loops write floods of tracebacks (asyncio) or nothing
+(uvloop). This loop accepts one connection after the other on every event loop, and it knows
+every connection that is open.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class Bearer:
         return _confirm(principal, call)
 
     def forget(self) -> None:
-        """Verify every token anew: keys changed."""
+        """Forget all verified tokens, because keys changed: each is verified again."""
         self._cache.clear()
 
     def challenge(self, error: str | None) -> str:

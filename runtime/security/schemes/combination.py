@@ -179,15 +179,15 @@ class Combination:
     def _guesses(self, call: Call, tried: Mapping[str, _Outcome], now: float) -> tuple[str, ...]:
         """Return why credentials were refused, each once, but for those that another scheme, which
         may be the one that they are for, took or cannot judge."""
-        told: dict[bytes, str] = {}
+        reasons: dict[bytes, str] = {}
         good: set[bytes | None] = set()
         for name, outcome in tried.items():
             key = self._schemes[name].credential(call)
             if not isinstance(outcome, InvalidCredential):
                 good.add(key)
             elif key is not None:
-                told[key] = str(outcome)
-        fresh = {key: why for key, why in told.items() if not self._told.get(key, now)}
+                reasons[key] = str(outcome)
+        fresh = {key: why for key, why in reasons.items() if not self._told.get(key, now)}
         for key in fresh.keys() - good:
             self._told.put(key, True, now + _TOLD)
         return tuple(why for key, why in fresh.items() if key not in good)

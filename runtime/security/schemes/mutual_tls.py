@@ -195,9 +195,11 @@ class MutualTls:
         self._cache: CredentialCache[Principal] = CredentialCache(1000)
 
     def _key(self, call: Call) -> bytes | None:
-        told = call.forwarded_certificate
-        if self.forwarded and told is not None:  # the certificate of the connection is the proxy's
-            return sha256(b"xfcc:" + told.encode("latin-1")).digest() if told else None
+        forwarded = call.forwarded_certificate
+        if (
+            self.forwarded and forwarded is not None
+        ):  # the certificate of the connection is the proxy's
+            return sha256(b"xfcc:" + forwarded.encode("latin-1")).digest() if forwarded else None
         return None if call.certificate is None else sha256(call.certificate).digest()
 
     def known(self, call: Call, now: float) -> Principal | None:

@@ -170,16 +170,16 @@ def send(options: argparse.Namespace) -> int:
     except TimeoutError:
         return _refused(screen, f"no answer in {request.timeout:g} s; the task may still go on")
     except (A2AError, HttpError, PeerError) as error:
-        told = str(error)
+        text = str(error)
         if isinstance(error, A2AError):
-            told += f" ({type(error).__name__.removesuffix('Error')})"
-        return _refused(screen, told + connecting.advice(error, options.url, options))
+            text += f" ({type(error).__name__.removesuffix('Error')})"
+        return _refused(screen, text + connecting.advice(error, options.url, options))
     return screen.finish()
 
 
-def _refused(screen: Screen, told: str) -> int:
+def _refused(screen: Screen, text: str) -> int:
     screen.end()
-    screen.note(f"greenroom: {told}")
+    screen.note(f"greenroom: {text}")
     return REFUSED
 
 

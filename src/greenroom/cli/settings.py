@@ -68,13 +68,13 @@ class Explained(Struct, frozen=True):
 
 def explained() -> Iterator[Explained]:
     """Every setting, in the order of declaration."""
-    told = {"": meanings(Settings)} | {group: meanings(kind) for group, kind in GROUPS.items()}
+    texts = {"": meanings(Settings)} | {group: meanings(kind) for group, kind in GROUPS.items()}
     defaults = Settings()
     for name in names().values():
         group, _, leaf = name.rpartition(".")
         holder = getattr(defaults, group) if group else defaults
         kind = get_type_hints(type(holder))[leaf]
-        meaning = told[group][leaf].replace("``", "`")
+        meaning = texts[group][leaf].replace("``", "`")
         for word in ("None", "True", "False"):
             meaning = meaning.replace(f"`{word}`", f"`{word.lower()}`")
         yield Explained(name, _default(name, kind, getattr(holder, leaf)), meaning)

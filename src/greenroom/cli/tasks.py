@@ -213,8 +213,8 @@ async def _show(store: Store, parsed: argparse.Namespace) -> int:
         say(timeline(entry))
     say()
     kinds = Counter(entry.kind for entry in entries)
-    told = (some(kinds[kind], kind.name.lower()) for kind in Kind)
-    say(f"{some(header.run, 'run')}, {', '.join(told)}: {_standing(header)}")
+    counts = (some(kinds[kind], kind.name.lower()) for kind in Kind)
+    say(f"{some(header.run, 'run')}, {', '.join(counts)}: {_standing(header)}")
     return 0
 
 

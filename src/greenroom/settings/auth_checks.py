@@ -102,8 +102,8 @@ def named(setting: str) -> Generator[None, None, None]:
     try:
         yield
     except ValueError as error:
-        told = str(error)
-        raise ValueError(told if "auth." in told else f"{setting}: {told}") from None
+        detail = str(error)
+        raise ValueError(detail if "auth." in detail else f"{setting}: {detail}") from None
 
 
 def check_name(text: str, what: str) -> None:

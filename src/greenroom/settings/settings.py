@@ -1,4 +1,4 @@
-"""What a server is told, and from where: defaults < TOML file < environment < command line.
+"""The settings of a server, and their sources: defaults < TOML file < environment < command line.
 
 One Struct holds everything; its field descriptions are the help of ``greenroom serve``. A name that
 nobody knows is an error with a suggestion, wherever it was written.
@@ -316,8 +316,8 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         # Names that the parser quotes may be secrets in the wrong place.
-        told = re.sub(r"\(('.*'),?\)", "a name", str(error))
-        raise SettingsError(f"{path} is not valid TOML: {told}") from None
+        detail = re.sub(r"\(('.*'),?\)", "a name", str(error))
+        raise SettingsError(f"{path} is not valid TOML: {detail}") from None
     table = parsed.get("greenroom")
     if not isinstance(table, dict):
         raise SettingsError(f"{path} has no [greenroom] table; put the settings under one")

@@ -168,5 +168,5 @@ async def _redirect(stream: anyio.abc.SocketStream, state: str) -> str | AuthErr
         return None
     if "code" in asked:
         return asked["code"]
-    told = ": ".join(asked[name] for name in ("error", "error_description") if name in asked)
-    return AuthError(f"the sign-in was refused: {told[:500] or 'no reason was given'}")
+    reason = ": ".join(asked[name] for name in ("error", "error_description") if name in asked)
+    return AuthError(f"the sign-in was refused: {reason[:500] or 'no reason was given'}")

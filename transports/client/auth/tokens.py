@@ -181,6 +181,6 @@ def _renew_at(expires_in: object) -> float | None:
 
 def reason_of(status: int, answer: dict[str, Any]) -> str:
     """Return what an error of OAuth says (RFC 6749 section 5.2); it never repeats the request."""
-    told = [answer.get("error"), answer.get("error_description")]
-    text = ": ".join(one for one in told if isinstance(one, str) and one)
+    reasons = [answer.get("error"), answer.get("error_description")]
+    text = ": ".join(one for one in reasons if isinstance(one, str) and one)
     return " ".join(text.split())[:500] or f"status {status}"
