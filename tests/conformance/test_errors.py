@@ -150,7 +150,9 @@ async def test_what_is_invalid_is_told_with_its_path(
 async def test_everything_is_validated_before_anything_is_done(
     served: Served, dialect: Dialect
 ) -> None:
-    wrong: list[Json] = [{"parts": []}, {"messageId": ""}, {"role": "ROLE_CHIEF"}]
+    wrong: list[Json] = [{"parts": []}, {"role": "ROLE_CHIEF"}]
+    if dialect not in (JSONRPC_03, REST_03):  # there the server names a message without an id
+        wrong.append({"messageId": ""})
     for message in wrong:
         for operation in ("SendMessage", "SendStreamingMessage"):
             answer = await dialect.call(served.app, operation, said(**message))

@@ -130,13 +130,15 @@ MISSING = [
     ("GetTask", {}, "id"),
     ("CancelTask", {}, "id"),
     ("SubscribeToTask", {}, "id"),
-    ("CreateTaskPushNotificationConfig", {"taskId": "t"}, "url"),
-    ("CreateTaskPushNotificationConfig", {"url": "https://c.org"}, "taskId"),
-    ("GetTaskPushNotificationConfig", {"taskId": "t"}, "id"),
-    ("GetTaskPushNotificationConfig", {"id": "c"}, "taskId"),
-    ("DeleteTaskPushNotificationConfig", {"taskId": "t"}, "id"),
-    ("DeleteTaskPushNotificationConfig", {"id": "c"}, "taskId"),
-    ("ListTaskPushNotificationConfigs", {}, "taskId"),
+]
+PUSH: list[tuple[str, Json]] = [
+    ("CreateTaskPushNotificationConfig", {"taskId": "t"}),
+    ("CreateTaskPushNotificationConfig", {"url": "https://c.org"}),
+    ("GetTaskPushNotificationConfig", {"taskId": "t"}),
+    ("GetTaskPushNotificationConfig", {"id": "c"}),
+    ("DeleteTaskPushNotificationConfig", {"taskId": "t"}),
+    ("DeleteTaskPushNotificationConfig", {"id": "c"}),
+    ("ListTaskPushNotificationConfigs", {}),
 ]
 
 
@@ -150,6 +152,15 @@ async def test_required_members_are_asked_for(
     if operation == "SendMessage":
         answer = await REST.call(served.app, operation, params)
         assert field in refused(REST, answer, "InvalidParams").fields
+
+
+@pytest.mark.parametrize(("operation", "params"), PUSH)
+async def test_a_missing_capability_comes_before_missing_members(
+    served: Served, operation: str, params: Json
+) -> None:
+    """The server has no push, and says so first (section 3.3.4)."""
+    answer = await JSONRPC.call(served.app, operation, params)
+    refused(JSONRPC, answer, "PushNotificationNotSupported")
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=str)

@@ -115,6 +115,8 @@ INVALID: list[tuple[Operation, Any, str]] = [
     (o.CREATE_PUSH, {"taskId": "t"}, "url"),
     (o.CREATE_PUSH, {"taskId": "t", "url": "u", "id": LONG}, "id"),
     (o.GET_PUSH, {"taskId": "t"}, "id"),
+    (o.GET_PUSH, {"id": "c"}, "taskId"),
+    (o.DELETE_PUSH, {"taskId": "t"}, "id"),
     (o.DELETE_PUSH, {"id": "c"}, "taskId"),
     (o.LIST_PUSH, {}, "taskId"),
     (o.LIST_PUSH, {"taskId": "t", "pageSize": -1}, "pageSize"),
