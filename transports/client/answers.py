@@ -100,6 +100,11 @@ def _reason(error: dict[str, Any]) -> type[A2AError] | None:
     return None
 
 
+def error_named(reason: str) -> type[A2AError] | None:
+    """Return the class of the error that ``google.rpc.ErrorInfo`` calls ``reason``."""
+    return _BY_REASON.get(reason)
+
+
 def http_error(body: bytes, status: int, expected: str) -> Exception:
     """Return the error that an answer without the form of ``expected`` tells."""
     reason = told_by(body)

@@ -11,7 +11,7 @@ from .auth.credential import Credential
 from .auth.keyring import Keyring
 from .auth.mutual import MutualTls
 from .credentials import Credentials
-from .discovery import card_limits, choose, fetch_card
+from .discovery import GRPC, card_limits, choose, fetch_card
 from .errors import PeerError
 from .http import HttpClient, Limits
 from .peer import Peer
@@ -63,10 +63,23 @@ async def connect(asked: Connecting) -> Remote:
         certified,
         keyring if unsigned else None,
     )
-    interface = choose(card, asked.version, asked.bindings)
+    secure = asked.url.lower().startswith("https://")
+    interface = choose(card, asked.version, asked.bindings, secure=secure)
     ours = keyring is not None and keyring.trusts(interface.url)
     if keyring is not None:
         keyring.choose(card)
+    if interface.protocol_binding == GRPC:
+        from .grpc.peer import GrpcPeer
+
+        return GrpcPeer(
+            card,
+            interface,
+            metadata=credentials.headers_for(interface.url),
+            limits=asked.limits,
+            tls=certified if ours else asked.tls,
+            auth=keyring if ours else None,
+            extensions=asked.extensions,
+        )
     return Peer(
         card,
         interface,

@@ -23,7 +23,9 @@ from .trust import Trust
 from .urls import parse, redacted
 
 WELL_KNOWN = ("/.well-known/agent-card.json", "/.well-known/agent.json")
+GRPC = "GRPC"
 BINDINGS = (JSONRPC, HTTP_JSON)
+"""What the client uses unless it is told otherwise, the best one first."""
 _CARD_SECONDS = 30.0
 """Seconds for each address where a card may be."""
 _CARD_BYTES = 4 * 1024 * 1024
@@ -152,21 +154,27 @@ def card_addresses(url: str) -> list[str]:
 
 
 def choose(
-    card: AgentCard, version: str | None = None, bindings: Sequence[str] = ()
+    card: AgentCard,
+    version: str | None = None,
+    bindings: Sequence[str] = (),
+    *,
+    secure: bool = True,
 ) -> AgentInterface:
     """Return the interface to talk to: the newest version, and JSON-RPC before REST.
 
-    ``bindings`` are those to use instead, the best one first.
+    ``bindings`` are those to use instead, the best one first; ``GRPC`` (of 1.0) is used only if it
+    is one of them. ``secure``: whether a bare ``host:port`` of gRPC is one of TLS.
 
     Raises PeerError, which names what the card offers instead.
     """
     wanted = [_binding(name) for name in bindings] or BINDINGS
     usable = [
-        structs.replace(interface, protocol_binding=binding)
+        structs.replace(interface, protocol_binding=binding, url=url)
         for interface in card.supported_interfaces
         if (binding := _binding(interface.protocol_binding)) in wanted
         and (version is None or is_legacy(interface) == version.startswith("0."))
-        and _is_url(interface.url)
+        and _is_url(url := grpc_url(interface.url, secure) if binding == GRPC else interface.url)
+        and not (binding == GRPC and is_legacy(interface))
     ]
     if not usable:
         offered = ", ".join(
@@ -180,6 +188,15 @@ def choose(
         )
     # Stable: the card's own order decides among equals (section 8.3).
     return min(usable, key=lambda one: (is_legacy(one), wanted.index(one.protocol_binding)))
+
+
+def grpc_url(url: str, secure: bool) -> str:
+    """Return an address of gRPC as an http or https URL: bare ``host:port``, ``grpcs://`` …"""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        scheme, rest = ("https" if secure else "http"), url
+    names = {"grpc": "http", "grpcs": "https", "dns": "https" if secure else "http"}
+    return f"{names.get(scheme.lower(), scheme)}://{rest.lstrip('/')}"
 
 
 def _binding(name: str) -> str:

@@ -9,6 +9,9 @@ from typing import Protocol
 from .http import HttpClient, Limits, Response
 from .requests import Outgoing
 
+STREAM_SILENCE = 45.0
+"""Seconds without a byte after which a stream is given up: three heartbeats of 15 seconds."""
+
 
 class Authorizer(Protocol):
     """Puts credentials into requests. It decides by the URL whether a request gets any."""

@@ -22,16 +22,13 @@ from . import answers
 from .credentials import Credentials
 from .discovery import card_addresses, card_limits, choose, fetch_card
 from .errors import HttpError, PeerError, StatusError, UnusableAnswerError
-from .exchange import Authorizer, exchange
+from .exchange import STREAM_SILENCE, Authorizer, exchange
 from .http import HttpClient, Limits, Response
 from .remote import Received
 from .requests import Outgoing, Requests
 from .results import event_of, quick_event, quick_result, result_of, stream_result_of
 from .trust import Trust
 from .urls import for_display, redacted
-
-STREAM_SILENCE = 45.0
-"""Seconds without a byte after which a stream is given up: three heartbeats of 15 seconds."""
 
 
 class Peer:

@@ -69,12 +69,12 @@ class Client:
         client takes the first that it can meet. ``auth`` and ``headers`` go to the origin of
         ``url`` and to ``trust_origins`` (URLs), and to no other, whatever the card names.
 
-        ``bindings`` are those to use, the best one first (``JSONRPC``, ``HTTP+JSON``); ``version``
-        is 1.0 or 0.3, and without it the newest that the card offers. ``extensions`` are URIs that
-        every request asks for. ``updates`` says how to hear of changes, ``retries`` how often to
-        try again. ``cancel_on_exit``: a ``run`` that is cancelled or takes too long cancels the
-        task at the agent. ``tls`` replaces the default context. ``trust`` refuses a card that is
-        not signed by somebody whom it names.
+        ``bindings`` are those to use, the best one first (``JSONRPC``, ``HTTP+JSON``, ``GRPC``);
+        ``version`` is 1.0 or 0.3, and without it the newest that the card offers. ``extensions``
+        are URIs that every request asks for. ``updates`` says how to hear of changes, ``retries``
+        how often to try again. ``cancel_on_exit``: a ``run`` that is cancelled or takes too long
+        cancels the task at the agent. ``tls`` replaces the default context. ``trust`` refuses a
+        card that is not signed by somebody whom it names.
         """
         self._connecting = Connecting(
             url=url,

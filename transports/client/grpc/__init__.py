@@ -1,0 +1,1 @@
+"""The gRPC binding of the client, on h2."""
