@@ -10,6 +10,9 @@ import argparse
 from typing import Any
 
 from . import tls as connecting
+from .remote.commands import run as remote
+from .remote.options import EPILOG
+from .remote.options import add as add_options
 
 
 def add(commands: Any) -> None:
@@ -20,6 +23,11 @@ def add(commands: Any) -> None:
     show = actions.add_parser("show", help="print a card in its 1.0 form, and who signed it")
     sign = actions.add_parser("sign", help="sign a card and print it")
     verify = actions.add_parser("verify", help="say whether a signature can be believed")
+    got = actions.add_parser(
+        "get", help="print what the card of an agent elsewhere says", epilog=EPILOG
+    )
+    add_options(got)
+    got.add_argument("--extended", action="store_true", help="the card for callers it knows")
     for action in (show, sign, verify):
         action.add_argument("card", help="a file, - for standard input, or the agent's address")
         connecting.add(action, key="--cert-key")
@@ -51,6 +59,8 @@ def add(commands: Any) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Carry the command out; return the exit code."""
+    if parsed.action == "get":
+        return remote(parsed)
     # The HTTP client takes a quarter of a second to import: `greenroom serve` starts without it.
     from .card_actions import run as carry_out
 

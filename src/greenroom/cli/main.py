@@ -22,6 +22,8 @@ from . import card, contexts, keys, tasks
 from . import settings as explain
 from . import tls as connecting
 from .parser import Parser
+from .remote import commands as remote
+from .remote import options as remote_options
 from .terminal import complain
 
 EPILOG = f"""\
@@ -67,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_send(commands)
     for module in (keys, card, tasks, contexts, explain):
         module.add(commands)
+    remote.add_task(commands)
+    remote.add_auth(commands)
     return parser
 
 
@@ -136,11 +140,13 @@ def _add_send(commands: Any) -> None:
         description="Send a text to any A2A agent (1.0 or 0.3) and print what it answers.",
         epilog=(__doc__ or "").partition("\n\n")[2],
     )
-    send.add_argument("url", help="address of the agent, or of its card")
-    send.add_argument("text", help="what to say; - reads standard input")
+    send.add_argument("url", nargs="?", help="address of the agent, or of its card")
+    send.add_argument("text", nargs="?", help="what to say; - reads standard input")
     send.add_argument("--stream", action="store_true", help="print the answer as it is made")
     send.add_argument("--task", metavar="ID", help="the task that the message continues")
     send.add_argument("--context", metavar="ID", help="the context that the message belongs to")
+    remote_options.add_agent(send)
+    remote_options.add_send(send)
     send.add_argument(
         "--version", choices=("1.0", "0.3"), help="protocol version (default: the newest offered)"
     )
@@ -214,6 +220,11 @@ def _reload(arguments: Sequence[str], agents: Sequence[str]) -> int:
 
 
 def _send(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
+    if parsed.text is None:
+        if not parsed.agent_card:
+            return complain("write: greenroom send URL TEXT, or: greenroom send -a URL --text TEXT")
+        parsed.text, parsed.run = parsed.url, remote.run
+        return remote.run(parsed)
     from .send import send
 
     return send(parsed)
