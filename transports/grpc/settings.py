@@ -27,7 +27,8 @@ class GrpcSettings(Struct, frozen=True, kw_only=True):
         bool,
         Meta(
             description="Whether the cards that HTTP clients read name the gRPC addresses. Turn "
-            "it off while clients that prefer gRPC cannot reach the port."
+            "it off for clients that cannot reach the port, or that refuse a card with an address "
+            "of another origin (Google's ADK)."
         ),
     ] = True
     agent_ports: Annotated[

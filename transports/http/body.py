@@ -176,7 +176,7 @@ def check_content(exchange: Exchange, body: bytes) -> None:
     if not body:
         return
     fields = exchange.fields
-    if fields.get(b"content-encoding", b"identity").lower() != b"identity":
+    if fields.get(b"content-encoding", b"").strip().lower() not in (b"", b"identity"):
         raise ContentEncodingError
     raw = fields.get(b"content-type", b"")
     if raw in _JSON_TYPES:

@@ -26,7 +26,7 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 
-_WANTED = frozenset(
+WANTED = frozenset(
     {
         b"a2a-extensions",
         b"a2a-version",
@@ -52,6 +52,7 @@ _WANTED = frozenset(
         b"x-forwarded-proto",
     }
 )
+"""The header fields that this application reads."""
 _ANSWERS: dict[str, Headers] = {
     version: [(b"content-type", JSON), (b"a2a-version", version.encode())] for version in SUPPORTED
 }
@@ -93,7 +94,7 @@ class Exchange:
         """The answer is for its caller only."""
         fields: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
-            if name in _WANTED:
+            if name in WANTED:
                 fields[name] = fields[name] + b"," + value if name in fields else value
         self.fields = fields
         query: bytes = scope.get("query_string", b"")
