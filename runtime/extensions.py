@@ -116,7 +116,7 @@ async def carried_out(
     response = await operate(request)
     if isinstance(response, Subscription):
         listening = [one for one in hooks if type(one).on_event is not Extension.on_event]
-        return HookedStream(response, listening, context) if listening else response
+        return HookedSubscription(response, listening, context) if listening else response
     for hook in hooks:
         if response is not None:
             response = await _asked(hook, hook.on_response(context, response)) or response
@@ -135,7 +135,7 @@ async def _asked(hook: Extension, answer: Awaitable[R | None]) -> R | None:
         return None
 
 
-class HookedStream:
+class HookedSubscription:
     """A ``Subscription`` whose events pass the hooks."""
 
     def __init__(

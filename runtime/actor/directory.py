@@ -1,4 +1,4 @@
-"""From task id to actor: awake ones are found, sleeping ones are woken."""
+"""From the id of a task to its actor, which the directory wakes if it sleeps."""
 
 from __future__ import annotations
 

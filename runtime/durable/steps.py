@@ -153,8 +153,8 @@ async def run_step(
     check_function("ctx.step", function)
     step = _Step(run, function, options, args, kwargs)
     with step.operation:
-        if step.found is not None:
-            return step.recorded(step.found)
+        if step.record is not None:
+            return step.recorded(step.record)
         await run.new_ground(step.operation)
         # What happened before is durable before anything can happen outside.
         run.begins_durable()
@@ -184,7 +184,7 @@ class _Step:
         self._name = mend(str(name))
         self._annotation = _result_type(function)
         self._arguments = digest(args, kwargs)
-        self.found = run.find(self.operation.place, RecordKind.STEP, self._name)
+        self.record = run.find(self.operation.place, RecordKind.STEP, self._name)
 
     def recorded(self, record: Record) -> Any:
         """Return or raise what the step did before."""

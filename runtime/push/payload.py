@@ -92,12 +92,12 @@ class Payloads:
         self, row: PushRow, to: Destination, health: Health, page: EventPage
     ) -> Next:
         """The task after the first status event that is wanted, else after the newest event."""
-        found = [
+        chosen_events = [
             generation
             for generation, body in page.events
             if body.startswith(_STATUS) and _wanted(body, to)
         ]
-        chosen = found[0] if found else page.events[-1][0]
+        chosen = chosen_events[0] if chosen_events else page.events[-1][0]
         if health.planned > row.generation:
             chosen = health.planned
         past = await self._tasks.as_of(row.scope, row.task_id, chosen)

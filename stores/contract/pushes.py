@@ -145,7 +145,7 @@ async def check_open_push_configurations_tell_of_their_tasks(make: MakeStore) ->
         assert list(await store.open_pushes(limit=1)) == [first]
         assert list(await store.open_pushes(limit=9, after=first.number)) == [last]
         assert list(await store.open_pushes(limit=9, agents=())) == []
-        everyone = [found.row for found in await store.all_pushes(limit=9)]
+        everyone = [pending.row for pending in await store.all_pushes(limit=9)]
         assert everyone == [given(), closed, given("two", "over")]
 
 

@@ -115,11 +115,11 @@ class Deletes(Reads, Pushes):
                 yield updated_at, header.scope, task_id
 
     def _unpinned(self, owned: Owned, before: float) -> Iterable[tuple[float, TaskScope, str]]:
-        for found in self._old(owned, before):
-            marks = owned.marks.get(owned.tasks[found[2]].header.context_id)
-            kept = self._kept_by_push(found[1], found[2])
+        for old in self._old(owned, before):
+            marks = owned.marks.get(owned.tasks[old[2]].header.context_id)
+            kept = self._kept_by_push(old[1], old[2])
             if (marks is None or not marks[1]) and not kept:
-                yield found
+                yield old
 
     def _delete(self, ref: TaskRef) -> None:
         owned = self._scopes[ref.scope]

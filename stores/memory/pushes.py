@@ -27,8 +27,8 @@ class Pushes(Tables):
 
     async def push(self, scope: TaskScope, task_id: str, push_id: str) -> PushRow | None:
         self._check()
-        found = self._pushes.get(TaskRef(scope, task_id), {}).get(push_id)
-        return None if found is None else found[1]
+        numbered = self._pushes.get(TaskRef(scope, task_id), {}).get(push_id)
+        return None if numbered is None else numbered[1]
 
     async def pushes(self, scope: TaskScope, task_id: str) -> Sequence[PushRow]:
         self._check()
@@ -40,21 +40,21 @@ class Pushes(Tables):
 
     def _save(self, row: PushRow) -> bool:
         mine = self._pushes.get(TaskRef(row.scope, row.task_id), {})
-        found = mine.get(row.id)
-        if found is None or found[1].revision != row.revision:
+        numbered = mine.get(row.id)
+        if numbered is None or numbered[1].revision != row.revision:
             return False
-        created_at = found[1].created_at
-        mine[row.id] = found[0], replace(row, revision=row.revision + 1, created_at=created_at)
+        created_at = numbered[1].created_at
+        mine[row.id] = numbered[0], replace(row, revision=row.revision + 1, created_at=created_at)
         return True
 
     async def delete_push(self, scope: TaskScope, task_id: str, push_id: str) -> bool:
         self._check()
         ref = TaskRef(scope, task_id)
         mine = self._pushes.get(ref, {})
-        found = mine.pop(push_id, None)
-        if found is None:
+        numbered = mine.pop(push_id, None)
+        if numbered is None:
             return False
-        del self._numbers[found[0]]
+        del self._numbers[numbered[0]]
         if not mine:
             del self._pushes[ref]
         return True
@@ -84,8 +84,8 @@ class Pushes(Tables):
     def _listed(
         self, rows: Iterable[tuple[int, PushRow]], limit: int, after: int
     ) -> Sequence[OpenPush]:
-        found = sorted((item for item in rows if item[0] > after), key=_number)[:limit]
-        return [self._with_task(number, row) for number, row in found]
+        numbered = sorted((item for item in rows if item[0] > after), key=_number)[:limit]
+        return [self._with_task(number, row) for number, row in numbered]
 
     def _with_task(self, number: int, row: PushRow) -> OpenPush:
         header = self._scopes[row.scope].tasks[row.task_id].header

@@ -64,13 +64,13 @@ class Tables:
     def _put_push(self, row: PushRow) -> PushRow:
         ref = TaskRef(row.scope, row.task_id)
         mine = self._pushes.setdefault(ref, {})
-        found = mine.get(row.id)
-        if found is None:
+        numbered = mine.get(row.id)
+        if numbered is None:
             self._last_number += 1
             number, row = self._last_number, replace(row, revision=1)
             self._numbers[number] = ref
         else:
-            number, old = found
+            number, old = numbered
             row = replace(
                 row,
                 created_at=old.created_at,

@@ -71,8 +71,8 @@ def one(
     db: sqlite3.Connection, deployment: int, scope: TaskScope, task_id: str, push_id: str
 ) -> PushRow | None:
     row = db.execute(f"{_OF_TASK} AND push.id = ?", (deployment, *scope, task_id, push_id))
-    found = row.fetchone()
-    return None if found is None else _row(found)
+    record = row.fetchone()
+    return None if record is None else _row(record)
 
 
 def of_task(

@@ -123,23 +123,23 @@ def _challenge(verifier: str) -> str:
 
 async def _answer(listener: anyio.abc.Listener[anyio.abc.SocketStream], state: str) -> str:
     """Wait for the redirect; return its code. Raises AuthError."""
-    found: list[str | AuthError] = []
+    answers: list[str | AuthError] = []
 
     async def handle(stream: anyio.abc.SocketStream) -> None:
         async with stream:
             answer = await _redirect(stream, state)
-        if answer is not None and not found:
-            found.append(answer)
+        if answer is not None and not answers:
+            answers.append(answer)
             group.cancel_scope.cancel()
 
     with anyio.move_on_after(_SECONDS):
         async with anyio.create_task_group() as group:
             await listener.serve(handle, group)
-    if not found:
+    if not answers:
         raise AuthError(f"nobody signed in within {_SECONDS:g} s")
-    if isinstance(found[0], AuthError):
-        raise found[0]
-    return found[0]
+    if isinstance(answers[0], AuthError):
+        raise answers[0]
+    return answers[0]
 
 
 async def _redirect(stream: anyio.abc.SocketStream, state: str) -> str | AuthError | None:

@@ -24,20 +24,20 @@ class Challenge(Struct, frozen=True):
 
 def challenges(field: str) -> list[Challenge]:
     """Return the challenges in ``field``; what is not understood ends the list."""
-    found: list[Challenge] = []
+    challenges: list[Challenge] = []
     text, position = field[:_LONGEST], 0
     while position < len(text) and (item := _ITEM.match(text, position)) is not None:
         if item.end() == position:
             break
         position = item.end()
         if item["scheme"]:
-            found.append(Challenge(item["scheme"].lower(), {}))
-        elif found:
+            challenges.append(Challenge(item["scheme"].lower(), {}))
+        elif challenges:
             value = item["plain"]
             if value is None:
                 value = re.sub(r"\\(.)", r"\1", item["quoted"])
-            found[-1].parameters.setdefault(item["name"].lower(), value)
-    return found
+            challenges[-1].parameters.setdefault(item["name"].lower(), value)
+    return challenges
 
 
 def challenged_scopes(field: str) -> tuple[str, ...]:

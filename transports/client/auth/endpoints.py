@@ -78,11 +78,11 @@ def _named(scheme: SecurityScheme | None, flow: str) -> tuple[Endpoints, str]:
     oauth = scheme.oauth2_security_scheme
     if oauth is None:
         return Endpoints(), ""
-    found: Any = getattr(oauth.flows, flow)
+    flow_of: Any = getattr(oauth.flows, flow)
     named = Endpoints(
-        token=getattr(found, "token_url", ""),
-        authorization=getattr(found, "authorization_url", ""),
-        device=getattr(found, "device_authorization_url", ""),
+        token=getattr(flow_of, "token_url", ""),
+        authorization=getattr(flow_of, "authorization_url", ""),
+        device=getattr(flow_of, "device_authorization_url", ""),
     )
     return named, oauth.oauth2_metadata_url or ""
 
