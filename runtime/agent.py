@@ -66,7 +66,7 @@ class Handler(msgspec.Struct, frozen=True):
                 "`async def answer(ctx: TaskContext)`"
             )
         target: Any = function if inspect.isroutine(function) else type(function).__call__
-        name = getattr(function, "__name__", type(function).__name__)
+        name = str(getattr(function, "__name__", type(function).__name__))
         if inspect.isgeneratorfunction(target):
             raise TypeError(f"{name} yields: make it `async def`, and what it yields is streamed")
         try:

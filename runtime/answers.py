@@ -124,7 +124,7 @@ def describe(annotation: Any) -> str:
 
 def _reason(error: Exception) -> str:
     """What is wrong with an answer, on one line: of pydantic every fault with its place."""
-    faults = getattr(error, "errors", None)
+    faults: Any = getattr(error, "errors", None)
     if callable(faults):
         listed: Sequence[Any] = faults()
         told = [_fault(fault) for fault in listed[:_FAULTS]]

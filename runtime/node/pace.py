@@ -32,6 +32,7 @@ class Pace(Protocol):
     async def rest(self, seconds: float) -> float:
         """Rest for ``seconds``, or until something can be due; return the time of the event loop
         at which this should have ended."""
+        ...
 
 
 class Polling:
