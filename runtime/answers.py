@@ -8,7 +8,7 @@ import enum
 import uuid
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, cast, get_args, get_origin
 
 import msgspec
 import msgspec.inspect
@@ -126,7 +126,7 @@ def _reason(error: Exception) -> str:
     """What is wrong with an answer, on one line: of pydantic every fault with its place."""
     faults: Any = getattr(error, "errors", None)
     if callable(faults):
-        listed: Sequence[Any] = faults()
+        listed = cast("Sequence[Mapping[str, Any]]", faults())
         told = [_fault(fault) for fault in listed[:_FAULTS]]
         if len(listed) > _FAULTS:
             told.append(f"and {len(listed) - _FAULTS} more")
