@@ -71,6 +71,8 @@ class ArtifactWriter:
             self._emit(artifact, operation.place, append=False, last=True)
             if run.full:
                 await run.room()
+        else:
+            await run.found(operation, operation.place)
         operation.over()
         return artifact
 

@@ -100,9 +100,12 @@ class AskOperations:
             run.actor.set_status(state, say(run.actor, content), asked)
         elif entry.kind is Kind.RECORD:
             raise RuntimeError(_ONE_QUESTION)
+        else:
+            await run.found(operation, asked)
         replay.take(asked)
         answer = run.value(answered, RecordKind.ANSWER)
         if answer is not None:
+            await run.found(operation, answered)
             replay.take(answered)
             return await self._message_at(answer)
         since = run.actor.sequence if entry is None else entry.sequence
@@ -176,6 +179,7 @@ class AskOperations:
         sequence = run.value(operation.place, RecordKind.RECEIVE)
         with operation:
             if sequence is not None:
+                await run.found(operation, operation.place)
                 message = await self._message_at(sequence)
                 actor.forget_unread(sequence)
                 return message

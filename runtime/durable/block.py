@@ -109,6 +109,10 @@ class Cancellable:
             return False
         return branch.ended >= item.ordinal if item.over else branch.ordinal >= item.ordinal
 
+    def was_cut(self, branch: str) -> bool:
+        """Whether the recorded cut came before the end of a branch."""
+        return self.cut is not None and any(item.branch == branch for item in self.cut.reached)
+
     # --- the cut ----------------------------------------------------------------------------------
 
     def look(self) -> bool:

@@ -83,7 +83,7 @@ class Branch:
 class Line:
     """One coroutine that uses the context."""
 
-    __slots__ = ("above", "fresh", "left", "open", "parent", "run", "stack")
+    __slots__ = ("above", "fresh", "left", "open", "parent", "passing", "run", "stack")
 
     def __init__(
         self, run: Owner, name: str, above: tuple[Cutter, ...] = (), parent: Line | None = None
@@ -99,6 +99,8 @@ class Line:
         """It has ended."""
         self.fresh = False
         """It, or a line that it started, has come to new ground."""
+        self.passing: BaseException | None = None
+        """A cancellation that passed, and was none of a cut around the line."""
 
     @property
     def name(self) -> str:
@@ -114,6 +116,7 @@ class Line:
     def end(self) -> None:
         """Its coroutine is over: what is left of its entries nobody will look for."""
         self.left = True
+        self.passing = None
         for branch in self.stack:
             branch.left = True
         if not self.run.replay.empty:
@@ -137,19 +140,32 @@ class Line:
         """Return the branch of the next operation: the one on top, or, if a cancellation has come
         through, the clean-up of what was cancelled."""
         error = sys.exception()
-        if error is not None and not self.stack[-1].cleans_up and cancelling(error):
-            self._clean_up()
+        if error is not None and not self.stack[-1].cleans_up:
+            # What the handler cleans up after may be older than the cut: an error that it handles
+            # can have a cancellation in its context that ended some other block.
+            cancellation = cancellation_in(error)
+            if cancellation is None or cancellation is not self.passing:
+                self.passing = None
+                if cancellation is not None and not self._clean_up():
+                    self.passing = cancellation
         return self.stack[-1]
 
-    def _clean_up(self) -> None:
+    def _clean_up(self) -> bool:
+        """Begin the branch of the clean-up, if something around the line was cut."""
         for branch in reversed(self.stack):
             if branch.cleans_up:
-                return
+                return True
             if branch.block is not None and branch.block.cancelled:
                 self.enter(Branch(clean_up(branch.name), branch.block, cleans_up=True))
-                return
+                return True
         if any(operation.cancelled for operation in self.above):
             self.enter(Branch(clean_up(self.name), cleans_up=True))
+            return True
+        return False
+
+    def is_held(self, before: float) -> bool:
+        """Whether a recorded cut around the line, ``before`` some entry, is to be carried out."""
+        return any(item.pending and item.sequence < before for item in self.around())
 
     def around(self) -> list[Cutter]:
         """Return the operations that may cancel the line where it is, the outermost first."""
@@ -181,17 +197,18 @@ class Line:
 current_line: ContextVar[Line | None] = ContextVar("greenroom_line", default=None)
 
 
-def cancelling(error: BaseException) -> bool:
-    """Whether an error is a cancellation, or came up while one was being cleaned up after."""
+def cancellation_in(error: BaseException) -> BaseException | None:
+    """Return the newest cancellation that an error is, or that was being cleaned up after when the
+    error came up."""
     cancelled = anyio.get_cancelled_exc_class()
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, cancelled):
-            return True
+            return cause
         if isinstance(cause, BaseExceptionGroup) and cause.split(cancelled)[0] is not None:
-            return True
+            return cause
         cause = cause.__context__
-    return False
+    return None
 
 
 class Operation:

@@ -60,6 +60,7 @@ class FactOperations:
         timer = f"sleep{inside(operation.place)}"
         with operation:
             if run.find(end, RecordKind.END) is not None:
+                await run.found(operation, end)
                 return
             recorded = due is not None
             over = False

@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from ..exceptions import class_name, has_repr
-from ..journal.places import child
+from ..journal.places import Place, child
 from ..journal.records import RecordKind
 from .block import Cancellable
 from .branch import Asleep, Line, Operation, current_line
@@ -115,8 +115,9 @@ class Branches(Cancellable):
 
     # --- who decides ------------------------------------------------------------------------------
 
-    def was_complete(self) -> bool:
-        """Whether the operation is known to have ended without a cut."""
+    @property
+    def end(self) -> Place | None:
+        """Where the end of the operation is recorded, if it is."""
         raise NotImplementedError
 
     async def decide(self, index: int, now: str) -> None:
@@ -132,7 +133,11 @@ class Branches(Cancellable):
             while not self.look():
                 await cuts.wait()
             return
-        if self.was_complete():
+        if (end := self.end) is not None:
+            # It ended without a cut of its own if something around it was cancelled before.
+            await self.run.wait_for_cuts(self.line_of(index), replay.sequence(end))
+            if anyio.current_effective_deadline() == -inf:
+                return
             raise replay.mismatch(self.place, "over without that", now)
         if replay:
             fresh = self.is_fresh(index)
@@ -151,6 +156,10 @@ class Branches(Cancellable):
     def is_fresh(self, index: int) -> bool:
         """Whether a branch has come to new ground."""
         return self.branches[index].fresh
+
+    def line_of(self, index: int) -> Line:
+        """Return the line of a branch."""
+        return self.branches[index]
 
     def branch_name(self, index: int) -> str:
         """Name a branch."""
@@ -192,8 +201,9 @@ class FanOut(Branches):
             close(awaitables)
             raise
 
-    def was_complete(self) -> bool:
-        return self.known
+    @property
+    def end(self) -> Place | None:
+        return self.place if self.known else None
 
     def keep(self, index: int, value: Any) -> None:
         self.values[index] = value
@@ -221,6 +231,7 @@ class FanOut(Branches):
                         group.start_soon(self._run, index, line, awaitable)
             await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseExceptionGroup as errors:
+            await forget_cancellation()
             raise_first(self.run.replay, errors, self._decisive())
         finally:
             error = sys.exc_info()[1]
@@ -306,6 +317,13 @@ def raise_first(
             without_context(error)
     assert decisive is not None
     without_context(decisive)
+
+
+async def forget_cancellation() -> None:
+    """Take a turn of the event loop before an error is raised. On asyncio a cancellation is thrown
+    into the coroutine, and Python chains what the coroutine raises in the same turn to whatever its
+    callers handle. A handler that handles the error would seem to clean up after that."""
+    await anyio.lowlevel.cancel_shielded_checkpoint()
 
 
 def without_context(error: BaseException) -> NoReturn:

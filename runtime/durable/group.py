@@ -8,11 +8,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import anyio
 
-from ..journal.places import block
+from ..journal.places import Place, block
 from ..journal.records import RecordKind
 from .block import place_of_end
-from .branch import Branch, Operation
-from .fan_out import Branches, Failed, raise_first, without_context
+from .branch import Branch, Line, Operation
+from .fan_out import Branches, Failed, forget_cancellation, raise_first, without_context
 from .run import Run
 
 P = ParamSpec("P")
@@ -60,6 +60,8 @@ class Branching(Branches):
         if run.value(self.place, RecordKind.GROUP) is None:
             await run.new_ground(self.operation, waits=False)
             run.record(self.place, RecordKind.GROUP, ())
+        else:
+            await run.found(self.operation, self.place)
         run.replay.take(self.place)
         self.block = Branch(block(self.place), self)
         self.line.enter(self.block)
@@ -83,11 +85,13 @@ class Branching(Branches):
         self.tasks.start_soon(call)
         return spawned
 
-    def was_complete(self) -> bool:
-        return self._ended and self.cut is None
+    @property
+    def end(self) -> Place | None:
+        return place_of_end(self.place) if self._ended and self.cut is None else None
 
     def keep(self, index: int, value: Any) -> None:
-        if not self.cancelled:
+        # On replay a shielded branch can come to its end before the cut that it outlived.
+        if not self.cancelled and not self.was_cut(self.branch_name(index)):
             self.spawned[index].finish(value)
 
     async def ended(self, index: int) -> None:
@@ -101,6 +105,9 @@ class Branching(Branches):
 
     def is_fresh(self, index: int) -> bool:
         return self.line.fresh if index == _BLOCK else super().is_fresh(index)
+
+    def line_of(self, index: int) -> Line:
+        return self.line if index == _BLOCK else super().line_of(index)
 
     def branch_name(self, index: int) -> str:
         return block(self.place) if index == _BLOCK else super().branch_name(index)
@@ -178,6 +185,7 @@ async def group(run: Run) -> AsyncGenerator[Group, None]:
                 branching.block_over()
                 branching.join.begin()
         except BaseExceptionGroup as errors:
+            await forget_cancellation()
             raise_first(run.replay, errors, branching.decisive())
         if branching.by is not None:  # who decided was cancelled while it waited for the others
             without_context(branching.errors[branching.by])

@@ -48,6 +48,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
@@ -137,6 +138,11 @@ class Replay:
     def find(self, place: Place) -> Entry | None:
         """Return the entry at a place."""
         return self._entries.get(place)
+
+    def sequence(self, place: Place) -> float:
+        """Return the sequence of the entry at a place; infinity if there is none."""
+        entry = self._entries.get(place)
+        return inf if entry is None else entry.sequence
 
     def is_record(self, place: Place, kind: RecordKind, name: str) -> bool:
         """Whether there is such a record at ``place``."""

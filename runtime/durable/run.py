@@ -7,6 +7,7 @@ operation that is not recorded waits until it may be done for the first time.
 
 from __future__ import annotations
 
+from math import inf
 from threading import get_ident
 from typing import Any
 
@@ -100,12 +101,24 @@ class Run:
     async def until_cut(self, line: Line | None = None) -> bool:
         """Wait until every recorded cut around a line is carried out; whether there was one. The
         line is cancelled here, unless it is shielded."""
-        line = line or self.line()
-        if not (self.replay.pending and any(item.pending for item in line.around())):
+        waited = await self.wait_for_cuts(line or self.line())
+        if waited:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        return waited
+
+    async def found(self, operation: Operation, place: Place) -> None:
+        """What is recorded at ``place`` is found again. If a cut around the line came before that
+        record, wait until the cut is carried out: a shielded line went on behind it."""
+        if self.replay.pending:
+            await self.wait_for_cuts(operation.line, self.replay.sequence(place))
+
+    async def wait_for_cuts(self, line: Line, before: float = inf) -> bool:
+        """Wait until the recorded cuts around a line that came ``before`` an entry are carried out;
+        whether there was one."""
+        if not (self.replay.pending and line.is_held(before)):
             return False
-        while any(item.pending for item in line.around()):
+        while line.is_held(before):
             await self.activity.cuts.wait()
-        await anyio.lowlevel.checkpoint_if_cancelled()
         return True
 
     # --- records ----------------------------------------------------------------------------------
@@ -212,6 +225,8 @@ class Run:
     def leave(self) -> None:
         """The handler ended: whoever still holds the context may not use it."""
         self.left = True
+        if self._root is not None:
+            self._root.passing = None
         # Or the objects would hold each other, and the garbage collector would have to find them.
         self._root = None
         self.replay.branches.clear()

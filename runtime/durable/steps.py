@@ -154,6 +154,7 @@ async def run_step(
     step = _Step(run, function, options, args, kwargs)
     with step.operation:
         if step.record is not None:
+            await run.found(step.operation, step.operation.place)
             return step.recorded(step.record)
         await run.new_ground(step.operation)
         # What happened before is durable before anything can happen outside.

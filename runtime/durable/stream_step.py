@@ -165,7 +165,9 @@ async def stream(
     step = StreamStep(run, name, on_restart, digest(args, kwargs))
     step.begin()
     with step.operation:
-        if not step.done:
+        if step.done:
+            await run.found(step.operation, step.operation.place)
+        else:
             await step.ready()
             made: Any = generator(*args, **kwargs, **step.keywords)
             check_made(generator, made, AsyncGenerator)

@@ -41,6 +41,8 @@ class Timeout(Cancellable):
             due = Due(actor.system.now() + self._seconds)
             run.record(self.place, RecordKind.TIMEOUT, due)
             actor.set_timer(Timer(self._timer, due.at))
+        else:
+            await run.found(self.operation, self.place)
         self.due = due.at
         run.replay.take(self.place)
         self._ended = run.find(place_of_end(self.place), RecordKind.END) is not None

@@ -173,6 +173,8 @@ class TaskContext(AskOperations, StepOperations, FactOperations, Generic[Deps_co
                 raise
             self._ask_again()
             await run.room()
+        else:
+            await run.found(operation, operation.place)
         operation.over()
 
     def artifact(

@@ -16,7 +16,7 @@ from greenroom.protocol.errors import TaskNotCancelableError
 from greenroom.protocol.types import Role
 from greenroom.runtime.actor.cancellation import StepFailed
 from greenroom.runtime.call import TaskScope
-from greenroom.runtime.durable.steps import Retry
+from greenroom.runtime.durable.steps import Retry, step_info
 from greenroom.runtime.journal.entries import Append, Outcome
 from greenroom.runtime.journal.records import RecordKind, is_kind
 from greenroom.runtime.runtime import Runtime
@@ -566,6 +566,70 @@ async def restarting(ctx: TaskContext) -> str:
     return "3 rounds"
 
 
+async def outliving_the_cut(ctx: TaskContext) -> str:
+    """The cut finds a branch in a shielded step, behind which the branch only returns."""
+
+    async def stubborn() -> str:
+        with anyio.CancelScope(shield=True):
+            return str(await ctx.step(work, "stubborn", 30))
+
+    async def failing() -> None:
+        await ctx.sleep(10)
+        raise LookupError("no")
+
+    branches: list[Any] = []
+    try:
+        async with ctx.group() as group:
+            branches += [group.start(stubborn), group.start(failing)]
+    except LookupError:
+        return f"{[branch.done for branch in branches]}"
+    return "?"
+
+
+async def clean_up_within_a_failure(ctx: TaskContext) -> str:
+    """A cut finds a block in the first of two shielded steps, while the block handles a failure
+    that another cut has made."""
+
+    async def failing(seconds: float) -> None:
+        await ctx.sleep(seconds)
+        raise LookupError("no")
+
+    keys: list[str] = []
+
+    async def key() -> str:
+        await anyio.sleep(5)
+        return step_info().key.split(":", 1)[1]
+
+    try:
+        async with ctx.group() as group:
+            group.start(failing, 1)
+            await ctx.sleep(50)
+    except LookupError:
+        with suppress(TimeoutError):
+            async with ctx.timeout(3):
+                with anyio.CancelScope(shield=True):
+                    keys += [await ctx.step(key), await ctx.step(key)]
+    return f"{keys}"
+
+
+async def failing_behind_an_outer_cut(ctx: TaskContext) -> str:
+    """The block of a group fails after its group was cut from outside, so the group has no cut of
+    its own."""
+
+    async def loser() -> None:
+        async with ctx.group() as group:
+            group.start(ctx.sleep, 100)
+            try:
+                await ctx.sleep(2)
+                raise LookupError("no")
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await ctx.step(work, "a", 10)
+                    await ctx.step(work, "b", 10)
+
+    return str(await ctx.race(loser(), ctx.step(work, "winner", 5)))
+
+
 async def retrying(ctx: TaskContext) -> str:
     steps = ctx.with_options(retry=Retry(attempts=3, delay=1))
     try:
@@ -735,6 +799,7 @@ HANDLERS: list[Handler] = [
     block_beside_a_failure, block_of_time_beside_a_clock, done_before_a_failure, question_cut_off,
     losers_that_clean_up,
     clean_up_of_branches_in_time, failing_clean_up,
+    outliving_the_cut, clean_up_within_a_failure, failing_behind_an_outer_cut,
     chunks, restarting, retrying, turns, asking,
 ]  # fmt: skip
 
