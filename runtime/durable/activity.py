@@ -38,6 +38,8 @@ class Alarm(Protocol):
 
     due: float
     """Seconds since the epoch."""
+    rung: bool
+    """It was time, and what it does is put off until entries are found again."""
 
     def ring(self) -> None:
         """It is time. From here on the line counts as at work."""
@@ -55,12 +57,21 @@ class Host(Protocol):
     def quiet(self) -> None: ...
 
 
+class Watch(Protocol):
+    """What finds a replay that comes no further (``standstill.Standstill``)."""
+
+    def watch(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+
 class Activity:
     """Whether one handler works or waits, and why it is stopped."""
 
     __slots__ = (
         "_answers", "_calls", "_catching_up", "_counted", "_overdue", "active", "actor", "alarms",
-        "cuts", "detached", "listeners", "moves", "reason", "replay", "signal", "summoned",
+        "cuts", "detached", "held", "listeners", "moves", "reason", "replay", "signal",
+        "standstill", "summoned",
     )  # fmt: skip
 
     def __init__(self, actor: Host, replay: Replay) -> None:
@@ -78,6 +89,10 @@ class Activity:
         """Lines that wait for whatever message comes."""
         self.cuts = Signal()
         """Something cut branches off, or, on replay, a branch has come further."""
+        self.held = 0
+        """Lines that wait until the replay has come further."""
+        self.standstill: Watch | None = None
+        """Finds a replay that comes no further."""
         self.moves = 0
         """Grows with every operation that begins or ends."""
         self.summoned = False
@@ -101,6 +116,8 @@ class Activity:
     def leave(self) -> None:
         """The handler does not count any more."""
         self._overdue.clear()
+        if self.standstill is not None:
+            self.standstill.leave()
         if self._catching_up is not None:
             self._catching_up.cancel()
             self._catching_up = None
@@ -225,20 +242,58 @@ class Activity:
         finally:
             self._catching_up = None
 
-    async def settled(self) -> None:
-        """Wait until the handler has done what followed from what happened last."""
+    async def at_rest(self) -> None:
+        """Wait until no operation begins or ends for some turns of the event loop."""
         turns, moves = 0, self.moves
         while turns < _TURNS:
             await anyio.lowlevel.checkpoint()
             turns += 1
             if self.moves != moves:
                 turns, moves = 0, self.moves
-        patience = anyio.current_time() + _PATIENCE
+
+    async def settled(self) -> None:
+        """Wait until the handler has done what followed from what happened last."""
+        await self.at_rest()
+        moves, patience = self.moves, anyio.current_time() + _PATIENCE
         while self.replay.unread and anyio.current_time() < patience:
             await anyio.sleep(0.01)
             if self.moves != moves:
-                await self.settled()
-                return
+                await self.at_rest()
+                moves, patience = self.moves, anyio.current_time() + _PATIENCE
+
+    # --- waiting for the replay -------------------------------------------------------------------
+
+    async def replay_moved(self) -> None:
+        """Wait until the replay has come further: something was cut, or a line has moved. Raises
+        ``ReplayMismatch`` once it comes no further."""
+        self.held += 1
+        self.watch()
+        try:
+            await self.cuts.wait()
+        finally:
+            self.held -= 1
+        if self.replay.stumbled is not None:
+            raise self.replay.stumbled.again()
+
+    def watch(self) -> None:
+        """Somebody waits for the replay to come further."""
+        if self.standstill is not None:
+            self.standstill.watch()
+
+    @property
+    def waits_for_replay(self) -> bool:
+        """Whether a line, or a time-out that is over, waits until the replay has come further."""
+        if self.detached or self.reason is not None or self.replay.stumbled is not None:
+            return False
+        if self.held:
+            return True
+        rung = any(alarm.rung for alarm in self.alarms.values())
+        return rung and (self.replay.unread or self.replay.pending)
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether every line that is at work waits for the replay, and no time is overdue."""
+        return self.active <= self.held and not self._overdue
 
     # --- its end ----------------------------------------------------------------------------------
 

@@ -119,7 +119,7 @@ class AskOperations:
         another question is open for good."""
         run, actor = self._run, self._run.actor
         while actor.open_ask is not None and self._question is None and run.replay.unread:
-            await run.activity.cuts.wait()
+            await run.activity.replay_moved()
         if actor.open_ask is None:
             return
         if self._question is None and not run.replay.empty:

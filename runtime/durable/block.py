@@ -103,11 +103,15 @@ class Cancellable:
         branch: Branch | None = self.run.replay.branches.get(item.branch)
         if branch is None:
             return False
-        if branch.left:
-            return True
         if item.ordinal == _OVER:
-            return False
+            return branch.left
         return branch.ended >= item.ordinal if item.over else branch.ordinal >= item.ordinal
+
+    def not_reached(self) -> Place:
+        """Return a place where the recorded cut found a line, and no line is there yet."""
+        if not self._missing:
+            return self.place
+        return Place(self._missing[-1].branch, max(self._missing[-1].ordinal, 0))
 
     def was_cut(self, branch: str) -> bool:
         """Whether the recorded cut came before the end of a branch."""

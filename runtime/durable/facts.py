@@ -91,12 +91,13 @@ class FactOperations:
 class _Sleeper:
     """A line in ``ctx.sleep`` (see ``activity.Alarm``)."""
 
-    __slots__ = ("due", "line", "over")
+    __slots__ = ("due", "line", "over", "rung")
 
     def __init__(self, due: float, line: Asleep) -> None:
         self.due = due
         self.line = line
         self.over = anyio.Event()
+        self.rung = False
 
     def ring(self) -> None:
         self.line.end()

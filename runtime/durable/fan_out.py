@@ -125,13 +125,13 @@ class Branches(Cancellable):
         unless another branch was first. ``now`` says what it does, if it should not."""
         if self.cancelled:
             return
-        cuts, replay = self.run.activity.cuts, self.run.replay
+        activity, replay = self.run.activity, self.run.replay
         if self.cut is not None:
             if index != self.cut.by:
                 await self._wait_for_the_cut()
             self.ready = True
             while not self.look():
-                await cuts.wait()
+                await activity.replay_moved()
             return
         if (end := self.end) is not None:
             # It ended without a cut of its own if something around it was cancelled before.
@@ -143,9 +143,9 @@ class Branches(Cancellable):
             fresh = self.is_fresh(index)
             self._candidates[index] = inf if fresh else replay.newest(self.branch_name(index))
             while self._comes_later():
-                await cuts.wait()
+                await activity.replay_moved()
             if not fresh:
-                await self.run.activity.settled()
+                await activity.settled()
             if self.cancelled:
                 return
             index = min(self._candidates, key=self._candidates.__getitem__)
@@ -175,7 +175,7 @@ class Branches(Cancellable):
     async def _wait_for_the_cut(self) -> NoReturn:
         """Another branch decided then, so it does now."""
         while self.pending:
-            await self.run.activity.cuts.wait()
+            await self.run.activity.replay_moved()
         await anyio.sleep_forever()
         raise AssertionError
 

@@ -276,6 +276,18 @@ class Replay:
         self.stumbled = ReplayMismatch(place, recorded, asked)
         return self.stumbled
 
+    def stalled(self) -> ReplayMismatch:
+        """Return the error for a handler that comes no further, though it has not found again all
+        that is recorded. From here on nothing is written."""
+        now = "not reached again"
+        if self.cuts:
+            return self.mismatch(
+                self.cuts[0].not_reached(), "begun when its block was cut off", now
+            )
+        branch = min(self._rest, default="")
+        place = Place(branch, min(self._rest.get(branch, {1})))
+        return self.mismatch(place, self._describe(place), now)
+
     def check_complete(self, branch: str, ordinal: int, now: str) -> None:
         """Raise ``ReplayMismatch`` if ``branch`` went further than ``ordinal``, where there is
         ``now`` something else."""

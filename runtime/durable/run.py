@@ -118,7 +118,7 @@ class Run:
         if not (self.replay.pending and line.is_held(before)):
             return False
         while line.is_held(before):
-            await self.activity.cuts.wait()
+            await self.activity.replay_moved()
         return True
 
     # --- records ----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class Timeout(Cancellable):
         super().__init__(run, operation)
         self._seconds = seconds
         self._timer = f"timeout{inside(self.place)}"
-        self._rung = False
+        self.rung = False
         self.ready = True
 
     async def enter(self) -> None:
@@ -59,12 +59,14 @@ class Timeout(Cancellable):
 
     def ring(self) -> None:
         """The time is up (see ``activity.Alarm``)."""
-        self._rung = True
+        self.rung = True
         self.look_at_the_clock()
+        if not self.cancelled:
+            self.run.activity.watch()
 
     def look_at_the_clock(self) -> None:
         """Cancel the block if the time is up, once its entries are found again."""
-        if self._rung and not (self.cancelled or self.pending or self._outer() or self.remains()):
+        if self.rung and not (self.cancelled or self.pending or self._outer() or self.remains()):
             self.run.activity.drop_alarm(self._timer)
             self.run.withdraw(self._timer)
             self.cut_off(None)
@@ -88,7 +90,7 @@ class Timeout(Cancellable):
             # The time is up, and the line has not noticed: it had no reason to wait since.
             try:
                 while self.pending:
-                    await run.activity.cuts.wait()
+                    await run.activity.replay_moved()
                 await anyio.lowlevel.checkpoint_if_cancelled()
             except anyio.get_cancelled_exc_class() as late:
                 kind, error, traceback = type(late), late, late.__traceback__

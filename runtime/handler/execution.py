@@ -22,6 +22,7 @@ from ..concurrency.supervisor import Child, in_task
 from ..durable.activity import Activity
 from ..durable.replay import NOTHING_RECORDED, Replay, ReplayMismatch
 from ..durable.run import Run
+from ..durable.standstill import Standstill
 from ..exceptions import loggable
 from ..journal.entries import Entry
 from ..journal.places import Place
@@ -58,6 +59,8 @@ class Execution:
         self.call = call
         self.replay = Replay(entries) if entries else NOTHING_RECORDED
         self.activity = Activity(actor, self.replay)
+        if not self.replay.empty:
+            self.activity.standstill = Standstill(self.activity, self._stalled)
         actor.skill = actor.agent.skill_of(message, call)
         self.handler = actor.agent.handler_of(actor.skill)
         self.commit_before_start = (
@@ -189,6 +192,16 @@ class Execution:
         cancelled(self)
         self.actor.execution = None
         self.activity.leave()  # nobody waits for its end
+
+    def _stalled(self, mismatch: ReplayMismatch) -> None:
+        """The replay comes no further: block the task without its handler, wherever that waits."""
+        if self.actor.execution is not self or self.reason is not None:
+            return
+        unwound(self, mismatch)
+        self.abandon("stalled")
+        self.actor.execution = None
+        self.activity.leave()
+        self.actor.quiet()
 
     def _stumbled(self, cause: BaseException) -> ReplayMismatch | None:
         """A handler that fails before it has come as far as it came before is another one."""

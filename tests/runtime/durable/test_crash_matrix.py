@@ -570,10 +570,10 @@ async def outliving_the_cut(ctx: TaskContext) -> str:
     """The cut finds a branch in a shielded step, behind which the branch only returns."""
 
     async def stubborn() -> str:
-        told = ""
+        told: list[Any] = []
         with anyio.CancelScope(shield=True):
-            told = str(await ctx.step(work, "stubborn", 30))
-        return told
+            told.append(await ctx.step(work, "stubborn", 30))
+        return f"{told}"
 
     async def failing() -> None:
         await ctx.sleep(10)
