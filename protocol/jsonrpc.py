@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8
 from contextlib import suppress
-from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -32,7 +31,7 @@ MAX_ID = 1024
 """Bytes of an id: it is repeated in every event of a stream."""
 
 
-class Request(NamedTuple):
+class Request(Struct):
     """One request. ``fault`` is what is wrong with its envelope; ``operation`` raises it."""
 
     id: bytes
@@ -42,6 +41,9 @@ class Request(NamedTuple):
     notification: bool
     """Whether it came without an id: it is carried out and not answered."""
     fault: A2AError | None = None
+
+
+_VERSION = Raw(b'"2.0"')
 
 
 class _Envelope(Struct):
@@ -135,7 +137,8 @@ def _id(raw: bytes) -> bytes:
 
 
 def _method(envelope: _Envelope) -> str:
-    if isinstance(envelope.jsonrpc, UnsetType) or _string(envelope.jsonrpc) != "2.0":
+    version = envelope.jsonrpc
+    if isinstance(version, UnsetType) or (version != _VERSION and _string(version) != "2.0"):
         raise InvalidRequestError('The member jsonrpc must be "2.0"')
     method = None if isinstance(envelope.method, UnsetType) else _string(envelope.method)
     if method is None:

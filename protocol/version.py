@@ -24,7 +24,11 @@ def negotiate(value: str | None) -> str:
     Absent and empty mean 0.3 (section 3.6.2); the patch number does not take part.
     Raises VersionNotSupportedError for anything else.
     """
-    asked = (value or "").strip()
+    asked = value or ""
+    served = _NEGOTIATED.get(asked)
+    if served is not None:
+        return served
+    asked = asked.strip()
     served = _NEGOTIATED.get(asked)
     if served is None and (shape := _SHAPE.fullmatch(asked)):
         served = _NEGOTIATED.get(f"{shape[1]}.{shape[2]}")

@@ -377,7 +377,8 @@ class Runtime:
         if not gate.open:
             await gate.authorize(call, agent, operation, request, principal)
         gate.measure(operation, request)
-        self._check_capability(call, agent, operation)
+        if operation.push or operation.streaming or operation is EXTENDED_CARD:
+            self._check_capability(call, agent, operation)
         scope = TaskScope(principal.tenant, agent.slug, principal.owner)
         if agent.extensions:
             agent.negotiation.activate(call, operation)

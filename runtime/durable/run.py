@@ -49,12 +49,15 @@ class Run:
         """What came with the message that the run answers."""
         self.state = state
         """What ``ctx.restart`` handed over."""
-        self._root: Line | None = Line(self, "")
+        self._root: Line | None = None
+        """The line of the handler itself. One that uses no operation needs none."""
         self.left = False
         """The handler is over: nobody may use its context any more."""
         self._durable = durable
         self._thread = get_ident()
-        self._root.begin()
+        if not replay.empty:  # a recorded cut must find the line
+            self._root = Line(self, "")
+            self._root.begin()
 
     # --- places -----------------------------------------------------------------------------------
 
@@ -63,8 +66,11 @@ class Run:
         line = current_line.get()
         if line is not None and line.run is self:
             return line
-        assert self._root is not None, "the handler is over"
-        return self._root
+        root = self._root
+        if root is None:
+            assert not self.left, "the handler is over"
+            root = self._root = Line(self, "")
+        return root
 
     def begin(self) -> Operation:
         """Begin an operation: enter it for as long as it waits. Raises if the handler may not go
@@ -80,9 +86,10 @@ class Run:
         """Whether nothing recorded is left that ``new_ground`` would wait for: so it is in all that
         was never interrupted, and there a chunk costs no coroutine to learn it."""
         replay = self.replay
-        if replay.unread or replay.pending:
+        if not replay.empty and (replay.unread or replay.pending):
             return False
-        operation.line.is_new()
+        if not operation.line.fresh:
+            operation.line.is_new()
         return True
 
     async def new_ground(self, operation: Operation, *, waits: bool = True) -> None:
@@ -197,8 +204,9 @@ class Run:
     def check_complete(self, error: Exception | None = None) -> None:
         """Raise ``ReplayMismatch`` if the handler ended, by ``error`` if any, before all that it
         did earlier."""
+        if self._root is None:
+            return  # nothing is recorded
         now = "the end of the handler" if error is None else f"an error ({type(error).__name__})"
-        assert self._root is not None, "the handler is over"
         self.replay.check_complete("", self._root.stack[0].ordinal, now)
 
     @property

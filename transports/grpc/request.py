@@ -119,7 +119,7 @@ class Request:
         """Give back what the request counts in the budgets."""
         if self._held:
             held, self._held = self._held, 0
-            self._session.account_buffered(-held)
+            self._session.release_buffered(held)
 
     # --- inside -----------------------------------------------------------------------------------
 

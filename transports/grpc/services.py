@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from ...protocol import operations as ops
@@ -53,8 +53,8 @@ class _Request:
         rpc.call = rpc.session.caller(rpc.metadata, self._service.version)
         return rpc.call
 
-    async def message(self) -> bytes:
-        return await self.rpc.message()
+    def message(self) -> Coroutine[Any, Any, bytes]:
+        return self.rpc.message()
 
     def decode(self, message: bytes) -> Decoded:
         operation, call = self.operation, self.rpc.call

@@ -257,6 +257,11 @@ class Session:
                 "messages here",
             )
 
+    def release_buffered(self, size: int) -> None:
+        """Count bytes of unfinished requests no more."""
+        self.buffered -= size
+        self.shared.buffered -= size
+
     # --- calls ------------------------------------------------------------------------------------
 
     def take_discovery(self) -> None:

@@ -171,8 +171,9 @@ class Application:
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> EventWriter | None:
         exchange = Exchange(scope, receive, send, self.settings, self.unread)
         proxies = self._proxies
-        exchange.peer = proxies.peer(exchange.nearest, exchange.fields)
-        exchange.forwarded_certificate = proxies.certificate(exchange.nearest, exchange.fields)
+        nearest = exchange.nearest
+        exchange.peer = proxies.peer(nearest, exchange.fields)
+        exchange.forwarded_certificate = proxies.certificate(nearest, exchange.fields)
         exchange.challenge = self._challenge
         if self._cors.enabled:
             self._cors.apply(exchange)

@@ -87,8 +87,10 @@ async def discard(exchange: Exchange) -> None:
 
 def _too_long(exchange: Exchange, limit: int) -> bool:
     """Whether the header says that the body is longer than ``limit`` bytes."""
-    declared = exchange.fields.get(b"content-length", b"")
-    return declared.isdigit() and (len(declared) > 18 or int(declared) > limit)
+    declared = exchange.fields.get(b"content-length")
+    if declared is None or not declared.isdigit():
+        return False
+    return len(declared) > 18 or int(declared) > limit
 
 
 def _asks_first(exchange: Exchange) -> bool:
@@ -176,7 +178,8 @@ def check_content(exchange: Exchange, body: bytes) -> None:
     if not body:
         return
     fields = exchange.fields
-    if fields.get(b"content-encoding", b"").strip().lower() not in (b"", b"identity"):
+    encoding = fields.get(b"content-encoding")
+    if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
         raise ContentEncodingError
     raw = fields.get(b"content-type", b"")
     if raw in _JSON_TYPES:

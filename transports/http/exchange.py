@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, MutableMapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -63,9 +63,9 @@ PIECE = 64 * 1024
 
 
 class Exchange:
-    """``fields`` are the header fields this application reads, repeated ones joined by commas
-    (RFC 9110 section 5.3); ``path`` is below the root path and percent-encoded; ``peer`` is the
-    address of the caller, after trusted proxies.
+    """``fields`` has the header fields that this application reads, repeated ones joined by commas
+    (RFC 9110 section 5.3), and perhaps others; ``path`` is below the root path and percent-encoded;
+    ``peer`` is the address of the caller, after trusted proxies.
     """
 
     __slots__ = (
@@ -92,11 +92,9 @@ class Exchange:
         """Response headers that every answer to this request carries (CORS)."""
         self.private = False
         """The answer is for its caller only."""
-        fields: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            if name in WANTED:
-                fields[name] = fields[name] + b"," + value if name in fields else value
-        self.fields = fields
+        headers = scope["headers"]
+        fields: dict[bytes, bytes] = dict(headers)
+        self.fields = fields if len(fields) == len(headers) else _joined(headers)
         query: bytes = scope.get("query_string", b"")
         self.query = query.decode("latin-1") if query else ""
         self.received = False
@@ -212,6 +210,15 @@ class Exchange:
                 await self.send({"type": "http.response.body", "body": piece, "more_body": more})
             if waiting.cancelled_caught:
                 return
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the fields of a header that has some of them more than once."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in WANTED:
+            fields[name] = fields[name] + b"," + value if name in fields else value
+    return fields
 
 
 def caller_of(exchange: Exchange, call: Call | None) -> Hashable:

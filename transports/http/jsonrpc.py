@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Coroutine
 from functools import partial
+from typing import Any
 
 from ...protocol import jsonrpc
 from ...protocol import sse as events
@@ -33,30 +34,23 @@ class _Request:
     """One request POSTed to an agent's JSON-RPC address (a ``binding.Request``)."""
 
     __slots__ = (
-        "_agents", "_interfaces", "codec", "exchange", "id", "notification", "operation", "target",
+        "_endpoint", "codec", "exchange", "id", "notification", "operation", "target",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        target: Target,
-        interfaces: Interfaces,
-        agents: Container[str],
-    ) -> None:
+    def __init__(self, exchange: Exchange, target: Target, endpoint: JsonRpc) -> None:
         self.exchange = exchange
         self.target = target
         self.operation: Operation | None = None
         self.codec: Codec | None = None
         self.id = jsonrpc.NO_ID
         self.notification = False
-        self._interfaces = interfaces
-        self._agents = agents
+        self._endpoint = endpoint
 
     def call(self) -> Call:
         return self.exchange.call(JSONRPC, self.target.agent)
 
-    async def message(self) -> bytes:
-        return await read(self.exchange)
+    def message(self) -> Coroutine[Any, Any, bytes]:
+        return read(self.exchange)
 
     def decode(self, message: bytes) -> Decoded:
         exchange = self.exchange
@@ -67,8 +61,9 @@ class _Request:
         self.codec = codec = codec_for(version)
         self.operation = operation = jsonrpc.operation(request, version)
         params = codec.decode(operation, request.params)
-        agent = self.target.routed(params.tenant, self._agents)
-        return Decoded(operation, params, codec, params.tenant, agent)
+        tenant = params.tenant
+        agent = None if tenant is None else self.target.routed(tenant, self._endpoint.agents)
+        return Decoded(operation, params, codec, tenant, agent)
 
     @property
     def version(self) -> str | None:
@@ -76,7 +71,7 @@ class _Request:
 
     def interfaces(self, agent: str) -> tuple[AgentInterface, ...]:
         self.exchange.private = True
-        return self._interfaces(self.exchange, self.target.of(agent))
+        return self._endpoint.interfaces(self.exchange, self.target.of(agent))
 
 
 class JsonRpc:
@@ -84,12 +79,13 @@ class JsonRpc:
 
     def __init__(self, runtime: Runtime, metrics: Metrics, interfaces: Interfaces) -> None:
         self._binding = Binding(JSONRPC, runtime, metrics)
-        self._interfaces = interfaces
+        self.agents: Container[str] = runtime.agents
+        self.interfaces = interfaces
 
     async def serve(self, exchange: Exchange, target: Target) -> sse.EventWriter | None:
         """Answer one request, or return the writer of its stream. Raises ClientGone."""
         exchange.private = not self._binding.anonymous
-        request = _Request(exchange, target, self._interfaces, self._binding.agents)
+        request = _Request(exchange, target, self)
         answer = await self._binding.answer(request)
         if isinstance(answer, A2AError):
             await discard(exchange)

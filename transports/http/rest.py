@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Coroutine
+from typing import Any
 
 from ...protocol import rest
 from ...protocol.codec import HTTP_JSON, Codec
@@ -61,8 +62,8 @@ class _Request:
     def call(self) -> Call:
         return self.exchange.call(HTTP_JSON, self.target.agent)
 
-    async def message(self) -> bytes:
-        return await read(self.exchange)
+    def message(self) -> Coroutine[Any, Any, bytes]:
+        return read(self.exchange)
 
     def decode(self, message: bytes) -> Decoded:
         exchange, match = self.exchange, self.match

@@ -89,6 +89,9 @@ class EventWriter:
         size = len(body)
         self.unread.hold(self.connection, self.caller, size)
         try:
+            if size <= PIECE:
+                await self._deliver({"type": "http.response.body", "body": body, "more_body": True})
+                return
             for at in range(0, size, PIECE):
                 await self._deliver(_body(body[at : at + PIECE], more=True))
         finally:
