@@ -55,6 +55,8 @@ class Deliveries:
         self._now = now
         self._random = random.Random()
         self._passed: dict[Key, int] = {}
+        self.later: Callable[[float], object] = bool
+        """Called with the time of each attempt that is to be made later."""
         self.outcomes = dict.fromkeys(("ok", "gone", "refused", "failed", "unreachable"), 0)
         self.dead_letters = 0
 
@@ -157,6 +159,8 @@ class Deliveries:
         saved = await self._saver.save(moved)
         if saved:
             self._tell(row, moved, result)
+            if moved.due_at is not None:
+                self.later(moved.due_at)
         self._passed.pop(key, None)
         # What was changed meanwhile is looked at again: it may be somewhere else now.
         return moved.open and moved.due_at is None if saved else True

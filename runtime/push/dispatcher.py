@@ -1,10 +1,11 @@
 """The child of a runtime that delivers: a reader of the journal with one cursor for each webhook.
 
 It learns of work in three ways. A commit of a *watched* task wakes it (``committed``): that is
-quick, and may be lost with the process. It looks every second for rows that are due, because an
-attempt failed or somebody enabled them. And from time to time, and at the start, it compares every
-open cursor with its task: that finds what the first two ways missed. So nothing is lost that is in
-the store, and a server without configurations pays one test for each batch of the journal.
+quick, and may be lost with the process. It looks for rows that are due when an attempt that was put
+off is, and every second, for a tool may have enabled some. And from time to time, and at the start,
+it compares every open cursor with its task: that finds what the first two ways missed. So nothing
+is lost that is in the store, and a server without configurations pays one test for each batch of
+the journal.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from heapq import heappop, heappush
 
 import anyio
 from anyio.abc import TaskGroup
@@ -66,6 +68,10 @@ class Dispatcher:
         self._signal = Signal()
         self._idle = Signal()
         self._draining = False
+        self._due: list[float] = []
+        """A heap: when attempts are to be made that were put off."""
+        self._sooner = Signal()
+        deliveries.later = self._later
         self.open = 0
         self.behind = 0
         self.oldest: float | None = None
@@ -104,6 +110,11 @@ class Dispatcher:
     def deleted(self, row: PushRow) -> None:
         """A configuration was deleted: nothing more is delivered."""
         self._queue.drop(Key.of(row))
+
+    def _later(self, due_at: float) -> None:
+        if not self._due or due_at < self._due[0]:
+            self._sooner.notify()
+        heappush(self._due, due_at)
 
     def _offer(self, row: PushRow) -> None:
         self._queue.offer(Key.of(row), health_of(row).origin)
@@ -179,7 +190,17 @@ class Dispatcher:
                     compare_at = anyio.current_time() + _COMPARE_EVERY
             except StoreError as error:
                 log.error("push configurations could not be read: %s", error)
-            await anyio.sleep(self._every)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait for the next attempt that is due; look at the store from time to time all the same:
+        a tool may have enabled something."""
+        now = self._now()
+        while self._due and self._due[0] <= now:
+            heappop(self._due)
+        wait = min(self._every, self._due[0] - now) if self._due else self._every
+        with anyio.move_on_after(wait):
+            await self._sooner.wait()
 
     async def _compare(self) -> None:
         """Compare every open cursor with its task, and see anew which tasks to watch."""

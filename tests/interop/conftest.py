@@ -20,6 +20,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = tmp_path_factory.mktemp("interop") / "tasks.db"
     # 0.3 knows no tenant: over gRPC each agent has a port of its own for it
     ports = ["--grpc-port", "0", "--set", "grpc.agent_ports=direct=0,strict=0"]
+    ports += ["--set", "push.allow_private=true"]
     with as_process("--store", f"sqlite:///{path}", *ports, agents=AGENTS) as running:
         yield running.url
         running.stop()

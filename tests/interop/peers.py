@@ -60,8 +60,8 @@ class Peer:
         """The protocol version this client speaks."""
         return "0.3" if self.client.version.startswith("0.") else "1.0"
 
-    def result(self, scenario: str) -> Any:
-        answer = self.client.run(scenario, self.transport, self.url)
+    def result(self, scenario: str, **more: Any) -> Any:
+        answer = self.client.run(scenario, self.transport, self.url, **more)
         assert "result" in answer, answer.get("crash") or answer
         return answer["result"]
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from greenroom.protocol import errors
+from tests.support.receiver import Delivery, receiving
 
 from .peers import CLIENTS, ForeignClient, Peer
 
@@ -123,6 +124,48 @@ def test_cancel(peer: Peer) -> None:
     assert final["state"] == "canceled"
 
 
+def test_push(peer: Peer) -> None:
+    with receiving() as receiver:
+        seen = peer.result("push", hook=f"{receiver.url}/hook")
+        assert seen["last"] == "completed"
+        assert set(seen["urls"]) == {f"{receiver.url}/hook"}
+        assert not any("token" in shown or "secret" in shown for shown in seen["secrets"])
+        receiver.wait_for(told_the_end)
+        for one in receiver.ledger:
+            assert one.headers["authorization"] == "Bearer secret"
+            assert one.headers["x-a2a-notification-token"] == "token"
+            check_body(peer, one, seen["task"])
+
+
+def test_push_inline(peer: Peer) -> None:
+    with receiving() as receiver:
+        seen = peer.result("push_inline", hook=f"{receiver.url}/hook")
+        receiver.wait_for(told_the_end)
+        for one in receiver.ledger:
+            check_body(peer, one, seen["task"])
+
+
+def test_push_deleted(peer_1_x: Peer) -> None:
+    with receiving() as receiver:
+        assert peer_1_x.result("push_deleted", hook=receiver.url) == {"left": 0}
+        assert receiver.ledger == []
+
+
+def told_the_end(ledger: list[Delivery]) -> bool:
+    return any(b'"completed"' in one.body or b"_COMPLETED" in one.body for one in ledger)
+
+
+def check_body(peer: Peer, delivery: Delivery, task: str) -> None:
+    """A client of 0.3 gets tasks, and one of 1.0 a StreamResponse with one member."""
+    body = delivery.json
+    if peer.generation == "0.3":
+        assert (body["kind"], body["id"]) == ("task", task)
+        return
+    [(kind, update)] = body.items()
+    assert kind in ("statusUpdate", "artifactUpdate")
+    assert update["taskId"] == task
+
+
 def test_history_length(peer: Peer) -> None:
     *none, last, every = peer.result("history_length")
     assert none == ([[]] if peer.generation == "1.0" else [])
@@ -183,7 +226,6 @@ ERRORS: list[tuple[str, type[errors.A2AError]]] = [
     ("message_to_unknown_task", errors.TaskNotFoundError),
     ("subscribe_to_unknown_task", errors.TaskNotFoundError),
     ("not_cancelable", errors.TaskNotCancelableError),
-    ("push_not_supported", errors.PushNotificationNotSupportedError),
     ("message_to_finished_task", errors.UnsupportedOperationError),
     ("subscribe_to_finished_task", errors.UnsupportedOperationError),
     ("content_type_not_supported", errors.ContentTypeNotSupportedError),

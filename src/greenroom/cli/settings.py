@@ -55,6 +55,7 @@ _GROUPS = {
     "grpc": "gRPC",
     "limits": "What one caller may ask",
     "auth": "Who may call",
+    "push": "Push notifications",
 }
 
 

@@ -19,8 +19,10 @@ from a2a.types import (
     DataPart,
     FilePart,
     FileWithBytes,
+    GetTaskPushNotificationConfigParams,
     Message,
     Part,
+    PushNotificationAuthenticationInfo,
     PushNotificationConfig,
     TaskIdParams,
     TaskPushNotificationConfig,
@@ -280,13 +282,45 @@ async def not_cancelable(url, transport):
         await client.cancel_task(TaskIdParams(id=done["id"]))
 
 
-async def push_not_supported(url, transport):
+async def push(url, transport, hook):
+    """Register and read, and say what was read; this client cannot list and delete."""
     async with connect(url, transport) as client:
-        done = await send(client, said("echo done"))
-        hook = PushNotificationConfig(id="hook", url="https://example.com/hook")
-        await client.set_task_callback(
-            TaskPushNotificationConfig(task_id=done["id"], push_notification_config=hook)
+        asked = await send(client, said("ask"))
+        secret = PushNotificationAuthenticationInfo(schemes=["Bearer"], credentials="secret")
+        config = PushNotificationConfig(id="hook", url=hook, token="token", authentication=secret)
+        made = await client.set_task_callback(
+            TaskPushNotificationConfig(task_id=asked["id"], push_notification_config=config)
         )
+        read = await client.get_task_callback(
+            GetTaskPushNotificationConfigParams(id=asked["id"], push_notification_config_id="hook")
+        )
+        ids = {"task_id": asked["id"], "context_id": asked["context"]}
+        await send(client, said("Ada", **ids))
+        last = await send(client, said("London", **ids))
+        shown = [one.push_notification_config for one in (made, read)]
+        return {
+            "task": asked["id"],
+            "last": last["state"],
+            "urls": [one.url for one in shown],
+            "secrets": [f"{one.token}{one.authentication.credentials}" for one in shown],
+        }
+
+
+async def push_inline(url, transport, hook):
+    async with httpx.AsyncClient(timeout=15) as http:
+        config = ClientConfig(
+            streaming=False,
+            httpx_client=http,
+            supported_transports=[BINDINGS[transport]],
+            grpc_channel_factory=grpc.aio.insecure_channel,
+            push_notification_configs=[PushNotificationConfig(url=hook, token="token")],
+        )
+        client = await ClientFactory.connect(url, config)
+        try:
+            return {"task": (await send(client, said("echo hello")))["id"]}
+        finally:
+            if transport == "grpc":
+                await client._transport.close()
 
 
 async def message_to_finished_task(url, transport):
@@ -348,7 +382,7 @@ SCENARIOS = {
         *(card, blocking, immediate, streaming, subscribe, cancel, history_length),
         *(multi_turn, multi_turn_task_only, multi_turn_stream, direct, direct_stream, parts),
         *(retry, failed, rejected, task_not_found, message_to_unknown_task),
-        *(subscribe_to_unknown_task, not_cancelable, push_not_supported),
+        *(subscribe_to_unknown_task, not_cancelable, push, push_inline),
         *(message_to_finished_task, subscribe_to_finished_task, content_type_not_supported),
         *(version_not_supported, invalid_params, method_not_found),
     )

@@ -13,8 +13,12 @@ import httpx
 from a2a.client import A2ACardResolver, ClientConfig, create_client
 from a2a.client.client import ClientCallContext
 from a2a.types import (
+    AuthenticationInfo,
     CancelTaskRequest,
+    DeleteTaskPushNotificationConfigRequest,
+    GetTaskPushNotificationConfigRequest,
     GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest,
     ListTasksRequest,
     Message,
     Part,
@@ -296,12 +300,65 @@ async def not_cancelable(url, transport):
         await client.cancel_task(CancelTaskRequest(id=done["id"]))
 
 
-async def push_not_supported(url, transport):
+async def push(url, transport, hook):
+    """Register, read, list, and delete twice; and say what was read."""
     async with connect(url, transport) as client:
-        done = await send(client, said("echo done"))
-        await client.create_task_push_notification_config(
-            TaskPushNotificationConfig(task_id=done["id"], url="https://example.com/hook")
+        asked = await send(client, said("ask"))
+        secret = AuthenticationInfo(scheme="Bearer", credentials="secret")
+        config = TaskPushNotificationConfig(
+            task_id=asked["id"], id="hook", url=hook, token="token", authentication=secret
         )
+        made = await client.create_task_push_notification_config(config)
+        named = {"task_id": asked["id"], "id": "hook"}
+        read = await client.get_task_push_notification_config(
+            GetTaskPushNotificationConfigRequest(**named)
+        )
+        listed = await client.list_task_push_notification_configs(
+            ListTaskPushNotificationConfigsRequest(task_id=asked["id"])
+        )
+        ids = {"task_id": asked["id"], "context_id": asked["context"]}
+        await send(client, said("Ada", **ids))
+        last = await send(client, said("London", **ids))
+        shown = [made, read, *listed.configs]
+        return {
+            "task": asked["id"],
+            "last": last["state"],
+            "urls": [one.url for one in shown],
+            "secrets": [one.token + one.authentication.credentials for one in shown],
+        }
+
+
+async def push_deleted(url, transport, hook):
+    async with connect(url, transport) as client:
+        asked = await send(client, said("ask"))
+        named = {"task_id": asked["id"], "id": "hook"}
+        await client.create_task_push_notification_config(
+            TaskPushNotificationConfig(**named, url=hook)
+        )
+        for _ in range(2):
+            await client.delete_task_push_notification_config(
+                DeleteTaskPushNotificationConfigRequest(**named)
+            )
+        listed = await client.list_task_push_notification_configs(
+            ListTaskPushNotificationConfigsRequest(task_id=asked["id"])
+        )
+        return {"left": len(listed.configs)}
+
+
+async def push_inline(url, transport, hook):
+    async with httpx.AsyncClient(timeout=15) as http:
+        config = ClientConfig(
+            streaming=False,
+            httpx_client=http,
+            supported_protocol_bindings=[BINDINGS[transport]],
+            grpc_channel_factory=grpc.aio.insecure_channel,
+            push_notification_config=TaskPushNotificationConfig(url=hook, token="token"),
+        )
+        client = await create_client(url, config)
+        try:
+            return {"task": (await send(client, said("echo hello")))["id"]}
+        finally:
+            await client.close()
 
 
 async def message_to_finished_task(url, transport):
@@ -376,7 +433,7 @@ SCENARIOS = {
         *(card, blocking, immediate, streaming, subscribe, cancel, list_tasks, history_length),
         *(multi_turn, multi_turn_task_only, multi_turn_stream, direct, direct_stream, parts),
         *(retry, failed, rejected, task_not_found, message_to_unknown_task),
-        *(subscribe_to_unknown_task, not_cancelable, push_not_supported),
+        *(subscribe_to_unknown_task, not_cancelable, push, push_deleted, push_inline),
         *(message_to_finished_task, subscribe_to_finished_task, content_type_not_supported),
         *(version_not_supported, version_not_supported_stream, invalid_params),
         *(invalid_params_stream, negative_history_length, method_not_found, extension_required),
