@@ -18,8 +18,11 @@ from greenroom import Agent, Message, Part, Task, TaskState
 from greenroom.cli.main import main
 from greenroom.loading import load_agent
 from greenroom.testing import LocalClient, served, virtual_time
+from tests.support.asgi import request
 from tests.support.interpreters import environment
 from tests.support.paths import ROOT
+from tests.support.receiver import receiving
+from tests.support.servers import as_process
 
 EXAMPLES = ROOT / "examples"
 
@@ -50,6 +53,41 @@ def last_part(task: Task) -> Part:
 async def test_echo() -> None:
     async with served(example("echo")) as client:
         assert last_part(await finished(client, "hi")).text == "You said: hi"
+
+
+async def test_the_webhook_receiver_prints_what_it_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    example = runpy.run_path(str(EXAMPLES / "webhook_receiver.py"))
+    headers = [("x-a2a-notification-token", example["TOKEN"]), ("webhook-id", "evt_1")]
+    body = (
+        b'{"statusUpdate":{"taskId":"t","contextId":"c","status":{"state":"TASK_STATE_WORKING"}}}'
+    )
+    for status in (204, 200):
+        answer = await request(example["app"], "POST", "/", headers=headers, body=body)
+        assert answer.status == status
+    assert capsys.readouterr().out == "working\n"
+
+
+def test_the_serverless_client_leaves_and_its_webhook_is_told() -> None:
+    agent = f"{EXAMPLES / 'echo.py'}:agent"
+    with (
+        receiving() as receiver,
+        as_process(
+            "--store", "memory://", "--set", "push.allow_private=true", agents=[agent]
+        ) as server,
+    ):
+        script = [
+            sys.executable,
+            str(EXAMPLES / "serverless_client.py"),
+            server.url,
+            receiver.url,
+            "hi",
+        ]
+        task = subprocess.run(script, check=True, capture_output=True, text=True).stdout.strip()
+        receiver.wait_for(lambda ledger: any(b"COMPLETED" in one.body for one in ledger))
+        assert {next(iter(one.json.values()))["taskId"] for one in receiver.ledger} == {task}
+        assert receiver.ledger[0].headers["x-a2a-notification-token"] == "a-token-of-mine"
 
 
 async def test_streaming_writer_streams() -> None:

@@ -183,9 +183,8 @@ async def test_a_thousand_configurations_of_a_slow_host_delay_no_other_host() ->
     receiver = PortReceiver()
     receiver.takes = 10.0
     async with driven(receiver, per_host=8) as server:
-        slow = [f"https://slow.test/{number}" for number in range(20)]
-        for _ in range(50):
-            await server.send("1", *slow)
+        for task in range(50):
+            await server.send("1", *(f"https://slow.test/{task}/{number}" for number in range(20)))
         await anyio.sleep(30)
         receiver.takes = 0.01
         began = server.now()

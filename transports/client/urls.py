@@ -75,6 +75,8 @@ def parse(url: str) -> Url:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise HttpError(f"{shown!r} is not a URL: check its host and its port") from None
+    if parts.netloc.rpartition("@")[2].startswith("[") and ":" not in (host or ""):
+        raise HttpError(f"{shown!r} has no valid IPv6 address")
     if parts.scheme not in _PORTS or not host:
         raise HttpError(f"{shown!r} is not an http:// or https:// address")
     origin = Origin(
@@ -116,7 +118,7 @@ def _ascii(host: str, shown: str) -> str:
         name = host if host.isascii() else idna.encode(host, uts46=True).decode()
     except (idna.IDNAError, UnicodeError) as error:
         raise HttpError(f"{shown!r} has no valid host name: {error}") from None
-    if not _HOST.fullmatch(name):
+    if not (_HOST.fullmatch(name) and all(name.removesuffix(".").split("."))):
         raise HttpError(f"{shown!r} has no valid host name")
     return name
 

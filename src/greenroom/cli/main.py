@@ -18,7 +18,7 @@ from typing import Any
 
 from ..settings.names import PREFIX
 from ..settings.settings import GROUPS, Settings, SettingsError, load, names, options
-from . import card, contexts, keys, tasks
+from . import card, contexts, keys, push, tasks
 from . import settings as explain
 from . import tls as connecting
 from .parser import Parser
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_send(commands)
-    for module in (keys, card, tasks, contexts, explain):
+    for module in (keys, card, tasks, contexts, push, explain):
         module.add(commands)
     remote.add_task(commands)
     remote.add_auth(commands)

@@ -108,7 +108,7 @@ def on_store(
     async def main() -> int:
         from ..stores.sqlite import SQLiteStore
 
-        reads = parsed.action in ("list", "show")
+        reads = parsed.action in ("list", "show", "attempts")
         store = SQLiteStore(_path(parsed.store), exclusive=False, read_only=reads)
         await store.open(now=time.time())
         try:

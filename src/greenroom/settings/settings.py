@@ -31,6 +31,7 @@ _EXAMPLES = {
     "auth.tokens": "holder=token",
     "auth.users": "name=scrypt:...",
     "limits.operations": "SendMessage=20",
+    "push.secrets": "agent=whsec_...",
 }
 AUTH_TOKEN = "AUTH_TOKEN"
 """The variable that other A2A servers read their static token from."""
@@ -245,7 +246,7 @@ def load(
         where = re.search(r"at `\$\.?([\w.]*)", str(error))
         name = where[1] if where else "?"
         text = re.sub(r" - at `.*`", "", str(error))
-        if name.startswith("auth."):
+        if name.startswith(("auth.", "push.")):
             text = re.sub(r" '.*'", "", text)  # a secret may have been written to the wrong setting
         if values.get(name) in _UNSET:
             text = "it cannot be unset; leave it out to get its default"
