@@ -16,7 +16,7 @@ from .server import LOAD_CORE, pin
 QUESTIONS = (
     "floor", "send", "stream", "get_task", "sqlite_send", "long_tasks", "memory",
     "grpc_send", "grpc_shares", "embedded",
-    "replay", "waiting", "auth", "client",
+    "replay", "waiting", "auth", "client", "push",
 )  # fmt: skip
 
 

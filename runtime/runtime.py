@@ -412,6 +412,11 @@ class Runtime:
         keys = self.gate.security.signing
         return sign(card, keys) if keys and interfaces and not extended else card
 
+    @property
+    def push_keys(self) -> Sequence[Mapping[str, Any]]:
+        """The public keys (JWK) of those that sign push notifications."""
+        return () if self._webhooks is None else self._webhooks.public_keys
+
     def statistics(self) -> dict[str, int]:
         """Counters for metrics; names end in ``_total`` where they only grow."""
         system = self.system

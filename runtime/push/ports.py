@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -85,3 +85,5 @@ class Webhooks(Struct, frozen=True, kw_only=True):
     """By slug of the agent; ``*`` stands for all others."""
     keys: Sequence[PrivateKey] = ()
     """ed25519."""
+    public_keys: Sequence[Mapping[str, Any]] = ()
+    """Their public halves, as the key set of the server shows them (JWK)."""

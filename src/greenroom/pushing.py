@@ -57,12 +57,14 @@ def webhooks_of(settings: PushSettings) -> Webhooks | None:
     except WebhookError as error:
         raise ValueError(f"push.secrets: {error}") from None
     _check_networks(settings.networks)
+    signing = signing_keys(settings)
     return Webhooks(
         deliverer=LazyDelivery(settings),
         settings=settings,
         vault=vault_of(settings.keys),
         secrets=secrets,
-        keys=[key.private for key in signing_keys(settings)],
+        keys=[key.private for key in signing],
+        public_keys=[key.public_jwk for key in signing],
     )
 
 

@@ -8,15 +8,18 @@ import json
 import time
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec import structs
 from standardwebhooks import Webhook
 
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
+from greenroom.protocol.jose import keys_of
 from greenroom.protocol.webhooks import Secret, amp_headers, standard_headers
 from greenroom.webhooks import Delivery, WebhookError, receiver, verify
 from tests.support.asgi import request
@@ -67,6 +70,19 @@ async def test_other_libraries_verify_what_the_server_sends(delivered: list[Any]
         found = verify(one.headers, one.body, keys=[public])
         assert found.id == one.id
         assert "." not in one.id
+
+
+async def test_the_key_set_of_the_server_has_the_keys_that_sign(tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.generate()
+    path = tmp_path / "push.pem"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    async with (
+        serving(local(signing_keys=(str(path),))) as served,
+        served.open("GET", "/.well-known/jwks.json", {}, b"") as response,
+    ):
+        [found] = keys_of(json.loads(await response.read()))
+    signature = key.sign(b"x")
+    found.public.verify(signature, b"x")
 
 
 async def test_a_secret_of_the_configuration_signs_and_is_not_sent(receiver: Receiver) -> None:

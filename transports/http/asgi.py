@@ -110,10 +110,10 @@ class Application:
         if self._resource:
             for path in self.routes.rpc:
                 self._plain[WELL_KNOWN + path] = self._resource_metadata
-        if keys := runtime.gate.security.signing:
-            if public_url is None:
-                raise ValueError("signed cards need public_url: they say where the agent is")
-            self._jwks = protojson.encode({"keys": [key.public_jwk for key in keys]})
+        if (keys := runtime.gate.security.signing) and public_url is None:
+            raise ValueError("signed cards need public_url: they say where the agent is")
+        if published := [*(key.public_jwk for key in keys), *runtime.push_keys]:
+            self._jwks = protojson.encode({"keys": published})
             self._plain["/.well-known/jwks.json"] = self._key_set
 
     def mount(self, other: Mounted) -> None:
