@@ -58,6 +58,7 @@ class Decoder:
         self._data: list[bytes] = []
         self._size = 0
         self._type = ""
+        self._plain = True  # every line so far ended with LF alone
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream.
@@ -69,9 +70,15 @@ class Decoder:
             self._scanned -= self._start
             self._start = 0
         self._buffer += data
+        if self._plain and b"\r" in data:
+            self._plain = False
 
     def next_event(self) -> Event | None:
         """Return the next whole event, or ``None`` when that takes more data."""
+        if self._plain and not (self._fresh or self._data or self._type):
+            event = self._whole()
+            if event is not None:
+                return event
         while (line := self._line()) is not None:
             if line:
                 self._field(line)
@@ -79,6 +86,18 @@ class Decoder:
                 return event
         if self._size + len(self._buffer) - self._start > self._max:
             raise InvalidAgentResponseError(f"An event is larger than {self._max} bytes")
+        return None
+
+    def _whole(self) -> Event | None:
+        """Return an event that lies whole in the buffer: line by line takes three times as long."""
+        while (end := self._buffer.find(b"\n\n", self._start)) >= 0:
+            lines = bytes(self._buffer[self._start : end]).split(b"\n")
+            self._start = self._scanned = end + 2
+            for line in lines:
+                if line:
+                    self._field(line)
+            if (event := self._dispatch()) is not None:
+                return event
         return None
 
     def _line(self) -> bytes | None:

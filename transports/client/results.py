@@ -46,7 +46,14 @@ def quick_event(event: Event, binding: str) -> StreamResponse | None:
             response = protojson.strict(event.data, StreamResponse)
     except ParseError:
         return None
-    return None if response is None or _is_empty(response) else response
+    if response is None or (
+        response.artifact_update is None
+        and response.status_update is None
+        and response.task is None
+        and response.message is None
+    ):
+        return None
+    return response
 
 
 def quick_result(operation: Operation, body: bytes, binding: str) -> Any:
