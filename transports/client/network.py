@@ -117,16 +117,29 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
 
 
 class _Socket(httpcore2.AsyncNetworkStream):
-    """A connection that a cancelled TLS handshake does not leave open."""
+    """A connection that a cancelled TLS handshake does not leave open.
+
+    httpcore2 writes the head of a request and then its body. The head of a POST is held until the
+    body comes, so that both leave in one packet: a second one costs both sides a fifth of a call.
+    """
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
+        self._head = b""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
+        if (
+            buffer.startswith(b"POST ")
+            and not self._head
+            and b"\r\nContent-Length: 0" not in buffer
+        ):
+            self._head = buffer
+            return
+        head, self._head = self._head, b""
+        await self._stream.write(head + buffer, timeout)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -141,7 +154,7 @@ class _Socket(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+            return _Socket(await self._stream.start_tls(ssl_context, server_hostname, timeout))
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._stream.aclose()
