@@ -202,3 +202,17 @@ async def test_fastapi_mount() -> None:
     assert sent[0]["status"] == 200
     answer = json.loads(b"".join(message.get("body", b"") for message in sent))
     assert answer["task"]["artifacts"][0]["parts"] == [{"text": "You said: hi"}]
+
+
+def test_ask_an_agent_asks_and_answers() -> None:
+    agent = f"{EXAMPLES / 'multi_turn.py'}:agent"
+    with as_process("--store", "memory://", agents=(agent,)) as there:
+        asked = subprocess.run(
+            [sys.executable, str(EXAMPLES / "ask_an_agent.py"), there.url],
+            input="2026-05-01\n2\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment(),
+        )
+    assert "TASK_STATE_COMPLETED" in asked.stdout, asked.stderr

@@ -41,7 +41,7 @@ def quick_event(event: Event, binding: str) -> StreamResponse | None:
     try:
         if binding == JSONRPC:
             envelope: Any = protojson.strict(event.data, _envelope(StreamResponse))
-            response = None if envelope is None else envelope.result
+            response: StreamResponse | None = None if envelope is None else envelope.result
         else:
             response = protojson.strict(event.data, StreamResponse)
     except ParseError:
