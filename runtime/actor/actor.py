@@ -40,7 +40,7 @@ from ..call import Sender
 from ..journal.entries import Kind, Loaded, SendRecord, Timer
 from ..journal.fold import BLOCKED
 from ..journal.records import RecordKind, record_of
-from ..journal.run_start import start_of, suspended
+from ..journal.run_start import overdue, start_of, suspended
 from .cancellation import STATUS_TEXT, Reason
 from .errors import STOPPING, LeaseLost
 from .replies import say
@@ -189,6 +189,10 @@ class Actor(TaskView):
             return
         if self.state.interrupted:
             self.set_status(TaskState.WORKING)
+        # What was due before the message came happens first. Then the question may be gone; if it
+        # is not, the handler takes the answer out of the inbox (``durable.ask``).
+        if ask is not None and self.execution is None and overdue(self.entries, self.system.now()):
+            ask = None
         if ask is not None:
             self.inbox.pop()
             self.record(ask, record_of(RecordKind.ANSWER, sequence))

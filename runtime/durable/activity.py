@@ -69,9 +69,9 @@ class Activity:
     """Whether one handler works or waits, and why it is stopped."""
 
     __slots__ = (
-        "_answers", "_calls", "_catching_up", "_counted", "_overdue", "active", "actor", "alarms",
-        "cuts", "detached", "held", "listeners", "moves", "reason", "replay", "signal",
-        "standstill", "summoned",
+        "_answers", "_calls", "_came_back", "_catching_up", "_counted", "_deciding", "_overdue",
+        "active", "actor", "alarms", "cuts", "detached", "held", "listeners", "moves", "reason",
+        "replay", "signal", "standstill", "summoned",
     )  # fmt: skip
 
     def __init__(self, actor: Host, replay: Replay) -> None:
@@ -103,6 +103,10 @@ class Activity:
         self.alarms: dict[str, Alarm] = {}
         """What sleeps, by the name of its timer."""
         self._overdue: list[Alarm] = []
+        self._deciding = 0
+        """Lines that decide an operation as soon as the others have done what they do at once."""
+        self._came_back = replay.empty
+        """Whether what was overdue when the process came back has happened."""
         self._catching_up: Child | None = None
         self._answers: dict[Place, Message] = {}
 
@@ -239,26 +243,50 @@ class Activity:
                     alarm = min(self._overdue, key=lambda alarm: alarm.due)
                     self._overdue.remove(alarm)
                     alarm.ring()
+                if not self._overdue:
+                    await self.settled()  # what follows from the last one
         finally:
             self._catching_up = None
+            self.cuts.notify()
 
-    async def at_rest(self) -> None:
-        """Wait until no operation begins or ends for some turns of the event loop."""
+    async def caught_up(self) -> None:
+        """Wait until all that is overdue has happened. A message came later than that."""
+        if not self._came_back:
+            self._came_back = True
+            await self.settled()  # other lines have yet to come to what is overdue
+        if self._catching_up is None:
+            return
+        while self._catching_up is not None:
+            await self.cuts.wait()
+        await anyio.lowlevel.checkpoint_if_cancelled()
+
+    async def deciding(self) -> None:
+        """Wait as ``settled`` does, before an operation is decided. What is overdue waits for the
+        decision, and for what follows from it."""
+        self._deciding += 1
+        try:
+            await self.settled(deciding=True)
+        finally:
+            self._deciding -= 1
+
+    async def at_rest(self, *, deciding: bool = False) -> None:
+        """Wait until no operation begins or ends for some turns of the event loop, and, unless it
+        is who waits, no line is ``deciding``."""
         turns, moves = 0, self.moves
-        while turns < _TURNS:
+        while turns < _TURNS or (self._deciding and not deciding):
             await anyio.lowlevel.checkpoint()
             turns += 1
             if self.moves != moves:
                 turns, moves = 0, self.moves
 
-    async def settled(self) -> None:
+    async def settled(self, *, deciding: bool = False) -> None:
         """Wait until the handler has done what followed from what happened last."""
-        await self.at_rest()
+        await self.at_rest(deciding=deciding)
         moves, patience = self.moves, anyio.current_time() + _PATIENCE
         while self.replay.unread and anyio.current_time() < patience:
             await anyio.sleep(0.01)
             if self.moves != moves:
-                await self.at_rest()
+                await self.at_rest(deciding=deciding)
                 moves, patience = self.moves, anyio.current_time() + _PATIENCE
 
     # --- waiting for the replay -------------------------------------------------------------------

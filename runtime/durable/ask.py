@@ -138,6 +138,8 @@ class AskOperations:
             message = activity.take_answer(answered)
             if message is not None:
                 return message
+            if actor.inbox:
+                await activity.caught_up()
             for item in actor.inbox:
                 if item[0] > since:  # it came before the replay did
                     actor.inbox.remove(item)
@@ -184,6 +186,8 @@ class AskOperations:
                 actor.forget_unread(sequence)
                 return message
             await run.new_ground(operation)
+            if actor.inbox:
+                await run.activity.caught_up()
             if not actor.inbox:
                 await self._listen()
             sequence, message = actor.inbox.popleft()

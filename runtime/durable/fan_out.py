@@ -145,7 +145,7 @@ class Branches(Cancellable):
             while self._comes_later():
                 await activity.replay_moved()
             if not fresh:
-                await activity.settled()
+                await activity.deciding()
             if self.cancelled:
                 return
             index = min(self._candidates, key=self._candidates.__getitem__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from ...protocol.types import Message, Role, StreamResponse
 from ..call import Principal, Sender
 from .entries import Entry, Kind
-from .places import Place, of_operation
+from .places import Place, inside, of_operation
 from .records import CallValue, RecordKind, decode, is_kind, resumes, value_of
 
 _decode_message = msgspec.json.Decoder(Message).decode
@@ -87,6 +88,19 @@ def suspended(entries: Sequence[Entry]) -> bool:
     return question is not None and question.ordinal > 0
 
 
+def overdue(entries: Iterable[Entry], now: float) -> bool:
+    """Whether a sleep or a time-out of the run was due at ``now``, and its end is not recorded."""
+    due: set[str] = set()
+    for entry in entries:
+        if is_kind(entry, RecordKind.SLEEP, RecordKind.TIMEOUT):
+            with suppress(msgspec.ValidationError):  # of an earlier format: replay will say so
+                if value_of(decode(entry.body)).at <= now:
+                    due.add(inside(Place(entry.branch, entry.ordinal)))
+        elif is_kind(entry, RecordKind.END, RecordKind.CUT):
+            due.discard(entry.branch)
+    return bool(due)
+
+
 def durable(entries: Iterable[Entry]) -> bool:
     """Whether a run has a step, a question, a stream or a sleep, or was begun by ``ctx.restart``:
     by default it is resumed then."""
@@ -125,4 +139,4 @@ def _question(entry: Entry) -> Place | None:
     return Place(entry.branch, entry.ordinal)
 
 
-__all__ = ["Start", "durable", "open_ask", "start_of", "suspended"]
+__all__ = ["Start", "durable", "open_ask", "overdue", "start_of", "suspended"]

@@ -27,7 +27,7 @@ from .programs import Maker, Node, Player, World
 SCOPE = TaskScope("", "fuzz", "anonymous")
 SLOW = 37.7
 """Seconds after which the client answers a slow question."""
-SWEEP = 5.0
+SWEEP = 1.0
 """Seconds between two looks at the timers of tasks that are at rest."""
 TIE = 0.05
 """Seconds between two things below which their order is accidental."""
@@ -163,7 +163,8 @@ async def answer(caller: Caller, task_id: str, world: World) -> None:
         elif words.startswith("send "):
             heard = [message.text for message in task.history or ()]
             if f"a {words}" not in heard:
-                await caller.send(f"a {words}", task=task_id, now=True)
+                with suppress(UnsupportedOperationError):  # the task ended meanwhile
+                    await caller.send(f"a {words}", task=task_id, now=True)
         latest = await caller.get(task_id)
         if latest.generation == task.generation:
             latest = await caller.get(task_id, newer_than=task.generation)
