@@ -1,7 +1,8 @@
 """The operations on push configurations (sections 3.1.7 to 3.1.10), and those inside a send.
 
 Secrets go in and never come out: readers see ``***`` in their place, which stands for the secret
-that is there when it is written back.
+that is there when it is written back. It does so for the same origin only: whoever may change a
+configuration could else send its secrets to a server of their own.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Configurations:
         asked = await self.check(call, request)
         known = await self._rows.push(scope, header.id, asked.id)
         if known is not None:
-            asked = structs.replace(asked, to=self._unmasked(asked.to, known))
+            asked = self._unmasked(asked, known)
         row = self.row(asked, scope, header.id, header.generation)
         if header.state.terminal and not asked.snapshot and known is None:
             row = structs.replace(row, open=False)
@@ -159,11 +160,19 @@ class Configurations:
             raise InvalidParamsError(str(error), field="url") from None
         return Asked(config.id or str(uuid4()), to, f"{EXTENSION}snapshot" in call.extensions)
 
-    async def check_room(self, scope: TaskScope, task_id: str, asked: Asked) -> None:
-        """Raise ResourceExhaustedError where a task can have no further configuration."""
+    async def check_known(self, scope: TaskScope, task_id: str, asked: Asked) -> Asked:
+        """Return what a configuration of a task that is there asks for, its secrets filled in.
+
+        Raises ResourceExhaustedError where the task can have no further configuration, and
+        InvalidParamsError where ``***`` stands for a secret of another origin.
+        """
         rows = await self._rows.pushes(scope, task_id)
-        if len(rows) >= self._limits.per_task and all(row.id != asked.id for row in rows):
+        known = next((row for row in rows if row.id == asked.id), None)
+        if known is not None:
+            return self._unmasked(asked, known)
+        if len(rows) >= self._limits.per_task:
             raise self._too_many()
+        return asked
 
     def row(self, asked: Asked, scope: TaskScope, task_id: str, generation: int) -> PushRow:
         """Return the row of a configuration that is told what comes after ``generation``."""
@@ -192,11 +201,21 @@ class Configurations:
             log.error("push configuration %s of task %s: %s", row.id, row.task_id, error)
             return Destination(health_of(row).origin)
 
-    def _unmasked(self, to: Destination, known: PushRow) -> Destination:
+    def _unmasked(self, asked: Asked, known: PushRow) -> Asked:
+        """Put the secrets of the configuration that is there in the place of ``***``."""
+        to = asked.to
+        if MASK not in (to.token, to.credentials):
+            return asked
         old = self._destination(known)
+        if _origin(old.url) != _origin(to.url):
+            raise InvalidParamsError(
+                f"{MASK} keeps a secret only where scheme, host and port of the url stay as they "
+                "are; write the secret itself for another address",
+                field="url",
+            )
         token = old.token if to.token == MASK else to.token
         credentials = old.credentials if to.credentials == MASK else to.credentials
-        return structs.replace(to, token=token, credentials=credentials)
+        return structs.replace(asked, to=structs.replace(to, token=token, credentials=credentials))
 
     def _too_many(self) -> ResourceExhaustedError:
         limits = self._limits

@@ -24,7 +24,7 @@ class InlinePush:
         the message is accepted after are known. Raises A2AError."""
         asked = await self._configurations.check(call, config)
         if task_id:
-            await self._configurations.check_room(scope, task_id, asked)
+            asked = await self._configurations.check_known(scope, task_id, asked)
         return lambda scope, task_id, after: self._row(asked, scope, task_id, after)
 
     def _row(self, asked: Asked, scope: TaskScope, task_id: str, after: int) -> PushRow:

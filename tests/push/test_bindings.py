@@ -159,3 +159,44 @@ async def test_a_0_3_client_reads_a_configuration_without_its_id(
 async def test_the_card_says_that_the_server_pushes(served: OnSockets) -> None:
     async with served.open("GET", "/.well-known/agent-card.json", {}, b"") as response:
         assert b'"pushNotifications":true' in await response.read()
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["by itself", "inside a send"])
+async def test_a_secret_that_was_written_back_goes_to_no_other_origin(
+    inside: bool, served: OnSockets, receiver: Receiver
+) -> None:
+    task = await asking(served)
+    first = config(receiver, task_id=task, id="mine")
+    assert (await served.call("jsonrpc", ops.CREATE_PUSH, first)).outcome == "ok"
+    masked = structs.replace(
+        first,
+        token="***",
+        authentication=t.AuthenticationInfo(scheme="Bearer", credentials="***"),
+    )
+
+    async def write_back(changed: t.TaskPushNotificationConfig) -> Answer:
+        if not inside:
+            return await served.call("jsonrpc", ops.CREATE_PUSH, changed)
+        request = structs.replace(
+            send("ask", task_id=task),
+            configuration=t.SendMessageConfiguration(task_push_notification_config=changed),
+        )
+        return await served.call("jsonrpc", ops.SEND, request)
+
+    port = str(receiver.port)
+    for url in (
+        receiver.url.replace("127.0.0.1", "127.0.0.2") + "/theirs",
+        receiver.url.replace("http:", "https:") + "/theirs",
+        receiver.url.replace(port, str(receiver.port - 1)) + "/theirs",
+        f"http://127.0.0.1:{port}@127.0.0.2:{port}/theirs",
+    ):
+        refused = await write_back(structs.replace(masked, url=url))
+        assert refused.outcome in ("INVALID_PARAMS", "-32602"), (url, refused.text)
+    kept = await write_back(structs.replace(masked, url=receiver.url + "/moved"))
+    assert kept.outcome == "ok", kept.text
+    assert (await served.call("jsonrpc", ops.SEND, send("go on", task_id=task))).outcome == "ok"
+    await until(receiver, lambda ledger: ended(ledger, "/moved"))
+    assert {one.path for one in receiver.ledger} <= {"/hook", "/moved"}
+    for one in receiver.ledger:
+        assert one.headers["authorization"] == "Bearer let-me-in"
+        assert one.headers["x-a2a-notification-token"] == "its-token"
