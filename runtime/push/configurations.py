@@ -28,6 +28,7 @@ from ...protocol.types import (
     ListTaskPushNotificationConfigsResponse,
     TaskPushNotificationConfig,
 )
+from ...protocol.version import V03
 from ..agent import Agent
 from ..call import Call, TaskScope
 from ..journal.entries import Header, PushLimits, PushRow
@@ -60,6 +61,7 @@ class Asked(Struct, frozen=True):
     """A configuration that was checked, before the task that it is for is known."""
 
     id: str
+    """Empty: that of the task, as a client of 0.3 means who names none."""
     to: Destination
     snapshot: bool = False
 
@@ -89,7 +91,7 @@ class Configurations:
         """Make a configuration, or change the one with its id."""
         header = await self._header(scope, request.task_id or "")
         asked = await self.check(call, request)
-        known = await self._rows.push(scope, header.id, asked.id)
+        known = await self._rows.push(scope, header.id, asked.id or header.id)
         if known is not None:
             asked = self._unmasked(asked, known)
         row = self.row(asked, scope, header.id, header.generation)
@@ -158,7 +160,8 @@ class Configurations:
             await self._webhooks.deliverer.check(to.url)
         except WebhookRefusedError as error:
             raise InvalidParamsError(str(error), field="url") from None
-        return Asked(config.id or str(uuid4()), to, f"{EXTENSION}snapshot" in call.extensions)
+        unnamed = "" if call.version == V03 else str(uuid4())
+        return Asked(config.id or unnamed, to, f"{EXTENSION}snapshot" in call.extensions)
 
     async def check_known(self, scope: TaskScope, task_id: str, asked: Asked) -> Asked:
         """Return what a configuration of a task that is there asks for, its secrets filled in.
@@ -167,7 +170,7 @@ class Configurations:
         InvalidParamsError where ``***`` stands for a secret of another origin.
         """
         rows = await self._rows.pushes(scope, task_id)
-        known = next((row for row in rows if row.id == asked.id), None)
+        known = next((row for row in rows if row.id == (asked.id or task_id)), None)
         if known is not None:
             return self._unmasked(asked, known)
         if len(rows) >= self._limits.per_task:
@@ -179,7 +182,7 @@ class Configurations:
         now = self._now()
         health = Health(origin=_origin(asked.to.url), snapshot=asked.snapshot)
         row = PushRow(
-            scope, task_id, asked.id, now, b"", encode(health), generation,
+            scope, task_id, asked.id or task_id, now, b"", encode(health), generation,
             due_at=now if asked.snapshot else None,
         )  # fmt: skip
         sealed = self._webhooks.vault.seal(encode(asked.to), bound_to(row))

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from greenroom.protocol import operations as ops
 from greenroom.protocol import types as t
+from greenroom.runtime.call import TaskScope
 from tests.support.clients import BINDINGS, OLD_BINDINGS, Answer, send
 from tests.support.receiver import Delivery, Receiver
 from tests.support.servers import OnSockets
@@ -18,6 +19,7 @@ from .serving import serving, until
 
 pytestmark = pytest.mark.anyio
 ALL = (*BINDINGS, *OLD_BINDINGS)
+SCOPE = TaskScope("", "teller", "anonymous")
 
 
 @pytest.fixture
@@ -149,6 +151,8 @@ async def test_a_0_3_client_reads_a_configuration_without_its_id(
 ) -> None:
     task = await asking(served)
     await served.call("jsonrpc-0.3", ops.CREATE_PUSH, config(receiver, task_id=task))
+    await served.call("jsonrpc-0.3", ops.CREATE_PUSH, config(receiver, task_id=task))
+    assert len(await served.runtime.system.store.pushes(SCOPE, task)) == 1, "set twice is one"
     asked = t.GetTaskPushNotificationConfigRequest(task_id=task, id="")
     for binding in ("jsonrpc-0.3", "rest-0.3"):
         answer = await served.call(binding, ops.GET_PUSH, asked)
