@@ -1,4 +1,4 @@
-"""Environments of foreign clients, each with one version of the official SDK.
+"""Environments of foreign clients and servers, each with one version of the official SDK.
 
 ``python -m tests.interop.environments`` makes those that are missing; `make test` does that before
 the tests start, so that no test's time limit includes an installation.
@@ -31,9 +31,25 @@ def interpreter(version: str) -> Path:
     return python
 
 
+def server_interpreter(version: str) -> Path:
+    """The interpreter of an environment that can serve with that version of the SDK."""
+    folder = ROOT / ".cache" / "interop"
+    home = folder / f"server-{version}"
+    python = home / "bin" / "python"
+
+    def make() -> None:
+        venv.create(home, with_pip=True, clear=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, f"a2a-sdk[http-server]=={version}", "hypercorn"], check=True)
+
+    made_once(home / "installed-server", folder / f"server-{version}.lock", make)
+    return python
+
+
 def main() -> None:
     for version in VERSIONS:
         interpreter(version)
+        server_interpreter(version)
 
 
 if __name__ == "__main__":

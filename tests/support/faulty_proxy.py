@@ -75,7 +75,7 @@ class FaultyProxy:
             ]
             if "event-stream" not in response.headers.get("content-type", ""):
                 body = (await response.read()).replace(self.upstream.encode(), self.url.encode())
-                if fault.kind in ("cut", "half"):
+                if fault.kind == "half":
                     await send(stream, response.status, headers, body, cut=len(body) // 2)
                 else:
                     await send(stream, response.status, headers, body)

@@ -20,6 +20,7 @@ import anyio
 from msgspec import Struct, structs
 
 from ....protocol import operations as ops
+from ....protocol.cards.shapes import is_legacy
 from ....protocol.errors import A2AError, MethodNotFoundError, UnsupportedOperationError
 from ....protocol.types import (
     GetTaskRequest,
@@ -165,6 +166,10 @@ class Following:
 
     async def _subscribed(self) -> AsyncGenerator[StreamResponse, None]:
         task_id, last_id = self.assembly.task_id or "", self._last_id
+        if self.assembly.status is not None and not last_id and is_legacy(self._remote.interface):
+            # The official server of 0.3 stores each event once more for every subscriber.
+            self._streaming = False
+            return
         self._doubtful = self._doubtful or not last_id
         asked = SubscribeToTaskRequest(id=task_id)
         first = True
