@@ -55,12 +55,18 @@ class FactOperations:
         seconds = bounds.seconds(seconds, "ctx.sleep", "to wait for the client, use ctx.receive")
         run, actor = self._run, self._run.actor
         operation = run.begin()
-        due: Due | None = run.value(operation.place, RecordKind.SLEEP)
+        value: Due | float | None = run.value(operation.place, RecordKind.SLEEP)
+        due = Due(value) if isinstance(value, int | float) else value
         end = inner(operation.place, 1)
         timer = f"sleep{inside(operation.place)}"
         with operation:
             if run.find(end, RecordKind.END) is not None:
                 await run.found(operation, end)
+                return
+            if (
+                due is not value
+                and run.replay.last(operation.branch.name) > operation.place.ordinal
+            ):
                 return
             recorded = due is not None
             over = False

@@ -126,7 +126,8 @@ TABLE: dict[RecordKind, RecordType] = {
     RecordKind.UUID: RecordType(str, "ctx.uuid", _REPLAY),
     RecordKind.RANDOM: RecordType(float, "ctx.random", _REPLAY),
     RecordKind.PATCHED: RecordType(None, "ctx.patched", _REPLAY),
-    RecordKind.SLEEP: RecordType(Due, "ctx.sleep, when it begins", _REPLAY, True),
+    # A bare number is of before the end of a sleep was a record: what follows tells its end.
+    RecordKind.SLEEP: RecordType(Due | float, "ctx.sleep, when it begins", _REPLAY, True),
     RecordKind.GATHER: RecordType(None, "ctx.gather, at its end", _REPLAY),
     RecordKind.RACE: RecordType(None, "ctx.race, at its end", _REPLAY),
     RecordKind.GROUP: RecordType(tuple[()], "ctx.group, when it begins", _REPLAY),

@@ -12,7 +12,7 @@ from ...protocol.types import Message, Role, StreamResponse
 from ..call import Principal, Sender
 from .entries import Entry, Kind
 from .places import Place, inside, of_operation
-from .records import CallValue, RecordKind, decode, is_kind, resumes, value_of
+from .records import CallValue, Due, RecordKind, decode, is_kind, resumes, value_of
 
 _decode_message = msgspec.json.Decoder(Message).decode
 _decode_response = msgspec.json.Decoder(StreamResponse).decode
@@ -94,7 +94,8 @@ def overdue(entries: Iterable[Entry], now: float) -> bool:
     for entry in entries:
         if is_kind(entry, RecordKind.SLEEP, RecordKind.TIMEOUT):
             with suppress(msgspec.ValidationError):  # of an earlier format: replay will say so
-                if value_of(decode(entry.body)).at <= now:
+                value = value_of(decode(entry.body))
+                if isinstance(value, Due) and value.at <= now:
                     due.add(inside(Place(entry.branch, entry.ordinal)))
         elif is_kind(entry, RecordKind.END, RecordKind.CUT):
             due.discard(entry.branch)
