@@ -7,7 +7,10 @@ second one past the first. So this server refuses, and closes the connection, wh
 - asks for HTTP/2 (``PRI``) or names any version but 1.0 and 1.1: 505. ``Upgrade`` is ignored,
   as RFC 9110 section 7.8 permits: no endpoint here speaks another protocol;
 - has both Content-Length and Transfer-Encoding, or Transfer-Encoding in HTTP/1.0: 400;
-- has a line that ends without CR, a CR in the middle of a line, or a folded line: 400.
+- has a line that ends without CR, a CR in the middle of a line, or a folded line, also in the
+  trailer section of a chunked body: 400;
+- has a method with small letters, which hypercorn would make large (RFC 9110 section 9.1): 501;
+- has a target that is none of the forms of RFC 9112 section 3.2: 400.
 
 And where hypercorn answers ``Expect: 100-continue`` at once, this server does so when the
 application asks for the body: an application that refuses the request by its header gets no body.
@@ -23,6 +26,8 @@ import h11
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import AppWrapper
+
+from .chunked import ChunkedBody
 
 _END = b"\r\n\r\n"
 _AUTHORITY_END = re.compile(rb"[/?#]")
@@ -72,6 +77,8 @@ class Http1(H11Protocol):
         self._head = b""
         """What has arrived of a header that is not complete yet."""
         self._in_head = True
+        self._chunked: ChunkedBody | None = None
+        """Of the request that is being read."""
         self._refused = False
 
     async def handle(self, event: Event) -> None:
@@ -81,6 +88,9 @@ class Http1(H11Protocol):
         if self._refused:
             return
         if self._in_head and not self._well_formed(event.data):
+            await self._refuse(400)
+            return
+        if self._chunked is not None and not self._chunked.well_formed(event.data):
             await self._refuse(400)
             return
         try:
@@ -112,11 +122,16 @@ class Http1(H11Protocol):
         """Called by hypercorn for each request, where it would change to HTTP/2."""
         if event.http_version not in (b"1.1", b"1.0"):
             raise _Refused(505)
+        if not event.method.isupper():
+            raise _Refused(501)
         names = [name for name, _ in event.headers]
-        if b"transfer-encoding" in names and (
-            b"content-length" in names or event.http_version == b"1.0"
-        ):
-            raise _Refused(400)
+        if b"transfer-encoding" in names:
+            if b"content-length" in names or event.http_version == b"1.0":
+                raise _Refused(400)
+            self._chunked = ChunkedBody()  # h11 takes no other coding
+            arrived, _ = self.connection.trailing_data
+            if not self._chunked.well_formed(arrived):
+                raise _Refused(400)
 
     async def _create_stream(self, request: h11.Request) -> None:
         if request.target[:1] not in (b"/", b"*"):
@@ -150,7 +165,7 @@ class Http1(H11Protocol):
     async def _maybe_recycle(self) -> None:
         await super()._maybe_recycle()
         if self.connection.their_state is h11.IDLE:
-            self._head, self._in_head = b"", True
+            self._head, self._in_head, self._chunked = b"", True, None
             waiting, _ = self.connection.trailing_data  # a request that came before its turn
             if waiting and not self._well_formed(waiting):
                 await self._refuse(400)
@@ -200,10 +215,12 @@ class _Continuing:
 
 def _in_origin_form(request: h11.Request) -> h11.Request:
     """Return a request whose target was a whole address (RFC 9112 section 3.2.2): its authority
-    takes the place of Host. Any other form is left as it is; nothing is served there."""
+    takes the place of Host. That of CONNECT is left as it is; nothing is served there."""
+    if request.method == b"CONNECT":
+        return request
     scheme, colon, rest = request.target.partition(b"://")
     if not colon or scheme.lower() not in (b"http", b"https"):
-        return request
+        raise _Refused(400)
     authority = _AUTHORITY_END.split(rest, 1)[0]
     if not authority:
         raise _Refused(400)  # RFC 9110 section 4.2.1

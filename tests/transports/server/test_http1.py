@@ -37,6 +37,10 @@ REFUSED = {
     "two lengths": (400, _POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + _CHUNK),
     "zero in the target": (400, b"GET /\0 HTTP/1.1\r\nHost: agent.test\r\n\r\n"),
     "an address without a host": (400, b"GET http:///health HTTP/1.1\r\nHost: agent.test\r\n\r\n"),
+    "a target without a slash": (400, b"GET health HTTP/1.1\r\nHost: agent.test\r\n\r\n"),
+    "nothing but a query": (400, b"GET ? HTTP/1.1\r\nHost: agent.test\r\n\r\n"),
+    "an address of another scheme": (400, b"GET ftp://x/ HTTP/1.1\r\nHost: agent.test\r\n\r\n"),
+    "a method in small letters": (501, b"get /health HTTP/1.1\r\nHost: agent.test\r\n\r\n"),
     "no HTTP": (400, b"\x16\x03\x01\x02\x00" * 20),
 }  # fmt: skip
 
@@ -67,6 +71,48 @@ def test_also_behind_a_request_that_is_good(server: Process, before: bytes, name
         answer = until_closed(connection)
     assert answer.count(b"HTTP/1.1 ") == 2
     assert b"HTTP/1.1 400 " in answer
+
+
+_CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n"
+TRAILERS = {
+    "a line without CR": b"2\r\n{}\r\n0\r\nA: b\nC: d\r\n\r\n",
+    "an end without CR": b"2\r\n{}\r\n0\r\nA: b\n\n",
+    "an end without CR and no line": b"2\r\n{}\r\n0\r\n\n",
+    "a folded line": b"2\r\n{}\r\n0\r\nA: b\r\n c\r\n\r\n",
+    "a first line that is folded": b"0\r\n\tA: b\r\n\r\n",
+    "a CR in a line": b"0\r\nA: b\rC: d\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("trailer", TRAILERS.values(), ids=TRAILERS)
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("before", [b"", NEXT])
+def test_a_chunked_body_whose_end_is_open_to_doubt_is_refused_and_closed(
+    server: Process, before: bytes, apart: bool, trailer: bytes
+) -> None:
+    with connect(server) as connection:
+        if apart:
+            connection.sendall(before + _CHUNKED)
+            for at in range(len(trailer)):
+                connection.sendall(trailer[at : at + 1])
+            connection.sendall(NEXT)
+        else:
+            connection.sendall(before + _CHUNKED + trailer + NEXT)
+        answer = until_closed(connection)
+    assert b"HTTP/1.1 400 " in answer, answer
+    assert answer.count(b"HTTP/1.1 ") == 1 + bool(before)
+    serves(server)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_chunked_body_may_have_extensions_and_trailers(server: Process, apart: bool) -> None:
+    body = b"1;a=b\r\n{\r\n1\r\n}\r\n0\r\nA: b\r\nC: d\r\n\r\n"
+    data = (_CHUNKED + body) * 2 + HEALTH + b"Connection: close\r\n\r\n"
+    with connect(server) as connection:
+        for at in range(0, len(data), 1 if apart else len(data)):
+            connection.sendall(data[at : at + 1] if apart else data)
+        answer = until_closed(connection)
+    assert answer.count(b"HTTP/1.1 200 ") == 3, answer
 
 
 def test_an_upgrade_to_http2_is_ignored(server: Process) -> None:
