@@ -158,3 +158,44 @@ async def test_answers_that_break_off() -> None:
         first = [one.id for one in receiver.ledger[:3]]
         assert len(set(first)) == 1
         assert receiver.ledger[3].id != first[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gopher://u:pw-secret@hook.example/path-secret?key=query-secret#part-secret",
+        "https://u:pw-secret@hook.example/path-secret?key=query-secret#part-secret",
+        "https://10.0.0.1/path-secret?key=query-secret",
+        "https://hook.example:22/path-secret?key=query-secret",
+        "https://hook.example:x/path-secret?key=query-secret",
+        "https://[::x]/path-secret?key=query-secret",
+    ],
+)
+async def test_the_log_shows_no_secret_of_a_refused_url(
+    served: OnSockets, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    answer = await registered(served, await asking(served), url)
+    assert answer.outcome in ("INVALID_PARAMS", "-32602"), answer.text
+    assert "a webhook was refused" in caplog.text
+    assert "secret" not in caplog.text
+    assert "secret" not in answer.text
+
+
+async def test_what_operators_read_of_a_failure_has_no_path_and_no_query(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "greenroom")
+    with receiving(lambda path, headers, body: Reply(0)) as receiver:  # ends without an answer
+        async with serving(local()) as served:
+            task = await asking(served)
+            await registered(served, task, f"{receiver.url}/path-secret?key=query-secret")
+            await served.call("jsonrpc", ops.SEND, send("go on", task_id=task))
+            for _ in range(1000):
+                if served.runtime.statistics()["push_attempts_unreachable_total"]:
+                    break
+                await anyio.sleep(0.01)
+            else:
+                pytest.fail("there was no attempt")
+    assert "failing" in caplog.text
+    assert "secret" not in caplog.text

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from .errors import AddressRefusedError
-from .urls import Origin, parse, redacted
+from .urls import Origin, for_display, parse
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -100,7 +100,7 @@ class AddressPolicy(Struct, frozen=True, kw_only=True):
         if self.private:
             return origin
         if parts.basic is not None:
-            raise AddressRefusedError(f"{redacted(url)} has a user name or password")
+            raise AddressRefusedError(f"the URL of {origin} has a user name or password")
         self.check_origin(origin)
         return origin
 
@@ -177,7 +177,7 @@ def check_secret_url(url: str) -> str:
     parts = urlsplit(url)
     local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not local:
-        raise ValueError(f"{redacted(url)} must be an https:// address")
+        raise ValueError(f"{for_display(url)} must be an https:// address")
     return url
 
 

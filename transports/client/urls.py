@@ -16,6 +16,7 @@ _PORTS = {"http": 80, "https": 443}
 _SAFE = "%/:@!$&'()*+,;=~"
 """Characters of a path that stay as they are; a percent sign begins what is encoded already."""
 _HOST = re.compile(r"[a-z0-9._~-]+")
+_BEHIND_PATH = re.compile(r"(?s)[?#].*")
 _USERINFO = re.compile(r"(?s)^([^/?#]*//)[^/?#]*@")
 
 
@@ -69,7 +70,7 @@ class Url(Struct, frozen=True):
 
 def parse(url: str) -> Url:
     """Return the parts of ``url``; raises HttpError where it is no http or https URL."""
-    shown = redacted(url)
+    shown = for_display(url)
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -98,9 +99,8 @@ def redacted(url: str) -> str:
 
 
 def for_display(url: str) -> str:
-    """Return ``url`` without user name, password and query, for messages about what a server said:
-    it may repeat a key."""
-    return redacted(url).partition("?")[0]
+    """Return ``url`` without user name, password, query and fragment: they may hold a key."""
+    return _BEHIND_PATH.sub("", redacted(url))
 
 
 def _encoded(text: str, more: str = "") -> str:

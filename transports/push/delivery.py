@@ -15,6 +15,7 @@ from ..client.addresses import AddressPolicy
 from ..client.errors import AddressRefusedError, HttpError, UnusableAnswerError
 from ..client.failures import Limits
 from ..client.http import HttpClient
+from ..client.urls import Url, parse
 
 log = logging.getLogger("greenroom.push")
 
@@ -48,8 +49,11 @@ class HttpDelivery:
             with anyio.move_on_after(_RESOLVE_SECONDS):
                 for address in await _addresses(origin.host, origin.port):
                     self._policy.check_address(address, origin.host)
-        except HttpError as error:
+        except AddressRefusedError as error:
             log.info("a webhook was refused: %s", error)
+            raise WebhookRefusedError(REFUSED) from None
+        except HttpError:
+            log.info("a webhook was refused: its url is not an http:// or https:// address")
             raise WebhookRefusedError(REFUSED) from None
 
     async def deliver(
@@ -74,7 +78,7 @@ class HttpDelivery:
         except UnusableAnswerError:
             return Answer(error="the answer redirects or cannot be used")
         except HttpError as error:
-            return Answer(error=_told(error))
+            return Answer(error=_told(error, parse(url)))
 
     async def close(self) -> None:
         if self._entered:
@@ -90,9 +94,10 @@ async def _addresses(host: str, port: int) -> list[str]:
     return [entry[4][0].partition("%")[0] for entry in entries]
 
 
-def _told(error: HttpError) -> str:
-    """What an operator reads: short, and nothing of the URL but what the error says."""
-    return str(error)[:200]
+def _told(error: HttpError, url: Url) -> str:
+    """What an operator reads: short, and of the URL no more than its origin. The path of a webhook
+    may be its secret."""
+    return str(error).replace(str(url), str(url.origin))[:200]
 
 
 def _seconds(text: str, now: float) -> float | None:
