@@ -103,6 +103,10 @@ class SQLiteStore:
         self._readers = 1 if read_only else readers
         self._writes = Writes(deployment)
         self._lock: FileLock | None = None
+        self._keeper: sqlite3.Connection | None = None
+        """Does nothing but stay open. SQLite removes the files of the log when the last connection
+        closes, and a worker closes its connection after each error: without the keeper, the next
+        connection could not tell this from a log that somebody else removed."""
         self._opened: tuple[Workers | None, Workers, Reads] | None = None
 
     def __repr__(self) -> str:
@@ -116,6 +120,8 @@ class SQLiteStore:
         writer = None if self._read_only else Workers(self._connect_writer, 1, "writer")
         try:
             reads = Reads(await (writer or readers).run(self._prepare, shield=True))
+            if writer is not None and self._exclusive:
+                self._keeper = await writer.run(lambda _: self._keep_log(), shield=True)
         except BaseException as error:
             await readers.close()
             if writer is not None:
@@ -135,6 +141,9 @@ class SQLiteStore:
             writer, readers, _ = opened
             # The writer last: the last connection to go empties the log into the database.
             await readers.close()
+            if self._keeper is not None:
+                self._keeper.close()
+                self._keeper = None
             if writer is not None:
                 await writer.close()
             if not self._keep_lock:
@@ -194,6 +203,11 @@ class SQLiteStore:
         db.execute("PRAGMA query_only = ON")
         return db
 
+    def _keep_log(self) -> sqlite3.Connection:
+        db = self._connect(self._reading, shared=True)
+        db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()  # opens the log
+        return db
+
     def _check_there(self) -> None:
         """Raise StoreDamagedError if a file that was opened has not its name any more: what is
         written to it goes when this process ends, and what has its name now is another's."""
@@ -211,7 +225,8 @@ class SQLiteStore:
                 "with SIGTERM, which saves what is in it, and start it again"
             )
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self, mode: str, *, shared: bool = False) -> sqlite3.Connection:
+        """Open a connection. With ``shared`` another thread may close it."""
         self._check_there()
         return sqlite3.connect(
             f"{Path(self.path).as_uri()}?mode={mode}",
@@ -219,6 +234,7 @@ class SQLiteStore:
             timeout=_BUSY_TIMEOUT,
             isolation_level=None,
             cached_statements=256,
+            check_same_thread=not shared,
         )
 
     # --- hops -----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 
 ROUND = 2_000
 """Refusals by one server; then comes a new one, so that no run depends on much that was before."""
-STATUSES = {400, 401, 403, 404, 405, 413}
+STATUSES = {400, 401, 403, 404, 405, 413, 415}
 
 
 class WatchedStore(MemoryStore):

@@ -34,6 +34,7 @@ class Reader:
         self.stuck = stuck
         self.ids: list[int] = []
         self.digest = hashlib.sha256()
+        self.decoder = Decoder()
         self.started = anyio.Event()
         self.over = anyio.Event()
         self._requested = False
@@ -48,9 +49,8 @@ class Reader:
         if message["type"] == "http.response.start":
             assert message["status"] == 200
             return
-        decoder = Decoder()  # a write holds whole events, and nothing of it is kept here
-        decoder.receive_data(message.get("body", b""))
-        while (event := decoder.next_event()) is not None:
+        self.decoder.receive_data(message.get("body", b""))  # a long write comes in pieces
+        while (event := self.decoder.next_event()) is not None:
             self.ids.append(int(event.id or 0))
             if len(self.ids) > 1:  # the first is the snapshot, which names nobody's chunk
                 self.digest.update(event.data)

@@ -30,7 +30,7 @@ async def test_without_configuration_there_is_no_cors(app: Application) -> None:
         "/a2a",
         headers=[("origin", "https://app.test"), ("access-control-request-method", "POST")],
     )
-    assert preflight["allow"] == "OPTIONS, POST"
+    assert preflight["allow"] == "GET, HEAD, OPTIONS, POST"
     assert preflight.get("access-control-allow-methods") is None
 
 
