@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from .. import telemetry
 from ..actor.actor import Actor
-from ..telemetry import TRACING, trace
 
 current_actor: ContextVar[Actor | None] = ContextVar("greenroom_actor", default=None)
 """The actor whose handler runs."""
@@ -27,10 +27,10 @@ class TaskFields(logging.Filter):
             record.generation = actor.generation
             record.agent = actor.agent.slug
             record.node = actor.system.node
-        if TRACING:
-            span = trace.get_current_span().get_span_context()
+        if telemetry.TRACING:
+            span = telemetry.trace.get_current_span().get_span_context()
             if span.is_valid:
-                record.trace_id = trace.format_trace_id(span.trace_id)
+                record.trace_id = telemetry.trace.format_trace_id(span.trace_id)
         return True
 
 
@@ -44,6 +44,6 @@ def handler_span(actor: Actor) -> Generator[None, None, None]:
         "a2a.run": actor.run,
         "a2a.attempt": actor.attempts,
     }
-    tracer = trace.get_tracer("greenroom")
+    tracer = telemetry.trace.get_tracer("greenroom")
     with tracer.start_as_current_span(f"handle {actor.agent.slug}", attributes=attributes):
         yield
