@@ -140,6 +140,7 @@ def _add_send(commands: Any) -> None:
         description="Send a text to any A2A agent (1.0 or 0.3) and print what it answers.",
         epilog=(__doc__ or "").partition("\n\n")[2],
     )
+    send.intermixed = True
     send.add_argument("url", nargs="?", help="address of the agent, or of its card")
     send.add_argument("text", nargs="?", help="what to say; - reads standard input")
     send.add_argument("--stream", action="store_true", help="print the answer as it is made")
@@ -147,6 +148,7 @@ def _add_send(commands: Any) -> None:
     send.add_argument("--context", metavar="ID", help="the context that the message belongs to")
     remote_options.add_agent(send)
     remote_options.add_send(send)
+    remote_options.remember(send)
     send.add_argument(
         "--version", choices=("1.0", "0.3"), help="protocol version (default: the newest offered)"
     )
@@ -225,6 +227,11 @@ def _send(parsed: argparse.Namespace, arguments: Sequence[str]) -> int:
             return complain("write: greenroom send URL TEXT, or: greenroom send -a URL --text TEXT")
         parsed.text, parsed.run = parsed.url, remote.run
         return remote.run(parsed)
+    if ignored := remote_options.ignored(parsed):
+        return complain(
+            f"{ignored} does not go with an address without -a: "
+            "write: greenroom send -a URL --text TEXT, and the option"
+        )
     from .send import send
 
     return send(parsed)

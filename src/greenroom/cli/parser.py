@@ -30,14 +30,23 @@ class Parser(argparse.ArgumentParser):
 
     elsewhere: Mapping[str, str] = {}
     """What is no option but can be written otherwise, and how."""
+    intermixed = False
+    """Whether options may stand between arguments that may be missing."""
     _given: Sequence[str] = ()
+    _mixing = False
+    """Whether argparse calls back: it takes the options first, and then what they left over."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Refuse what is unknown where it stands: the command knows its options best."""
+        if self._mixing:
+            return super().parse_known_args(args, namespace)
         self._given = list(sys.argv[1:] if args is None else args)
-        parsed, unknown = super().parse_known_args(args, namespace)
+        if self.intermixed:
+            parsed, unknown = self._parse_intermixed(args, namespace)
+        else:
+            parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].partition("=")[0]
             hint = meant(name, self._option_string_actions) if name.startswith("-") else ""
@@ -45,6 +54,15 @@ class Parser(argparse.ArgumentParser):
                 hint = f"; write {self.elsewhere[name]}"
             self.error(f"unrecognized arguments: {' '.join(map(_shown, unknown))}{hint}")
         return parsed, unknown
+
+    def _parse_intermixed(
+        self, args: Sequence[str] | None, namespace: Any
+    ) -> tuple[Any, list[str]]:
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def error(self, message: str) -> NoReturn:
         lacking = re.search(r"argument .*?([^/ ]+): expected one argument", message)

@@ -154,6 +154,36 @@ def test_send_goes_on_with_a_task(server: Process) -> None:
     assert answered.stdout == "Hello, Ada\n"
 
 
+def test_the_command_that_an_open_question_prints_answers_it(server: Process) -> None:
+    asked = cli("send", server.url, "ask")
+    printed = shlex.split(asked.stderr.splitlines()[-1].removeprefix("answer with: "))
+    assert (printed[0], printed[-1]) == ("greenroom", "...")
+    answered = cli(*printed[1:-1], "Ada")
+    assert (answered.returncode, answered.stdout) == (0, "Hello, Ada\n"), answered.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("send", "--stream", "URL", "--timeout", "9", "echo hello"),
+        ("send", "--timeout", "9", "URL", "--stream", "--", "echo hello"),
+        ("send", "URL", "echo hello", "--stream"),
+    ],
+)
+def test_options_of_send_stand_anywhere(server: Process, words: tuple[str, ...]) -> None:
+    sent = cli(*(server.url if word == "URL" else word for word in words))
+    assert (sent.returncode, sent.stdout) == (0, "You said: hello\n"), sent.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--api-key", "k"), ("--transport", "GRPC"), ("--text", "b"), ("-o", "json"), ("--async",)],
+)
+def test_send_ignores_no_option(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    assert main(["send", "http://127.0.0.1:1", "hello", *words]) == 2
+    assert "greenroom send -a URL" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", ["/a2a/agents/nobody", "/a2a/agents/nobody/a2a", "/nothing"])
 def test_send_does_not_take_another_agent_for_the_one_it_was_given(
     server: Process, path: str

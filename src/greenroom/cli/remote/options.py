@@ -97,6 +97,28 @@ def add_send(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_WITH_AGENT_CARD = {
+    "agent_card": "--agent-card", "bearer": "--bearer", "api_key": "--api-key",
+    "svc_param": "--svc-param", "transport": "--transport", "a2a_version": "--a2a-version",
+    "output": "--output", "parts": "--text", "task_id": "--task-id", "context_id": "--context-id",
+    "metadata": "--metadata", "no_wait": "--async", "poll_interval": "--poll-interval",
+}  # fmt: skip
+"""The options of ``send`` that mean nothing when the address is an argument."""
+
+
+def remember(send: argparse.ArgumentParser) -> None:
+    """Keep the values that the options have if nobody writes them on the command line."""
+    send.set_defaults(unwritten={name: send.get_default(name) for name in _WITH_AGENT_CARD})
+
+
+def ignored(parsed: argparse.Namespace) -> str:
+    """Return the first written option that needs ``--agent-card``, or nothing."""
+    for name, flag in _WITH_AGENT_CARD.items():
+        if getattr(parsed, name) != parsed.unwritten[name]:
+            return flag
+    return ""
+
+
 class _Part(argparse.Action):
     """Keeps the order of parts on the command line."""
 
