@@ -183,7 +183,11 @@ def _check_authorization(check: Check, value: str) -> None:
         try:
             if scheme.lower() != "bearer":
                 raise ValueError("there is none")
-            check.jwt(credentials)
+            found = check.jwt(credentials)
+            if inspect.iscoroutine(found):
+                found.close()
+            if inspect.isawaitable(found):  # nobody would await it, and it would verify nothing
+                raise TypeError("jwt must be a plain function, not async")
         except Exception as error:
             raise WebhookError("the bearer token does not verify") from error
 

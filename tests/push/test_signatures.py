@@ -224,3 +224,11 @@ async def test_a_server_and_the_application_understand_each_other() -> None:
     found = verify(signed(OLD, body=body), body, secrets=[OLD], now=NOW)
     assert isinstance(found.event, t.Task)
     assert found.event.status.state is t.TaskState.COMPLETED
+
+
+def test_a_verifier_of_tokens_that_is_async_lets_nothing_in() -> None:
+    async def verifier(token: str) -> None:
+        raise AssertionError("nobody awaits it")
+
+    with pytest.raises(WebhookError):
+        verify({"authorization": "Bearer any"}, BODY, jwt=verifier)
