@@ -43,6 +43,8 @@ class GrpcConnection:
             client=True,
             initial_values={codes.ENABLE_PUSH: 0, codes.INITIAL_WINDOW_SIZE: _WINDOW},
         )
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(_WINDOW)
         self.usable = True
         """Whether another call can be made."""
         self._going = False
@@ -60,10 +62,7 @@ class GrpcConnection:
                 context = tls or ssl.create_default_context()
                 context.set_alpn_protocols(["h2"])
                 stream = await stream.start_tls(context, origin.host, limits.connect)
-        connection = cls(stream, limits)
-        connection._h2.initiate_connection()
-        connection._h2.increment_flow_control_window(_WINDOW)
-        return connection
+        return cls(stream, limits)
 
     async def call(
         self, headers: list[tuple[str, str]], message: bytes, silence: float | None
