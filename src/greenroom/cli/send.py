@@ -30,6 +30,7 @@ from ..protocol.types import (
     TaskState,
     TaskStatus,
 )
+from ..runtime.printable import printable_line
 from ..transports.client.errors import HttpError, PeerError
 from ..transports.client.http import Limits
 from ..transports.client.peer import Peer
@@ -111,10 +112,14 @@ class Screen:
             elif part.data is not msgspec.UNSET:
                 text = msgspec.json.format(msgspec.json.encode(part.data), indent=2).decode()
             elif part.url is not None:
-                text = f"<file {part.filename or ''} {part.media_type or ''} at {part.url}>"
+                text = printable_line(
+                    f"<file {part.filename or ''} {part.media_type or ''} at {part.url}>"
+                )
             else:
                 size = len(part.raw or b"")
-                text = f"<file {part.filename or ''} {part.media_type or ''}, {size} bytes>"
+                text = printable_line(
+                    f"<file {part.filename or ''} {part.media_type or ''}, {size} bytes>"
+                )
             show(text)
             self._open = not text.endswith("\n")
         sys.stdout.flush()

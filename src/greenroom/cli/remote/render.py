@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ...protocol.types import Artifact, Message, Part, StreamResponse, Task, TaskStatus
+from ...runtime.printable import printable_line
 from ..terminal import say, show, show_json
 
 
@@ -78,4 +79,4 @@ def _text(part: Part) -> str:
         return msgspec.json.format(msgspec.json.encode(part.data), indent=2).decode() + "\n"
     name, kind = part.filename or "file", part.media_type or "application/octet-stream"
     where = f"at {part.url}" if part.url is not None else f"{len(part.raw or b'')} bytes"
-    return f"[{name}, {kind}, {where}]\n"
+    return printable_line(f"[{name}, {kind}, {where}]") + "\n"
