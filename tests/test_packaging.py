@@ -99,6 +99,30 @@ print(greenroom.__file__, len(names))
     assert version.startswith("greenroom ")
 
 
+def test_the_first_agent_works_without_any_extra(tmp_path: Path) -> None:
+    """In a process in which no package of an extra can be imported."""
+    script = """
+import sys
+for name in ("opentelemetry", "betterproto2", "jwt", "cryptography", "pydantic", "trio", "uvloop"):
+    sys.modules[name] = None
+import greenroom.cli.main
+from greenroom import Agent, TaskContext
+from greenroom.testing import run, served
+agent = Agent("Echo", "Says it back.")
+@agent.handler
+async def echo(ctx: TaskContext) -> str:
+    return f"You said: {ctx.text}"
+async def main():
+    async with served(agent) as client:
+        print((await client.send("hello")).artifacts[0].parts[0].text)
+run(main)
+greenroom.cli.main.main(["settings", "port"])
+"""
+    (tmp_path / "first.py").write_text(script, encoding="utf-8")
+    said = run(sys.executable, "first.py", cwd=tmp_path)
+    assert "You said: hello" in said
+
+
 def test_pyroma_finds_nothing_to_wish_for(unpacked: Path) -> None:
     assert "Final rating: 10/10" in run(sys.executable, "-m", "pyroma", unpacked, cwd=unpacked)
 
