@@ -42,9 +42,11 @@ class Cutter(Protocol):
     @property
     def covers_its_line(self) -> bool:
         """Whether a cut cancels the line of the operation as well."""
+        ...
 
     def look(self) -> bool:
         """On replay: carry out the recorded cut if everybody is where the record says."""
+        ...
 
     def look_at_the_clock(self) -> None:
         """On replay: cut what should have been cut meanwhile."""

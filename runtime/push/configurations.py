@@ -263,7 +263,10 @@ def _destination(call: Call, config: TaskPushNotificationConfig) -> Destination:
 
 
 def _wanted(extensions: Sequence[str]) -> EventFilter:
-    return next((one for one in _FILTERS if EXTENSION + one in extensions), "all")
+    for events in _FILTERS:
+        if EXTENSION + events in extensions:
+            return events
+    return "all"
 
 
 def _check_text(field: str, text: str, most: int, allowed: re.Pattern[str]) -> None:

@@ -57,7 +57,9 @@ class Deliveries:
         self._passed: dict[Key, int] = {}
         self.later: Callable[[float], object] = bool
         """Called with the time of each attempt that is to be made later."""
-        self.outcomes = dict.fromkeys(("ok", "gone", "refused", "failed", "unreachable"), 0)
+        self.outcomes: dict[str, int] = dict.fromkeys(
+            ("ok", "gone", "refused", "failed", "unreachable"), 0
+        )
         self.dead_letters = 0
 
     async def step(self, key: Key) -> bool:

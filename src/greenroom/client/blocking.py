@@ -44,12 +44,12 @@ class BlockingClient:
         return self._client.card
 
     @overload
+    def run(self, content: Content | Message, *, output: None = None, **options: Any) -> Result: ...
+
+    @overload
     def run(
         self, content: Content | Message, *, output: type[T], **options: Any
     ) -> T | InputRequired | AuthRequired: ...
-
-    @overload
-    def run(self, content: Content | Message, **options: Any) -> Result: ...
 
     def run(self, content: Content | Message, **options: Any) -> Any:
         """See ``Client.run``."""

@@ -140,8 +140,9 @@ def _answered(answer: Task | Message, output: Output) -> None:
 async def _followed(events: Any, parsed: argparse.Namespace, output: Output) -> None:
     last: StreamResponse | None = None
     async with aclosing(events):
-        async for last in events:
-            output.event(last)
+        async for event in events:
+            last = event
+            output.event(event)
     update = None if last is None else last.status_update
     if update is not None and update.status.state.interrupted:
         _resume(parsed, update.task_id)
