@@ -6,6 +6,9 @@ import pytest
 
 from tests.support.interpreters import interpreters
 
+# The clauses of the contract say what differed, as tests do; before any test imports them.
+pytest.register_assert_rewrite("greenroom.stores.contract")
+
 pytest_plugins = ["tests.support.no_skips", "tests.support.schedule"]
 
 

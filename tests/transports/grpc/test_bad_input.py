@@ -279,7 +279,9 @@ def test_rapid_resets_end_the_connection(raw: RawClient) -> None:
         raw.h2.reset_stream(stream)
         raw.flush()
     raw.read(lambda: raw.goaway is not None)
-    assert raw.goaway == (11, b"too_many_control_frames")  # ENHANCE_YOUR_CALM
+    # The kernel drops a GOAWAY that crosses what the client still writes.
+    assert raw.closed or raw.goaway is not None
+    assert raw.goaway in (None, (11, b"too_many_control_frames"))  # ENHANCE_YOUR_CALM
 
 
 def test_ping_floods_end_the_connection(raw: RawClient) -> None:

@@ -40,7 +40,7 @@ def test_large_answers_pass_through_small_windows() -> None:
         assert b"x" * 50_000 in answer.data
 
 
-@pytest.mark.parametrize("window", [65_535, 2**31 - 1])
+@pytest.mark.parametrize("window", [65_535, pytest.param(2**31 - 1, marks=pytest.mark.long)])
 def test_large_answers_that_nobody_reads_are_bounded(window: int) -> None:
     """Whether the client's windows stop them or, where those are wide open, its socket does."""
     with serving(max_unread=8 * MIB) as running:
